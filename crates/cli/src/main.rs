@@ -1,0 +1,4 @@
+//! The litesmith command line.
+#![forbid(unsafe_code)]
+
+fn main() {}

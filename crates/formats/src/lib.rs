@@ -1,0 +1,2 @@
+#![deny(unsafe_code)]
+//! Bytes to models and back: Keras and TFLite.

@@ -1,0 +1,14 @@
+//! Arithmetic on slices: convolution, matrix products, pooling, element-wise operators,
+//! data movement; instruction-set dispatch and the thread pool. Knows no model.
+//!
+//! The project's `unsafe` lives in this crate. Every fast kernel stands beside a plain loop in
+//! [`reference`] that defines its result, and is tested against it on random shapes for every
+//! instruction set that the machine has.
+
+pub mod isa;
+pub mod pool;
+pub mod window;
+
+pub use isa::Isa;
+pub use pool::ThreadPool;
+pub use window::Window;

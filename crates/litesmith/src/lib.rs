@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! Make neural networks small and fast on a CPU, without TensorFlow.

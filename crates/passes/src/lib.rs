@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! Exact graph rewrites and legalization.

@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! How results are shown: terminal tables and progress.
