@@ -1,28 +1,559 @@
 //! The thread pool: one low-latency fork-join at a time.
+//!
+//! A network is some fifty steps of a few microseconds to a few hundred, so starting and ending a
+//! job must cost far less than a microsecond. Idle workers therefore spin for a while on one word
+//! of memory before they sleep. That word holds everything a worker must know to join a job:
+//!
+//! ```text
+//! bits 16..64  number of the job      bit 15  stop      bit 14  open      bits 0..14  workers inside
+//! ```
+//!
+//! The caller publishes a job by opening it, works through the tasks itself, closes the job and
+//! waits until no worker is inside. A worker joins only while the job is open, so nobody ever
+//! waits for a worker that is asleep or has lost its processor.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+const OPEN: u64 = 1 << 14;
+const STOP: u64 = 1 << 15;
+const ONE_JOB: u64 = 1 << 16;
+const INSIDE: u64 = OPEN - 1;
+
+/// Most threads a pool has; more are never useful and the job word counts them in 14 bits.
+const MAX_THREADS: usize = 1024;
+
+/// Turns of the spin loop before a thread sleeps. A turn takes about 10 to 50 ns.
+const LONGEST_SPIN: u32 = 8192;
+const SHORTEST_SPIN: u32 = 256;
+const CALLER_SPIN: u32 = 4096;
+
+thread_local! {
+    /// Whether this thread is inside a task: a nested `run` must not wait for its own pool.
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+type Task<'a> = &'a (dyn Fn(usize) + Sync);
+type Panic = Box<dyn Any + Send>;
 
 /// A fixed set of worker threads that run the tasks of one job at a time.
+///
+/// Dropping the pool ends and joins its workers.
 pub struct ThreadPool {
-    threads: usize,
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held by the thread whose job runs.
+    turn: Mutex<()>,
 }
 
 impl ThreadPool {
-    /// A pool of `threads` threads, the caller counted in (at least 1).
+    /// A pool of `threads` threads, the caller counted in (at least 1, at most 1024).
+    ///
+    /// Where the system refuses a thread the pool makes do with those it got; see
+    /// [`ThreadPool::threads`].
     #[must_use]
     pub fn new(threads: usize) -> ThreadPool {
-        ThreadPool { threads: threads.max(1) }
+        let shared = Arc::new(Shared::default());
+        let workers = (1..threads.clamp(1, MAX_THREADS))
+            .map_while(|number| {
+                let shared = Arc::clone(&shared);
+                let name = format!("litesmith-{number}");
+                std::thread::Builder::new().name(name).spawn(move || shared.work()).ok()
+            })
+            .collect();
+        ThreadPool { shared, workers, turn: Mutex::new(()) }
     }
 
     /// Number of threads, the caller counted in.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.threads
+        self.workers.len() + 1
     }
 
     /// Runs `task(0)` to `task(tasks - 1)`, each exactly once, on any thread, and returns when all
-    /// have ended. A panic in a task is raised again in the caller.
+    /// have ended.
+    ///
+    /// Called from inside a task (of any pool) it runs everything in the calling thread. Calls
+    /// from several threads take turns.
+    ///
+    /// # Panics
+    /// A panic in a task is raised again in the caller once every task that had begun has ended;
+    /// tasks that had not begun are then left out. The pool stays usable.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        for index in 0..tasks {
-            task(index);
+        if tasks <= 1 || self.workers.is_empty() || IN_TASK.get() {
+            (0..tasks).for_each(task);
+            return;
         }
+        let turn = lock(&self.turn);
+        let panic = self.shared.fork_join(tasks, task);
+        drop(turn);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Cuts `output` into pieces of `rows_per_task` rows of `row_len` elements (the last piece may
+    /// have fewer) and calls `task(first_row, piece)` for each, in parallel.
+    ///
+    /// # Panics
+    /// When `output` is not a whole number of rows or `rows_per_task` is 0 (an empty `output` is
+    /// always fine), and as [`ThreadPool::run`] does.
+    pub fn run_rows<T: Send>(
+        &self,
+        output: &mut [T],
+        row_len: usize,
+        rows_per_task: usize,
+        task: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        if output.is_empty() {
+            return;
+        }
+        assert!(row_len > 0 && rows_per_task > 0, "rows and pieces must not be empty");
+        assert_eq!(output.len() % row_len, 0, "the output must be a whole number of rows");
+        let rows = output.len() / row_len;
+        let pieces = DisjointSlice::new(output);
+        self.run(rows.div_ceil(rows_per_task), &|index| {
+            let first = index * rows_per_task;
+            let end = rows.min(first + rows_per_task);
+            // SAFETY: every index is run once, and the row ranges of two indices do not overlap.
+            task(first, unsafe { pieces.piece(first * row_len..end * row_len) });
+        });
+    }
+
+    /// A number of rows per task for [`ThreadPool::run_rows`] that gives every thread a few
+    /// pieces, so that an early finisher takes work from a late one, but no piece fewer than
+    /// `least` rows (at least 1 row).
+    #[must_use]
+    pub fn rows_per_task(&self, rows: usize, least: usize) -> usize {
+        let pieces = if self.threads() == 1 { 1 } else { self.threads() * 4 };
+        rows.div_ceil(pieces).max(least).max(1)
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.stop();
+        for worker in self.workers.drain(..) {
+            // A worker only runs tasks, whose panics it catches; there is nothing to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+/// A slice whose pieces several tasks write at the same time.
+///
+/// It is the base of [`ThreadPool::run_rows`] for callers whose pieces are not rows.
+pub struct DisjointSlice<'a, T> {
+    start: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: the only access is `piece`, whose contract forbids overlapping pieces; so threads hand
+// out distinct `&mut [T]`, which may cross threads when `T: Send`.
+unsafe impl<T: Send> Sync for DisjointSlice<'_, T> {}
+// SAFETY: as above; it stands for a `&mut [T]`.
+unsafe impl<T: Send> Send for DisjointSlice<'_, T> {}
+
+impl<'a, T> DisjointSlice<'a, T> {
+    /// Borrows `slice` for as long as pieces may be taken.
+    #[must_use]
+    pub fn new(slice: &'a mut [T]) -> DisjointSlice<'a, T> {
+        DisjointSlice { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other piece that overlaps `range` may be alive.
+    ///
+    /// # Panics
+    /// When `range` reaches beyond the slice.
+    #[must_use]
+    // The caller vouches that pieces do not overlap, which the borrow checker cannot see.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn piece(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "piece outside the slice");
+        // SAFETY: in bounds as just checked, alive for 'a, not aliased by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.end - range.start) }
+    }
+}
+
+/// Keeps what different threads write on different cache lines (pairs of lines are fetched).
+#[repr(align(128))]
+#[derive(Default)]
+struct Apart<T>(T);
+
+struct Job {
+    task: *const (dyn Fn(usize) + Sync),
+    tasks: usize,
+}
+
+struct Shared {
+    /// The job word described at the top of this file.
+    state: Apart<AtomicU64>,
+    /// The next task to take.
+    next: Apart<AtomicUsize>,
+    /// Written only while the job is closed and nobody is inside.
+    job: UnsafeCell<Job>,
+    /// The first panic of the job.
+    panic: Mutex<Option<Panic>>,
+    sleep: Mutex<()>,
+    /// Workers wait here for a job; the caller for the last worker.
+    wake_workers: Condvar,
+    wake_caller: Condvar,
+    sleepers: AtomicUsize,
+    caller_sleeps: AtomicBool,
+}
+
+// SAFETY: `job` is the only field that is not Sync by itself. It is written by the thread that
+// holds `turn` while the job word says closed and nobody inside, and read by workers only between
+// joining an open job and leaving it; the job word's acquire and release order the two.
+unsafe impl Sync for Shared {}
+// SAFETY: the task that `job` points to is Sync, so any thread may call it.
+unsafe impl Send for Shared {}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        let nothing: Task<'static> = &|_| {};
+        Shared {
+            state: Apart::default(),
+            next: Apart::default(),
+            job: UnsafeCell::new(Job { task: nothing, tasks: 0 }),
+            panic: Mutex::new(None),
+            sleep: Mutex::new(()),
+            wake_workers: Condvar::new(),
+            wake_caller: Condvar::new(),
+            sleepers: AtomicUsize::new(0),
+            caller_sleeps: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Shared {
+    /// The caller's part of a job. The caller holds the pool's turn.
+    fn fork_join(&self, tasks: usize, task: Task<'_>) -> Option<Panic> {
+        // SAFETY: only the lifetime changes. The pointer is used by this call and by workers
+        // inside the job, and this call does not return before all of them have left.
+        let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
+        // SAFETY: the last job was closed and left by all, and we hold the turn.
+        unsafe { *self.job.get() = Job { task, tasks } };
+        self.next.0.store(0, Ordering::Relaxed);
+        let job_number = (self.state.0.load(Ordering::Relaxed) & !(ONE_JOB - 1)).wrapping_add(ONE_JOB);
+        // Sequentially consistent, like the sleeper's count and look: either we see the sleeper
+        // or it sees the job.
+        self.state.0.store(job_number | OPEN, Ordering::SeqCst);
+        self.wake(tasks - 1);
+
+        self.take_tasks(task, tasks);
+        self.state.0.fetch_and(!OPEN, Ordering::SeqCst);
+        self.wait_for_workers();
+        lock(&self.panic).take()
+    }
+
+    /// Wakes up to `wanted` of the workers that sleep.
+    fn wake(&self, wanted: usize) {
+        let sleepers = self.sleepers.load(Ordering::SeqCst);
+        if sleepers == 0 {
+            return;
+        }
+        // Holding the lock means that whoever is counted as asleep is really waiting.
+        let _guard = lock(&self.sleep);
+        if wanted >= sleepers {
+            self.wake_workers.notify_all();
+        } else {
+            (0..wanted).for_each(|_| self.wake_workers.notify_one());
+        }
+    }
+
+    /// Runs tasks until none is left.
+    fn take_tasks(&self, task: Task<'_>, tasks: usize) {
+        IN_TASK.set(true);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let index = self.next.0.fetch_add(1, Ordering::Relaxed);
+                if index >= tasks {
+                    break;
+                }
+                task(index);
+            }
+        }));
+        IN_TASK.set(false);
+        if let Err(panic) = outcome {
+            self.next.0.store(tasks, Ordering::Relaxed);
+            lock(&self.panic).get_or_insert(panic);
+        }
+    }
+
+    /// Waits until no worker is inside the closed job.
+    fn wait_for_workers(&self) {
+        for _ in 0..CALLER_SPIN {
+            if self.state.0.load(Ordering::Acquire) & INSIDE == 0 {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut guard = lock(&self.sleep);
+        self.caller_sleeps.store(true, Ordering::SeqCst);
+        while self.state.0.load(Ordering::SeqCst) & INSIDE != 0 {
+            guard = self.wake_caller.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.caller_sleeps.store(false, Ordering::SeqCst);
+    }
+
+    /// A worker's life.
+    fn work(&self) {
+        let mut last_job = 0;
+        let mut spin = LONGEST_SPIN;
+        loop {
+            let seen = self.wait_for_job(last_job, &mut spin);
+            if seen & STOP != 0 {
+                return;
+            }
+            last_job = seen & !(ONE_JOB - 1);
+            if self.join(seen) {
+                // SAFETY: we are inside an open job, so its description stands until we leave.
+                let (task, tasks) = unsafe { (&*(*self.job.get()).task, (*self.job.get()).tasks) };
+                self.take_tasks(task, tasks);
+                self.leave();
+            }
+        }
+    }
+
+    /// Waits for a job other than `last_job`, or for the end of the pool. Spins at most `spin`
+    /// turns, which it adapts: a spin that ends in sleep was wasted, so the next one is shorter.
+    fn wait_for_job(&self, last_job: u64, spin: &mut u32) -> u64 {
+        let wanted =
+            |state: u64| state & STOP != 0 || (state & OPEN != 0 && state & !(ONE_JOB - 1) != last_job);
+        for _ in 0..*spin {
+            let state = self.state.0.load(Ordering::Acquire);
+            if wanted(state) {
+                *spin = (*spin * 2).min(LONGEST_SPIN);
+                return state;
+            }
+            std::hint::spin_loop();
+        }
+        *spin = (*spin / 2).max(SHORTEST_SPIN);
+
+        let mut guard = lock(&self.sleep);
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let state = loop {
+            let state = self.state.0.load(Ordering::SeqCst);
+            if wanted(state) {
+                break state;
+            }
+            guard = self.wake_workers.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        };
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        state
+    }
+
+    /// Enters the job seen in `seen` if it is still open.
+    fn join(&self, mut seen: u64) -> bool {
+        let job = seen & !(ONE_JOB - 1);
+        while seen & OPEN != 0 && seen & !(ONE_JOB - 1) == job {
+            match self.state.0.compare_exchange_weak(seen, seen + 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
+    }
+
+    /// Leaves the job; the last one out wakes a sleeping caller.
+    fn leave(&self) {
+        let left = self.state.0.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left & (OPEN | INSIDE) == 0 && self.caller_sleeps.load(Ordering::SeqCst) {
+            let _guard = lock(&self.sleep);
+            self.wake_caller.notify_one();
+        }
+    }
+
+    fn stop(&self) {
+        self.state.0.fetch_or(STOP, Ordering::SeqCst);
+        let _guard = lock(&self.sleep);
+        self.wake_workers.notify_all();
+    }
+}
+
+/// Locks whether or not a panic passed by: what these mutexes guard is never left half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+    use std::sync::Barrier;
+    use std::time::Duration;
+
+    #[test]
+    fn every_task_runs_exactly_once() {
+        for threads in [1, 2, 5] {
+            let pool = ThreadPool::new(threads);
+            assert_eq!(pool.threads(), threads);
+            for tasks in [0, 1, 2, 3, 100, 1000] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} {tasks}");
+            }
+        }
+    }
+
+    #[test]
+    fn zero_threads_means_one() {
+        assert_eq!(ThreadPool::new(0).threads(), 1);
+    }
+
+    #[test]
+    fn all_threads_take_part() {
+        let pool = ThreadPool::new(3);
+        let meeting = Barrier::new(3);
+        let seen = Mutex::new(HashSet::new());
+        // Each task waits for the two others, so it takes three threads.
+        pool.run(3, &|_| {
+            meeting.wait();
+            lock(&seen).insert(std::thread::current().id());
+        });
+        assert_eq!(lock(&seen).len(), 3);
+    }
+
+    #[test]
+    fn one_thread_or_one_task_stays_with_the_caller() {
+        let caller = std::thread::current().id();
+        ThreadPool::new(1).run(10, &|_| assert_eq!(std::thread::current().id(), caller));
+        ThreadPool::new(4).run(1, &|_| assert_eq!(std::thread::current().id(), caller));
+    }
+
+    #[test]
+    fn sleeping_workers_wake_up_for_many_jobs() {
+        let pool = ThreadPool::new(3);
+        let total = AtomicUsize::new(0);
+        for round in 0..300 {
+            if round % 60 == 0 {
+                // Longer than the longest spin.
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            pool.run(8, &|_| {
+                total.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(total.load(Ordering::Relaxed), 2400);
+    }
+
+    #[test]
+    fn a_sleeping_caller_is_woken_by_the_last_worker() {
+        let pool = ThreadPool::new(2);
+        let meeting = Barrier::new(2);
+        let ended = AtomicUsize::new(0);
+        let caller = std::thread::current().id();
+        pool.run(2, &|_| {
+            meeting.wait();
+            if std::thread::current().id() != caller {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            ended.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(ended.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn nested_runs_stay_in_their_thread() {
+        let pool = ThreadPool::new(2);
+        let total = AtomicUsize::new(0);
+        pool.run(4, &|_| {
+            let me = std::thread::current().id();
+            pool.run(10, &|_| {
+                assert_eq!(std::thread::current().id(), me);
+                total.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 40);
+    }
+
+    #[test]
+    fn concurrent_callers_take_turns() {
+        let pool = ThreadPool::new(2);
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let mine = AtomicUsize::new(0);
+                        pool.run(5, &|i| {
+                            mine.fetch_add(i, Ordering::Relaxed);
+                        });
+                        total.fetch_add(mine.load(Ordering::Relaxed), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 4 * 200 * 10);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_after_the_others_ended() {
+        let pool = ThreadPool::new(2);
+        for panicking in [0, 1] {
+            let meeting = Barrier::new(2);
+            let ended = AtomicUsize::new(0);
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(2, &|i| {
+                    meeting.wait();
+                    assert!(i != panicking, "task {i} fails");
+                    std::thread::sleep(Duration::from_millis(2));
+                    ended.fetch_add(1, Ordering::Relaxed);
+                });
+            }));
+            let message = outcome.unwrap_err().downcast::<String>().unwrap();
+            assert_eq!(*message, format!("task {panicking} fails"));
+            assert_eq!(ended.load(Ordering::Relaxed), 1);
+        }
+        let total = AtomicUsize::new(0);
+        pool.run(10, &|i| {
+            total.fetch_add(i, Ordering::Relaxed);
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 45);
+    }
+
+    #[test]
+    fn dropping_the_pool_ends_its_workers() {
+        let pool = ThreadPool::new(3);
+        pool.run(3, &|_| {});
+        let shared = Arc::downgrade(&pool.shared);
+        drop(pool);
+        assert!(shared.upgrade().is_none(), "a worker still lives");
+    }
+
+    #[test]
+    fn rows_are_cut_into_disjoint_pieces() {
+        for threads in [1, 2] {
+            let pool = ThreadPool::new(threads);
+            for rows in [0, 1, 5, 8] {
+                let mut output = vec![0; rows * 3];
+                pool.run_rows(&mut output, 3, 2, |first, piece| {
+                    assert!(piece.len() == 6 || first + piece.len() / 3 == rows);
+                    for (i, value) in piece.iter_mut().enumerate() {
+                        *value += first * 3 + i + 1;
+                    }
+                });
+                assert!(output.iter().enumerate().all(|(i, &value)| value == i + 1));
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "whole number of rows")]
+    fn broken_rows_are_refused() {
+        ThreadPool::new(1).run_rows(&mut [0; 7], 3, 1, |_, _| {});
     }
 }
