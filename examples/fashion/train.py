@@ -11,7 +11,7 @@ DATA is a folder with the four gzipped IDX files of Fashion-MNIST, or the folder
     fashion-train.npz        x, y: 4,000 training images for fine-tuning, none of them in the calibration set
     fashion-test.npz         x, y: the first 2,000 test images
 
-Images are uint8 of shape N,28,28; the model takes float32 of shape N,28,28,1 in 0..255 and rescales by itself.
+Images are uint8 of shape N,28,28,1; the model takes float32 of that shape in 0..255 and rescales by itself.
 """
 
 import argparse
@@ -40,9 +40,10 @@ def read_idx(path):
 
 
 def read_fashion_mnist(folder):
-    """(train images, train labels, test images, test labels), all uint8."""
+    """(train images, train labels, test images, test labels), all uint8, images with one channel."""
     names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
-    return [read_idx(folder / f"{name}-ubyte.gz") for name in names]
+    train_x, train_y, test_x, test_y = (read_idx(folder / f"{name}-ubyte.gz") for name in names)
+    return train_x[..., None], train_y, test_x[..., None], test_y
 
 
 def separable(x, filters, strides, name):
@@ -95,7 +96,7 @@ class Augmented(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         chosen = self.order[index * self.batch : (index + 1) * self.batch]
-        x = self.images[chosen, ..., None].astype(np.float32)
+        x = self.images[chosen].astype(np.float32)
         mirrored = self.random.random(len(x)) < 0.5
         x[mirrored] = x[mirrored, :, ::-1]
         x = np.roll(x, self.random.integers(-2, 3, 2), axis=(1, 2))
@@ -116,7 +117,7 @@ def train(model, images, labels, epochs, batch, seed):
 
 
 def accuracy(model, images, labels):
-    predicted = model.predict(images[..., None].astype(np.float32), batch_size=500, verbose=0).argmax(1)
+    predicted = model.predict(images.astype(np.float32), batch_size=500, verbose=0).argmax(1)
     return float((predicted == labels).mean())
 
 
