@@ -1,2 +1,38 @@
+//! What a model *is*: graphs of operators over tensors, their shapes, types and quantization.
+//!
+//! A [`Model`] holds one or several [`Graph`]s; a graph holds [`Tensor`]s and [`Node`]s in
+//! topological order; a node applies an [`Op`] to tensors. Dimensions are fixed, free (named:
+//! batch, height, …) or unknown. Shapes are inferred by [`infer`], every invariant is checked by
+//! [`validate`], and [`text`] prints a model and reads it back.
+//!
+//! This crate does no input or output and no arithmetic on weights.
 #![forbid(unsafe_code)]
-//! What a model is: graphs, operators, shapes, types, quantization.
+
+pub mod data;
+pub mod dtype;
+pub mod graph;
+pub mod infer;
+pub mod model;
+pub mod op;
+pub mod operator;
+pub mod ops;
+pub mod quantization;
+pub mod shape;
+pub mod tensor;
+pub mod text;
+pub mod validate;
+
+pub use data::Data;
+pub use dtype::DType;
+pub use graph::{Graph, Node, NodeId, TensorId};
+pub use infer::{infer_model, infer_shapes};
+pub use model::{
+    Format, GraphId, Metadata, Model, Origin, Parameter, ParameterId, Regularizer, Signature, Source, State,
+    StateId,
+};
+pub use op::Op;
+pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule};
+pub use quantization::{Quantization, Sparsity};
+pub use shape::{Dim, Shape, Symbol};
+pub use tensor::{Tensor, TensorKind};
+pub use validate::{ModelError, validate};

@@ -1,0 +1,59 @@
+//! What can be wrong with a file.
+
+use std::path::PathBuf;
+
+use litesmith_graph::ModelError;
+use thiserror::Error;
+
+/// One layer or operator that a reader or writer does not support.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Name of the layer or node.
+    pub layer: String,
+    /// Its class or operator.
+    pub operator: String,
+    /// Why it is not supported and what to do about it.
+    pub reason: String,
+}
+
+/// Why a file cannot be read or written.
+#[derive(Debug, Error)]
+pub enum FormatError {
+    /// The operating system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file contradicts its format.
+    #[error("the file is broken: {place}: {reason}")]
+    Broken {
+        /// Where in the file.
+        place: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The file is of no known format.
+    #[error("the format is not recognized: {0}")]
+    Unrecognized(String),
+    /// Layers or operators that are not supported, all of them.
+    #[error("not supported: {}", list(.0))]
+    Unsupported(Vec<Unsupported>),
+    /// What the file says makes no sound model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl FormatError {
+    /// A contradiction at a place in the file.
+    pub(crate) fn broken(place: impl Into<String>, reason: impl Into<String>) -> FormatError {
+        FormatError::Broken { place: place.into(), reason: reason.into() }
+    }
+}
+
+fn list(items: &[Unsupported]) -> String {
+    let line = |item: &Unsupported| format!("layer '{}' ({}): {}", item.layer, item.operator, item.reason);
+    items.iter().map(line).collect::<Vec<_>>().join("; ")
+}

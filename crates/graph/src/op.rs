@@ -1,0 +1,200 @@
+//! The operator table: one line per operator makes the [`Op`] enum.
+
+use serde_json::{Map, Value};
+
+use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule};
+use crate::ops;
+
+macro_rules! operators {
+    ($($name:ident,)*) => {
+        /// An operator with its attributes. Each variant's documentation is that of its attributes.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is documented at its attributes' type")]
+        pub enum Op {
+            $($name(ops::$name),)*
+        }
+
+        impl Op {
+            /// The names of all operators.
+            pub const ALL: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// Every operator with default attributes: what tests that demand a case per operator
+            /// walk through.
+            #[must_use]
+            pub fn defaults() -> Vec<Op> {
+                vec![$(Op::$name(ops::$name::default())),*]
+            }
+
+            /// Its name.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Op::$name(_) => stringify!($name),)*
+                }
+            }
+
+            fn operator(&self) -> &dyn Operator {
+                match self {
+                    $(Op::$name(attributes) => attributes,)*
+                }
+            }
+
+            /// Its attributes that differ from the default ones, as JSON.
+            #[must_use]
+            pub fn attributes(&self) -> Map<String, Value> {
+                match self {
+                    $(Op::$name(attributes) => differences(attributes, &ops::$name::default()),)*
+                }
+            }
+
+            /// The operator of this name with these attributes; those left out are the default ones.
+            ///
+            /// # Errors
+            /// If the name or an attribute is unknown or has the wrong type.
+            pub fn from_attributes(name: &str, attributes: Map<String, Value>) -> Result<Op, String> {
+                match name {
+                    $(stringify!($name) => serde_json::from_value::<ops::$name>(Value::Object(attributes))
+                        .map(Op::$name)
+                        .map_err(|error| format!("{name}: {error}")),)*
+                    _ => Err(format!("'{name}' is no operator")),
+                }
+            }
+        }
+
+        $(impl From<ops::$name> for Op {
+            fn from(attributes: ops::$name) -> Op {
+                Op::$name(attributes)
+            }
+        })*
+    };
+}
+
+operators! {
+    ArgReduce,
+    BatchMatMul,
+    BatchNorm,
+    Binary,
+    BroadcastTo,
+    Cast,
+    Compare,
+    Concat,
+    Conv2D,
+    Custom,
+    DepthwiseConv2D,
+    Dequantize,
+    Dropout,
+    ExpandDims,
+    FakeQuant,
+    Fill,
+    FullyConnected,
+    Gather,
+    Identity,
+    L2Norm,
+    Logical,
+    Pack,
+    Pad,
+    Pool2D,
+    Prelu,
+    Quantize,
+    Reduce,
+    Reshape,
+    Resize,
+    Select,
+    ShapeOf,
+    Slice,
+    Softmax,
+    Split,
+    Squeeze,
+    StridedSlice,
+    Tile,
+    Transpose,
+    Unary,
+    Unpack,
+}
+
+fn differences<T: serde::Serialize>(attributes: &T, default: &T) -> Map<String, Value> {
+    let object = |attributes: &T| match serde_json::to_value(attributes) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    };
+    let default = object(default);
+    object(attributes).into_iter().filter(|(key, value)| default.get(key) != Some(value)).collect()
+}
+
+impl Op {
+    /// How many inputs and outputs it takes.
+    #[must_use]
+    pub fn arity(&self) -> Arity {
+        self.operator().arity()
+    }
+
+    /// See [`Operator::infer`]. Arity is checked too.
+    ///
+    /// # Errors
+    /// If the inputs do not fit.
+    pub fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
+        let (least, most) = self.arity().inputs;
+        if inputs.len() < least || inputs.len() > most {
+            return Err(InferError(format!(
+                "{} inputs are given, {least} to {most} are taken",
+                inputs.len()
+            )));
+        }
+        self.operator().infer(inputs)
+    }
+
+    /// See [`Operator::macs`].
+    #[must_use]
+    pub fn macs(&self, inputs: Inputs<'_>, outputs: &[Facts]) -> u64 {
+        self.operator().macs(inputs, outputs)
+    }
+
+    /// See [`Operator::quantization`].
+    #[must_use]
+    pub fn quantization(&self) -> QuantizationRule {
+        self.operator().quantization()
+    }
+
+    /// See [`Operator::has_effect`].
+    #[must_use]
+    pub fn has_effect(&self) -> bool {
+        self.operator().has_effect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_go_to_json_and_back() {
+        for op in Op::defaults() {
+            assert!(op.attributes().is_empty(), "{} prints its default attributes", op.name());
+            assert_eq!(Op::from_attributes(op.name(), op.attributes()), Ok(op));
+        }
+        let conv = Op::from(ops::Conv2D { stride: [2, 2], ..Default::default() });
+        assert_eq!(Value::Object(conv.attributes()).to_string(), r#"{"stride":[2,2]}"#);
+        assert_eq!(Op::from_attributes("Conv2D", conv.attributes()), Ok(conv));
+    }
+
+    #[test]
+    fn unknown_operators_and_attributes_are_refused() {
+        assert!(Op::from_attributes("Convolution", Map::new()).is_err());
+        let wrong = Map::from_iter([("strides".to_owned(), Value::from(2))]);
+        assert!(Op::from_attributes("Conv2D", wrong).is_err());
+    }
+
+    #[test]
+    fn no_operator_panics_on_missing_inputs() {
+        for op in Op::defaults() {
+            let _ = op.infer(Inputs(&[]));
+            let facts = Facts::new(crate::DType::F32, crate::Shape::default());
+            for count in 1..4 {
+                let inputs = vec![Some(&facts); count];
+                if let Ok(outputs) = op.infer(Inputs(&inputs)) {
+                    let _ = op.macs(Inputs(&inputs), &outputs);
+                }
+            }
+        }
+    }
+}

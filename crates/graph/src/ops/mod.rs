@@ -1,0 +1,134 @@
+//! One file per operator: what it does, its attributes, shapes, cost and quantization rule.
+//!
+//! Semantics are those of TFLite's builtin operators, channels last, unless said otherwise.
+
+mod arg_reduce;
+mod batch_matmul;
+mod batch_norm;
+mod binary;
+mod broadcast_to;
+mod cast;
+mod compare;
+mod concat;
+mod conv_2d;
+mod custom;
+mod depthwise_conv_2d;
+mod dequantize;
+mod dropout;
+mod expand_dims;
+mod fake_quant;
+mod fill;
+mod fully_connected;
+mod gather;
+mod identity;
+mod l2_norm;
+mod logical;
+mod pack;
+mod pad;
+mod pool_2d;
+mod prelu;
+mod quantize;
+mod reduce;
+mod reshape;
+mod resize;
+mod select;
+mod shape_of;
+mod slice;
+mod softmax;
+mod split;
+mod squeeze;
+mod strided_slice;
+mod tile;
+mod transpose;
+mod unary;
+mod unpack;
+mod window;
+
+pub use arg_reduce::{ArgKind, ArgReduce};
+pub use batch_matmul::BatchMatMul;
+pub use batch_norm::BatchNorm;
+pub use binary::{Binary, BinaryKind};
+pub use broadcast_to::BroadcastTo;
+pub use cast::Cast;
+pub use compare::{Compare, CompareKind};
+pub use concat::Concat;
+pub use conv_2d::Conv2D;
+pub use custom::Custom;
+pub use depthwise_conv_2d::DepthwiseConv2D;
+pub use dequantize::Dequantize;
+pub use dropout::Dropout;
+pub use expand_dims::ExpandDims;
+pub use fake_quant::FakeQuant;
+pub use fill::Fill;
+pub use fully_connected::FullyConnected;
+pub use gather::Gather;
+pub use identity::Identity;
+pub use l2_norm::L2Norm;
+pub use logical::{Logical, LogicalKind};
+pub use pack::Pack;
+pub use pad::{Pad, PadMode};
+pub use pool_2d::{Pool2D, PoolKind};
+pub use prelu::Prelu;
+pub use quantize::Quantize;
+pub use reduce::{Reduce, ReduceKind};
+pub use reshape::{Reshape, ReshapeDim};
+pub use resize::{Resize, ResizeKind};
+pub use select::Select;
+pub use shape_of::ShapeOf;
+pub use slice::Slice;
+pub use softmax::Softmax;
+pub use split::Split;
+pub use squeeze::Squeeze;
+pub use strided_slice::{AxisSlice, StridedSlice};
+pub use tile::Tile;
+pub use transpose::Transpose;
+pub use unary::{Unary, UnaryKind};
+pub use unpack::Unpack;
+pub use window::Padding;
+
+use serde::{Deserialize, Serialize};
+
+use crate::operator::{InferError, refuse};
+
+/// A clamp or function that an operator applies to its result before storing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// None.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, -1), 1)`.
+    ReluN1To1,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+impl Activation {
+    /// Least and largest value that it lets through.
+    #[must_use]
+    pub fn bounds(self) -> (f32, f32) {
+        match self {
+            Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::ReluN1To1 => (-1.0, 1.0),
+            Activation::Relu6 => (0.0, 6.0),
+        }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Activation::None
+    }
+}
+
+/// An axis that may count from the end, as an index below `rank`.
+pub(crate) fn resolve_axis(axis: i32, rank: usize) -> Result<usize, InferError> {
+    let resolved = if axis < 0 { i64::from(axis) + rank as i64 } else { i64::from(axis) };
+    if resolved < 0 || resolved >= rank as i64 {
+        refuse!("axis {axis} does not exist in {rank} dimensions");
+    }
+    Ok(resolved as usize)
+}
