@@ -5,8 +5,10 @@
 //! [`reference`] that defines its result, and is tested against it on random shapes for every
 //! instruction set that the machine has.
 
+pub mod float;
 pub mod isa;
 pub mod pool;
+pub mod reference;
 pub mod window;
 
 pub use isa::Isa;

@@ -168,6 +168,21 @@ impl<'a, T> DisjointSlice<'a, T> {
         DisjointSlice { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
     }
 
+    /// The first element. Whoever writes through it must keep to elements that no other piece
+    /// holds, below [`len`](DisjointSlice::len).
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut T {
+        self.start
+    }
+
+    /// Number of elements.
+    #[must_use]
+    // An emptiness test would have no user.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// The elements of `range`.
     ///
     /// # Safety

@@ -1,0 +1,125 @@
+//! Convolution and dense layers.
+
+use super::Clamp;
+use super::aligned::Aligned;
+use super::packed::{Output, Packed};
+use super::split::{Split, Work};
+use super::taps::{Image, Reading, Taps};
+use super::tile::Tiles;
+use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool, Window};
+
+/// A 2-D convolution, channels last, with its weights packed for one instruction set.
+///
+/// `output[n, y, x, o] = clamp(bias[o] + sum over taps and channels of input * weight)`, with
+/// zeros outside the input. A tile of output pixels by output channels stays in registers while
+/// all taps and input channels pass by; input pixels are read in place.
+pub struct Conv2d {
+    window: Window,
+    in_channels: usize,
+    out_channels: usize,
+    clamp: Clamp,
+    reading: Reading,
+    packed: Packed,
+    most_pixels: usize,
+    zeros: Aligned,
+}
+
+impl Conv2d {
+    /// Packs `weights` of shape `[out_channels, kernel height, kernel width, in_channels / groups]`.
+    ///
+    /// Output channels `g * out_channels / groups..` read input channels `g * in_channels /
+    /// groups..` of group `g`. `bias` has `out_channels` elements; `None` stands for zeros.
+    ///
+    /// # Panics
+    /// When the machine lacks `isa`, when `groups` does not divide both numbers of channels, when
+    /// a number of channels is 0, or when `weights` or `bias` has another length.
+    #[must_use]
+    // Eight plain facts; a struct for them would only be taken apart again.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        isa: Isa,
+        window: Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> Conv2d {
+        assert!(in_channels > 0 && out_channels > 0, "a convolution needs channels");
+        assert!(
+            groups > 0 && in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups),
+            "{groups} groups must divide {in_channels} input and {out_channels} output channels"
+        );
+        let depth = in_channels / groups;
+        let steps = window.taps() * depth;
+        assert_eq!(weights.len(), out_channels * steps, "number of weights");
+        assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
+
+        let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
+        let pointers = reading.pointers(&window);
+        let tiles = Tiles::of(isa);
+        let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
+        packed.fill(bias, |channel, step| weights[channel * steps + step]);
+        let zeros = Aligned::zeros(reading.zeros(&window, in_channels));
+        Conv2d { window, in_channels, out_channels, clamp, reading, packed, most_pixels: tiles.pixels, zeros }
+    }
+
+    /// A dense layer: weights `[out_channels, in_channels]`. To [`run`](Conv2d::run) it on rows,
+    /// pass the shape `[rows, 1, 1]`.
+    ///
+    /// # Panics
+    /// As [`Conv2d::new`].
+    #[must_use]
+    pub fn dense(
+        isa: Isa,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> Conv2d {
+        Conv2d::new(isa, Window::POINT, 1, in_channels, out_channels, weights, bias, clamp)
+    }
+
+    /// Computes the whole output `[batch, output height, output width, out_channels]` from an
+    /// input of `shape` = batch, height, width (and `in_channels`); see [`Window::output`].
+    ///
+    /// # Panics
+    /// When `input` or `output` has another length.
+    pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        let [batch, height, width] = shape;
+        let [out_height, out_width] = self.window.output([height, width]);
+        let pixels = batch * out_height * out_width;
+        assert_eq!(input.len(), batch * height * width * self.in_channels, "length of the input");
+        assert_eq!(output.len(), pixels * self.out_channels, "length of the output");
+        if pixels == 0 {
+            return;
+        }
+        let work = Work {
+            pixels,
+            most_pixels: self.most_pixels,
+            panels: self.packed.panels(),
+            work_per_pixel: self.packed.floats(),
+            input_per_pixel: self.in_channels * self.window.stride[0] * self.window.stride[1],
+            weights: self.packed.floats(),
+        };
+        let split = Split::new(&work, pool.threads());
+        let image = Image {
+            data: input,
+            shape,
+            channels: self.in_channels,
+            window: self.window,
+            output: [out_height, out_width],
+            zeros: &self.zeros,
+        };
+        let output = DisjointSlice::new(output);
+        let output = Output { data: &output, first: 0, pitch: self.out_channels, clamp: self.clamp };
+        pool.run(split.tasks(), &|task| {
+            let mut taps = Taps::new(image, self.reading, self.most_pixels);
+            // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
+            unsafe { self.packed.run(&mut taps, &split, task, &output) };
+        });
+    }
+}

@@ -1,0 +1,176 @@
+//! One vector register of floats, on each instruction set.
+//!
+//! Kernels are written once, generic over [`Lanes`], and compiled per instruction set by the
+//! `for_each_isa` macro, which wraps them in functions that enable the target's features; the
+//! methods here are inlined into those.
+
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+pub(super) use neon::Neon;
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512};
+
+/// A vector register of floats and the operations that kernels need.
+///
+/// # Safety
+/// Of all methods: the processor has the instruction set (see [`Isa::available`](crate::Isa)), and
+/// pointers are valid for the elements named. Nothing has to be aligned.
+pub(super) trait Lanes: Copy {
+    /// Floats in a register.
+    const COUNT: usize;
+    /// Pixels of a convolution tile: so many times two accumulators, two weights and a broadcast
+    /// value fit the register file.
+    const PIXELS: usize;
+
+    unsafe fn zero() -> Self;
+    /// All `COUNT` elements.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `count < COUNT` elements, zeros behind them.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// Stores only the first `count < COUNT` elements.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// `self + x * w`.
+    unsafe fn add_product(self, x: Self, w: Self) -> Self;
+    /// `acc + x[k] * w` for the one float `x[k]`.
+    unsafe fn add_scaled(acc: Self, x: *const f32, k: usize, w: Self) -> Self;
+    /// The same for two registers.
+    unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2];
+    /// Into the bounds; NaN stays NaN.
+    unsafe fn clamp(self, min: f32, max: f32) -> Self;
+}
+
+/// Plain Rust, four floats that the compiler may put into a register of any target.
+///
+/// Products and sums are rounded separately: without hardware support a fused multiply-add would
+/// be a function call.
+#[derive(Clone, Copy)]
+pub(super) struct Portable([f32; 4]);
+
+impl Lanes for Portable {
+    const COUNT: usize = 4;
+    const PIXELS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Portable([0.0; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: four elements are readable by the trait's contract.
+        Portable(unsafe { from.cast::<[f32; 4]>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        // SAFETY: `count` elements are readable by the trait's contract.
+        let values = unsafe { std::slice::from_raw_parts(from, count) };
+        Portable(std::array::from_fn(|i| values.get(i).copied().unwrap_or(0.0)))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: four elements are writable by the trait's contract.
+        unsafe { to.cast::<[f32; 4]>().write(self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        for (i, value) in self.0.iter().take(count).enumerate() {
+            // SAFETY: `count` elements are writable by the trait's contract.
+            unsafe { to.add(i).write(*value) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(self, x: Self, w: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] + x.0[i] * w.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled(acc: Self, x: *const f32, k: usize, w: Self) -> Self {
+        // SAFETY: this element is readable by the trait's contract.
+        let x = unsafe { *x.add(k) };
+        Portable(std::array::from_fn(|i| acc.0[i] + x * w.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
+        // SAFETY: handed on.
+        unsafe { [Self::add_scaled(acc[0], x, k, w[0]), Self::add_scaled(acc[1], x, k, w[1])] }
+    }
+
+    #[inline(always)]
+    unsafe fn clamp(self, min: f32, max: f32) -> Self {
+        Portable(self.0.map(|value| super::Clamp { min, max }.apply(value)))
+    }
+}
+
+/// Defines a module per instruction set with a copy of a generic function in it.
+///
+/// `for_each_isa!(unsafe fn name<const P: usize>(argument: &Type) = generic)` makes
+/// `portable::name`, `avx512::name` and so on, each `generic::<Lanes of that set, P>(argument)`.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* unsafe fn $name:ident<$(const $P:ident: usize),*>($argument:ident: $Argument:ty) = $generic:ident) => {
+        mod portable {
+            $(#[$doc])*
+            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                // SAFETY: handed on; plain Rust runs everywhere.
+                unsafe { super::$generic::<crate::float::lanes::Portable, $($P),*>($argument) }
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        mod avx2 {
+            $(#[$doc])*
+            #[target_feature(enable = "avx2,fma")]
+            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                // SAFETY: handed on; the caller has checked for the features.
+                unsafe { super::$generic::<crate::float::lanes::Avx2, $($P),*>($argument) }
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        mod avx512 {
+            $(#[$doc])*
+            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                // SAFETY: handed on; the caller has checked for the features.
+                unsafe { super::$generic::<crate::float::lanes::Avx512, $($P),*>($argument) }
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        mod neon {
+            $(#[$doc])*
+            #[target_feature(enable = "neon")]
+            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                // SAFETY: handed on; the caller has checked for the features.
+                unsafe { super::$generic::<crate::float::lanes::Neon, $($P),*>($argument) }
+            }
+        }
+    };
+}
+pub(super) use for_each_isa;
+
+/// Repeats a block for each pixel of a tile, with a literal index.
+///
+/// A `for` loop would do the same, but where the function around it is big the compiler does not
+/// unroll it and keeps the accumulators in memory, at a third of the speed.
+macro_rules! for_each_pixel {
+    ($i:ident < $count:ident, $body:block) => {
+        for_each_pixel!(@ $i $count $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $i:ident $count:ident $body:block $($index:literal)*) => {
+        $(if $index < $count {
+            let $i: usize = $index;
+            $body
+        })*
+    };
+}
+pub(super) use for_each_pixel;
+
+/// Most pixels in a tile of any instruction set: as many as [`for_each_pixel`] repeats.
+pub(super) const MOST_PIXELS: usize = 14;

@@ -1,0 +1,173 @@
+//! Batched matrix products.
+
+use super::Clamp;
+use super::packed::{Output, Packed};
+use super::split::{Split, Work};
+use super::taps::{Image, Reading, Taps};
+use super::tile::Tiles;
+use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool, Window};
+
+/// Columns of `b` that one task packs and multiplies.
+const COLUMNS_PER_TASK: usize = 128;
+/// Rows of `a` that one task multiplies: enough to make up for packing the columns.
+const ROWS_PER_TASK: usize = 256;
+
+/// The matrices of a batched product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MatMul {
+    /// Rows of `a` and of the output.
+    pub rows: usize,
+    /// Columns of `a` and rows of `b`.
+    pub depth: usize,
+    /// Columns of `b` and of the output.
+    pub columns: usize,
+    /// `a` is stored transposed: `[depth, rows]` instead of `[rows, depth]`.
+    pub adjoint_a: bool,
+    /// `b` is stored transposed: `[columns, depth]` instead of `[depth, columns]`.
+    pub adjoint_b: bool,
+}
+
+/// `output = a * b` for every matrix of a batch: `[batch..., rows, columns]`.
+///
+/// `a_batch` and `b_batch` are the leading dimensions of `a` and `b`; they broadcast to those of
+/// the output as in NumPy (aligned at the right, a dimension of 1 is repeated).
+///
+/// # Panics
+/// When the machine lacks `isa`, when the leading dimensions do not broadcast, or when a slice
+/// has another length than its dimensions say.
+// Two tensors with their shapes, a result and where to run: none of it goes together better.
+#[allow(clippy::too_many_arguments)]
+pub fn matmul(
+    isa: Isa,
+    pool: &ThreadPool,
+    matrices: MatMul,
+    a: &[f32],
+    a_batch: &[usize],
+    b: &[f32],
+    b_batch: &[usize],
+    output: &mut [f32],
+) {
+    let MatMul { rows, depth, columns, adjoint_a, .. } = matrices;
+    let batch = broadcast(a_batch, b_batch);
+    let count: usize = batch.iter().product();
+    assert_eq!(a.len(), a_batch.iter().product::<usize>() * rows * depth, "length of a");
+    assert_eq!(b.len(), b_batch.iter().product::<usize>() * depth * columns, "length of b");
+    assert_eq!(output.len(), count * rows * columns, "length of the output");
+    if output.is_empty() {
+        return;
+    }
+    if depth == 0 {
+        output.fill(0.0);
+        return;
+    }
+    let transposed = if adjoint_a { transpose(pool, a, depth, rows) } else { Vec::new() };
+    let a = if adjoint_a { &transposed } else { a };
+
+    let tiles = Tiles::of(isa);
+    let zeros = vec![0.0; depth];
+    let [row_parts, column_parts] = [rows.div_ceil(ROWS_PER_TASK), columns.div_ceil(COLUMNS_PER_TASK)];
+    let output = DisjointSlice::new(output);
+    pool.run(count * row_parts * column_parts, &|task| {
+        let (index, part) = (task / (row_parts * column_parts), task % (row_parts * column_parts));
+        let first_row = part / column_parts * ROWS_PER_TASK;
+        let first_column = part % column_parts * COLUMNS_PER_TASK;
+        let task_rows = ROWS_PER_TASK.min(rows - first_row);
+        let task_columns = COLUMNS_PER_TASK.min(columns - first_column);
+
+        let b = &b[source(index, &batch, b_batch) * depth * columns..][..depth * columns];
+        let mut packed = Packed::new(tiles, 1, task_columns, 1, depth);
+        if matrices.adjoint_b {
+            packed.fill(None, |column, k| b[(first_column + column) * depth + k]);
+        } else {
+            packed.fill(None, |column, k| b[k * columns + first_column + column]);
+        }
+
+        let first = (source(index, &batch, a_batch) * rows + first_row) * depth;
+        let image = Image {
+            data: &a[first..][..task_rows * depth],
+            shape: [1, 1, task_rows],
+            channels: depth,
+            window: Window::POINT,
+            output: [1, task_rows],
+            zeros: &zeros,
+        };
+        let work = Work {
+            pixels: task_rows,
+            most_pixels: tiles.pixels,
+            panels: packed.panels(),
+            work_per_pixel: packed.floats(),
+            input_per_pixel: depth,
+            weights: packed.floats(),
+        };
+        let split = Split::new(&work, 1);
+        let mut taps = Taps::new(image, Reading::Taps, tiles.pixels);
+        let corner = (index * rows + first_row) * columns + first_column;
+        let output = Output { data: &output, first: corner, pitch: columns, clamp: Clamp::NONE };
+        // SAFETY: tasks share no row and column of the output; each row has `depth` floats.
+        unsafe { packed.run(&mut taps, &split, 0, &output) };
+    });
+}
+
+/// The leading dimensions of the output.
+fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
+    let rank = a.len().max(b.len());
+    (0..rank)
+        .map(|axis| {
+            let [a, b] = [a, b].map(|dims| (axis + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]));
+            assert!(a == b || a == 1 || b == 1, "leading dimensions {a} and {b} do not broadcast");
+            if a == 1 { b } else { a }
+        })
+        .collect()
+}
+
+/// Which matrix of an operand with leading dimensions `dims` the output's matrix `index` reads.
+fn source(mut index: usize, batch: &[usize], dims: &[usize]) -> usize {
+    let mut source = 0;
+    let mut step = 1;
+    for (size, dim) in batch.iter().rev().zip(dims.iter().rev()) {
+        if *dim != 1 {
+            source += index % size * step;
+        }
+        index /= size;
+        step *= dim;
+    }
+    source
+}
+
+/// A copy of `matrices`, each `[rows, columns]`, as `[columns, rows]`.
+fn transpose(pool: &ThreadPool, matrices: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut transposed = vec![0.0; matrices.len()];
+    let pieces = pool.rows_per_task(matrices.len() / rows, 16);
+    pool.run_rows(&mut transposed, rows, pieces, |first, piece| {
+        for (i, line) in piece.chunks_exact_mut(rows).enumerate() {
+            let (matrix, column) = ((first + i) / columns, (first + i) % columns);
+            let from = &matrices[matrix * rows * columns..][..rows * columns];
+            for (value, row) in line.iter_mut().zip(from.chunks_exact(columns)) {
+                *value = row[column];
+            }
+        }
+    });
+    transposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_dimensions_broadcast() {
+        let batch = broadcast(&[2, 1, 3], &[4, 1]);
+        assert_eq!(batch, [2, 4, 3]);
+        // Matrix [1, 2, 0] of the output.
+        let index = (4 + 2) * 3;
+        assert_eq!(source(index, &batch, &[2, 1, 3]), 3);
+        assert_eq!(source(index, &batch, &[4, 1]), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "do not broadcast")]
+    fn other_leading_dimensions_are_refused() {
+        broadcast(&[2], &[3]);
+    }
+}

@@ -1,0 +1,71 @@
+//! Convolution-like kernels on float32: convolution, dense layers, depthwise convolution and
+//! batched matrix products, channels last.
+//!
+//! Every output element is one chain of multiply-adds: it starts at the bias and takes the taps
+//! of the window from the top left to the bottom right and within a tap the channels in order.
+//! Taps in the padding count as products with zero. Work is split over outputs, never inside such
+//! a chain, so **on one instruction set the bits of a result depend on neither the number of
+//! threads, nor the batch, nor the place in the image**. The instruction sets with a fused
+//! multiply-add (all but [`Isa::Portable`](crate::Isa::Portable)) even agree with each other.
+
+mod aligned;
+mod conv;
+mod depthwise;
+mod lanes;
+mod matmul;
+mod packed;
+mod split;
+mod taps;
+mod tile;
+
+pub use conv::Conv2d;
+pub use depthwise::Depthwise;
+pub use matmul::{MatMul, matmul};
+
+/// Bounds that every result is forced into: the fused activations RELU, RELU6, RELU_N1_TO_1.
+///
+/// A NaN stays a NaN, as in TFLite. Where that matters: `x < min ? min : x` keeps it, so do
+/// `std::max(x, min)` of C++ and the x86 instruction `max(min, x)` with the value as the *second*
+/// operand (it returns the second operand when either is NaN); Rust's `f32::max` and the x86
+/// instruction with the operands swapped would turn it into the bound.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clamp<T = f32> {
+    /// Lower bound; minus infinity for none.
+    pub min: T,
+    /// Upper bound; infinity for none.
+    pub max: T,
+}
+
+impl Clamp {
+    /// No bounds.
+    pub const NONE: Clamp = Clamp { min: f32::NEG_INFINITY, max: f32::INFINITY };
+    /// `max(x, 0)`.
+    pub const RELU: Clamp = Clamp { min: 0.0, max: f32::INFINITY };
+    /// `min(max(x, 0), 6)`.
+    pub const RELU6: Clamp = Clamp { min: 0.0, max: 6.0 };
+    /// `min(max(x, -1), 1)`.
+    pub const RELU_N1_TO_1: Clamp = Clamp { min: -1.0, max: 1.0 };
+
+    /// The same bounds in double precision.
+    #[must_use]
+    pub fn widen(self) -> Clamp<f64> {
+        Clamp { min: self.min.into(), max: self.max.into() }
+    }
+}
+
+impl<T: Copy + PartialOrd> Clamp<T> {
+    /// The value inside the bounds; NaN stays NaN.
+    #[must_use]
+    pub fn apply(self, value: T) -> T {
+        if value < self.min {
+            self.min
+        } else if value > self.max {
+            self.max
+        } else {
+            value
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The inner loop of convolutions and matrix products: a tile of pixels by output channels whose
+//! sums stay in registers.
+
+use super::Clamp;
+use super::lanes::{Lanes, MOST_PIXELS, Portable, for_each_isa, for_each_pixel};
+use crate::Isa;
+
+/// What one call of a tile function computes.
+pub(super) struct Tile {
+    /// `[taps][pixels]` pointers, each to `skip + depth` floats or more.
+    pub(super) pointers: *const *const f32,
+    pub(super) taps: usize,
+    /// Floats to leave out at each pointer.
+    pub(super) skip: usize,
+    /// Floats that each tap contributes.
+    pub(super) depth: usize,
+    /// A packed panel: `[1 + taps * depth][lanes of the panel]`, the bias first.
+    pub(super) panel: *const f32,
+    /// The first channel of the first pixel.
+    pub(super) output: *mut f32,
+    /// Floats from a pixel to the next in the output.
+    pub(super) pitch: usize,
+    /// Channels to store: enough to need the last register of the panel.
+    pub(super) channels: usize,
+    pub(super) clamp: Clamp,
+}
+
+/// A function for tiles of a fixed number of pixels and registers.
+///
+/// # Safety
+/// The processor has the instruction set and the tile's pointers are good for what it says.
+pub(super) type TileFn = unsafe fn(&Tile);
+
+/// The tile functions of one instruction set.
+pub(super) struct Tiles {
+    /// Floats in a register.
+    pub(super) lanes: usize,
+    /// Most pixels in a tile.
+    pub(super) pixels: usize,
+    /// For panels of one and of two registers: the functions for 1, 2, ... `pixels` pixels.
+    pub(super) functions: [&'static [TileFn]; 2],
+}
+
+for_each_isa!(
+    /// A tile of `P` pixels and `V` registers.
+    ///
+    /// # Safety
+    /// The processor has the instruction set and the tile's pointers are good for what it says.
+    unsafe fn tile<const P: usize, const V: usize>(argument: &super::Tile) = tile
+);
+
+macro_rules! tiles {
+    ($lanes:ty, $isa:ident, $($pixels:literal)*) => {
+        Tiles {
+            lanes: <$lanes>::COUNT,
+            pixels: <$lanes>::PIXELS,
+            functions: [&[$($isa::tile::<$pixels, 1>),*], &[$($isa::tile::<$pixels, 2>),*]],
+        }
+    };
+}
+
+static PORTABLE: Tiles = tiles!(Portable, portable, 1 2 3 4);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Tiles = tiles!(super::lanes::Avx2, avx2, 1 2 3 4 5 6);
+#[cfg(target_arch = "x86_64")]
+static AVX512: Tiles = tiles!(super::lanes::Avx512, avx512, 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+#[cfg(target_arch = "aarch64")]
+static NEON: Tiles = tiles!(super::lanes::Neon, neon, 1 2 3 4 5 6 7 8 9 10 11 12);
+
+impl Tiles {
+    /// The functions for an instruction set.
+    ///
+    /// # Panics
+    /// When the machine does not have it.
+    pub(super) fn of(isa: Isa) -> &'static Tiles {
+        assert!(isa.available(), "this machine cannot run '{isa}'");
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::AvxVnni => &AVX2,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => &NEON,
+            _ => &PORTABLE,
+        }
+    }
+}
+
+/// The one inner loop, for every instruction set: `P` pixels times `V` registers of channels.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const P: usize, const V: usize>(tile: &Tile) {
+    // SAFETY: of every access: in bounds by the caller's promise about the tile.
+    unsafe {
+        let mut weights = tile.panel;
+        let mut acc = [load_registers::<L, V>(weights); MOST_PIXELS];
+        weights = weights.add(V * L::COUNT);
+        let mut pointers = tile.pointers;
+        for _ in 0..tile.taps {
+            for k in tile.skip..tile.skip + tile.depth {
+                let w = load_registers::<L, V>(weights);
+                weights = weights.add(V * L::COUNT);
+                for_each_pixel!(i < P, {
+                    let x = *pointers.add(i);
+                    if V == 2 {
+                        acc[i] = L::add_scaled_pair(acc[i], x, k, w);
+                    } else {
+                        acc[i][0] = L::add_scaled(acc[i][0], x, k, w[0]);
+                    }
+                });
+            }
+            pointers = pointers.add(P);
+        }
+
+        let Clamp { min, max } = tile.clamp;
+        let last = tile.channels - (V - 1) * L::COUNT;
+        for_each_pixel!(i < P, {
+            let mut to = tile.output.add(i * tile.pitch);
+            if V == 2 {
+                acc[i][0].clamp(min, max).store(to);
+                to = to.add(L::COUNT);
+            }
+            let value = acc[i][V - 1].clamp(min, max);
+            if last == L::COUNT { value.store(to) } else { value.store_first(to, last) }
+        });
+    }
+}
+
+/// One or two registers; where it is one, the second is not used.
+#[inline(always)]
+unsafe fn load_registers<L: Lanes, const V: usize>(from: *const f32) -> [L; 2] {
+    // SAFETY: `V` registers are readable by the caller's promise.
+    unsafe { [L::load(from), if V == 2 { L::load(from.add(L::COUNT)) } else { L::zero() }] }
+}

@@ -1,0 +1,4 @@
+//! Plain loops that define what the fast kernels compute.
+
+pub mod convolution;
+pub mod elementwise;
