@@ -5,8 +5,10 @@
 //! [`reference`] that defines its result, and is tested against it on random shapes for every
 //! instruction set that the machine has.
 
+pub mod elementwise;
 pub mod float;
 pub mod isa;
+mod multiversion;
 pub mod pool;
 pub mod reference;
 pub mod window;
