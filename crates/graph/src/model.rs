@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::dtype::DType;
-use crate::graph::{Graph, TensorId};
+use crate::graph::Graph;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, TensorKind};
 
@@ -38,17 +38,18 @@ pub struct Model {
     pub source: Source,
 }
 
-/// A named entry point: which tensors of a graph have which names.
+/// A named entry point: which inputs and outputs of a graph have which names. They are told by their
+/// place among the graph's inputs and outputs, which rewrites keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// Its key, such as `serving_default`.
     pub key: String,
     /// The graph that it enters.
     pub graph: GraphId,
-    /// Names of inputs.
-    pub inputs: Vec<(String, TensorId)>,
-    /// Names of outputs.
-    pub outputs: Vec<(String, TensorId)>,
+    /// Names of inputs, each with its place in [`Graph::inputs`].
+    pub inputs: Vec<(String, usize)>,
+    /// Names of outputs, each with its place in [`Graph::outputs`].
+    pub outputs: Vec<(String, usize)>,
 }
 
 /// A weight of the source model in the source's own layout.

@@ -198,10 +198,10 @@ fn check_signatures(model: &Model) -> Result<(), ModelError> {
         let Some(graph) = model.graphs.get(signature.graph.0 as usize) else {
             return Err(broken("enters a graph that does not exist"));
         };
-        if signature.inputs.iter().any(|(_, id)| !graph.inputs.contains(id)) {
+        if signature.inputs.iter().any(|(_, place)| *place >= graph.inputs.len()) {
             return Err(broken("names an input that the graph does not have"));
         }
-        if signature.outputs.iter().any(|(_, id)| !graph.outputs.contains(id)) {
+        if signature.outputs.iter().any(|(_, place)| *place >= graph.outputs.len()) {
             return Err(broken("names an output that the graph does not have"));
         }
     }
