@@ -10,6 +10,7 @@ pub mod float;
 pub mod isa;
 mod multiversion;
 pub mod pool;
+pub mod quantized;
 pub mod reference;
 pub mod window;
 

@@ -2,3 +2,4 @@
 
 pub mod convolution;
 pub mod elementwise;
+pub mod quantized;

@@ -1,0 +1,54 @@
+//! Slices that start on a cache line.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
+
+/// One cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+// SAFETY: an array of bytes: every bit pattern, zero too, is a value.
+unsafe impl Zeroable for Line {}
+// SAFETY: as above, and 64 bytes with an alignment of 64 have no padding.
+unsafe impl Pod for Line {}
+
+/// A slice whose first element starts a cache line, so that no full vector of it crosses one.
+pub(super) struct Aligned<T> {
+    lines: Vec<Line>,
+    len: usize,
+    element: PhantomData<T>,
+}
+
+impl<T: Pod> Aligned<T> {
+    /// `len` elements of zero.
+    pub(super) fn zeroed(len: usize) -> Aligned<T> {
+        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        Aligned { lines: vec![Line::zeroed(); lines], len, element: PhantomData }
+    }
+}
+
+impl<T: Pod> FromIterator<T> for Aligned<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Aligned<T> {
+        let items: Vec<T> = items.into_iter().collect();
+        let mut aligned = Aligned::zeroed(items.len());
+        aligned.copy_from_slice(&items);
+        aligned
+    }
+}
+
+impl<T: AnyBitPattern> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}

@@ -1,0 +1,110 @@
+//! Convolution of `u8` activations to `u8` activations.
+
+use crate::{Isa, ThreadPool, Window};
+
+use super::epilogue::{Epilogue, Requantizer};
+use super::filter::{Filter, WeightOrder};
+use super::gather::Source;
+use super::product::Product;
+use super::requantize::Requantize;
+
+/// A quantized convolution (grouped or not) with its weights packed for one instruction set.
+pub struct Conv2d {
+    product: Product,
+    /// Bias less the input's zero point times the weights, by lane.
+    initial: Vec<i32>,
+    epilogue: Requantizer,
+    /// What taps in the padding read.
+    border: Vec<u8>,
+}
+
+impl Conv2d {
+    /// Packs a convolution.
+    ///
+    /// - `weights`: `[out_channels, kh, kw, in_channels / groups]`;
+    /// - `bias`: one value per output channel, in units of input scale times weight scale;
+    /// - `input_zero_point`: what padding holds.
+    ///
+    /// # Panics
+    /// If the counts do not agree, `groups` does not divide the channels, the window is empty, or
+    /// the machine lacks `isa`.
+    #[expect(clippy::too_many_arguments, reason = "they are what a convolution is made of")]
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        window: Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+        input_zero_point: u8,
+        requantize: Requantize,
+    ) -> Conv2d {
+        let order = WeightOrder::OutputFirst;
+        let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+        Conv2d::from_filter(isa, &filter, bias, input_zero_point, &requantize)
+    }
+
+    /// Packs a matrix product: a convolution that looks at one pixel. `weights` is `[out_channels,
+    /// in_channels]`; see [`Conv2d::new`].
+    ///
+    /// # Panics
+    /// As [`Conv2d::new`].
+    #[must_use]
+    pub fn dense(
+        isa: Isa,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+        input_zero_point: u8,
+        requantize: Requantize,
+    ) -> Conv2d {
+        let (window, groups, order) = (Window::POINT, 1, WeightOrder::OutputFirst);
+        let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+        Conv2d::from_filter(isa, &filter, bias, input_zero_point, &requantize)
+    }
+
+    /// Packs a convolution with this filter.
+    pub(super) fn from_filter(
+        isa: Isa,
+        filter: &Filter,
+        bias: Option<&[i32]>,
+        input_zero_point: u8,
+        requantize: &Requantize,
+    ) -> Conv2d {
+        requantize.check(filter.out_channels);
+        let product = Product::new(isa, filter, Requantizer::PACKED);
+        let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
+        let epilogue = Requantizer::new(requantize, product.lanes());
+        let border = vec![input_zero_point; product.geometry().read()];
+        Conv2d { product, initial, epilogue, border }
+    }
+
+    /// Convolves `input`, `[batch, height, width, in_channels]`, whose first three dimensions are
+    /// `shape`, into `output`, `[batch, output height, output width, out_channels]`.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn run(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
+        let source = Source::new(self.product.geometry(), input, shape, &self.border);
+        self.product.run(pool, &source, &self.initial, &self.epilogue, output);
+    }
+}
+
+/// What the sums of each lane start from: the bias, and the share of the input's zero point, which
+/// the products then need not know of. Wraps around, as the sums do.
+pub(super) fn initial_sums(
+    lanes: &[Option<usize>],
+    filter: &Filter,
+    bias: Option<&[i32]>,
+    input_zero_point: u8,
+) -> Vec<i32> {
+    assert!(bias.is_none_or(|bias| bias.len() == filter.out_channels), "one bias per output channel");
+    let of_channel = |channel: usize| {
+        let share = filter.weight_sum(channel).wrapping_mul(i32::from(input_zero_point));
+        bias.map_or(0, |bias| bias[channel]).wrapping_sub(share)
+    };
+    lanes.iter().map(|channel| channel.map_or(0, of_channel)).collect()
+}

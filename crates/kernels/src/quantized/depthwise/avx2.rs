@@ -1,0 +1,105 @@
+//! Depthwise products with AVX2: the bytes of two taps interleaved and widened to words, whose
+//! products in pairs (`vpmaddwd`) are exact.
+
+use std::arch::x86_64::*;
+
+use super::super::epilogue::Epilogue;
+use super::super::gather::Tile;
+use super::super::split::Target;
+use super::channelwise::{Kernel, Operands};
+
+const WIDTH: usize = 16;
+const BUNDLE: usize = 2;
+
+/// Sums of 16 channels, two taps at a time, weights as words.
+pub(in super::super) struct Avx2;
+
+impl Kernel for Avx2 {
+    type Weight = i16;
+    const WIDTH: usize = WIDTH;
+    const BUNDLE: usize = BUNDLE;
+
+    fn channel(lane: usize, _packed: bool) -> usize {
+        lane
+    }
+
+    unsafe fn tile<E: Epilogue>(
+        tile: &Tile,
+        operands: &Operands<i16>,
+        epilogue: &E,
+        target: &Target<E::Out>,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { tile_of(tile, operands, epilogue, target) }
+    }
+}
+
+/// # Safety
+/// As for [`Kernel::tile`].
+#[target_feature(enable = "avx2")]
+unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i16>, epilogue: &E, target: &Target<E::Out>) {
+    let block_weights = WIDTH * tile.pointers.len();
+    for (block, weights) in operands.weights.chunks_exact(block_weights).enumerate() {
+        let first = block * WIDTH;
+        let channels = (operands.channels - first).min(WIDTH);
+        let initial = &operands.initial[first..][..WIDTH];
+        for row in 0..tile.rows {
+            // SAFETY: the caller's promise: `channels` bytes are readable from channel `first` on.
+            let sums = unsafe { sums(tile.pointers, row, first, channels, weights, initial) };
+            // SAFETY: the pixel and the channels exist, and only we write them.
+            let out = unsafe { target.slice(tile.pixel + row, first, channels) };
+            epilogue.row(tile.samples[row], first, &sums[..channels], out);
+        }
+    }
+}
+
+/// # Safety
+/// `channels` (at most 16) bytes must be readable from channel `first` on at each pointer of the
+/// row.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn sums(
+    pointers: &[[*const u8; super::super::gather::SLOTS]],
+    row: usize,
+    first: usize,
+    channels: usize,
+    weights: &[i16],
+    initial: &[i32],
+) -> [i32; WIDTH] {
+    // SAFETY: callers give `WIDTH` initial sums, and weights for each bundle of taps.
+    unsafe {
+        let initial = initial.as_ptr().cast::<__m256i>();
+        let mut sums = [_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))];
+        for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
+            let [a, b] = [0, 1].map(|tap| load(taps[tap][row].add(first), channels));
+            let halves = [_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)];
+            for (half, (sum, bytes)) in sums.iter_mut().zip(halves).enumerate() {
+                let weights = _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(half));
+                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), weights);
+                *sum = _mm256_add_epi32(*sum, products);
+            }
+        }
+        let mut out = [0; WIDTH];
+        _mm256_storeu_si256(out.as_mut_ptr().cast(), sums[0]);
+        _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), sums[1]);
+        out
+    }
+}
+
+/// Loads up to 16 bytes and nothing beyond them.
+///
+/// # Safety
+/// `count` (at most 16) bytes must be readable.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load(bytes: *const u8, count: usize) -> __m128i {
+    // SAFETY: the caller's promise; the buffer has room for 16.
+    unsafe {
+        if count == WIDTH {
+            return _mm_loadu_si128(bytes.cast());
+        }
+        let mut buffer = [0_u8; WIDTH];
+        std::ptr::copy_nonoverlapping(bytes, buffer.as_mut_ptr(), count);
+        _mm_loadu_si128(buffer.as_ptr().cast())
+    }
+}

@@ -1,0 +1,183 @@
+//! Depthwise products with vectors along the channels: packed weights and the walk over pixels.
+
+use bytemuck::Pod;
+
+use crate::{Isa, ThreadPool};
+
+use super::super::aligned::Aligned;
+use super::super::epilogue::Epilogue;
+use super::super::filter::Filter;
+use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
+use super::super::split::{Grid, Target, share};
+use super::portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, vnni};
+
+/// What tiles are computed from, besides the input.
+pub(in super::super) struct Operands<'a, W> {
+    /// By block of [`Kernel::WIDTH`] channels and bundle of [`Kernel::BUNDLE`] taps.
+    pub(super) weights: &'a [W],
+    /// What sums start from, by lane.
+    pub(super) initial: &'a [i32],
+    pub(super) channels: usize,
+}
+
+/// How one instruction set multiplies channel by channel.
+pub(in super::super) trait Kernel {
+    /// The form in which weights are kept.
+    type Weight: Pod + From<i8> + Send + Sync;
+
+    /// Channels worked on together.
+    const WIDTH: usize;
+
+    /// Taps worked on together.
+    const BUNDLE: usize;
+
+    /// Which channel of its block a lane holds.
+    fn channel(lane: usize, packed: bool) -> usize;
+
+    /// Computes all channels of the tile's pixels.
+    ///
+    /// Weights stand in the order `[block][bundle][lane][tap of the bundle]`.
+    ///
+    /// # Safety
+    /// The instruction set must be there; all channels must be readable at the tile's pointers,
+    /// which are whole bundles; operands, epilogue and target must belong together, and no one else
+    /// may write these pixels meanwhile.
+    unsafe fn tile<E: Epilogue>(
+        tile: &Tile,
+        operands: &Operands<Self::Weight>,
+        epilogue: &E,
+        target: &Target<E::Out>,
+    );
+}
+
+/// A channel-by-channel product for the best kernel of an instruction set.
+pub(in super::super) enum Channelwise {
+    Portable(Packed<portable::Portable>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Packed<avx2::Avx2>),
+    #[cfg(target_arch = "x86_64")]
+    Vnni(Packed<vnni::Vnni>),
+}
+
+/// Calls a method of the packed product, whatever its kernel.
+macro_rules! with_packed {
+    ($product:expr, $packed:ident => $body:expr) => {
+        match $product {
+            Channelwise::Portable($packed) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Channelwise::Avx2($packed) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Channelwise::Vnni($packed) => $body,
+        }
+    };
+}
+
+impl Channelwise {
+    /// Packs a depthwise filter with one output channel to an input channel, for outputs that an
+    /// epilogue with this [`Epilogue::PACKED`] makes.
+    pub(in super::super) fn new(isa: Isa, filter: &Filter, packed: bool) -> Channelwise {
+        filter.check();
+        assert!(isa.available(), "this machine cannot run '{isa}'");
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Vnni | Isa::Amx => Channelwise::Vnni(Packed::new(filter, packed)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Channelwise::Avx2(Packed::new(filter, packed)),
+            _ => Channelwise::Portable(Packed::new(filter, packed)),
+        }
+    }
+
+    /// The taps it reads.
+    pub(in super::super) fn geometry(&self) -> &Geometry {
+        with_packed!(self, packed => &packed.geometry)
+    }
+
+    /// The output channel at each lane.
+    pub(in super::super) fn lanes(&self) -> &[Option<usize>] {
+        with_packed!(self, packed => &packed.lanes)
+    }
+
+    /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
+    /// epilogue.
+    pub(in super::super) fn run<E: Epilogue>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        epilogue: &E,
+        output: &mut [E::Out],
+    ) {
+        with_packed!(self, packed => packed.run(pool, source, initial, epilogue, output));
+    }
+}
+
+/// The weights of a depthwise filter, packed for one kernel.
+pub(in super::super) struct Packed<K: Kernel> {
+    geometry: Geometry,
+    channels: usize,
+    lanes: Vec<Option<usize>>,
+    weights: Aligned<K::Weight>,
+}
+
+impl<K: Kernel> Packed<K> {
+    fn new(filter: &Filter, packed: bool) -> Packed<K> {
+        let (channels, taps) = (filter.out_channels, filter.window.taps());
+        let geometry = Geometry::of_channels(filter.window, channels, K::BUNDLE);
+        let place = |lane: usize| lane / K::WIDTH * K::WIDTH + K::channel(lane % K::WIDTH, packed);
+        let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
+            .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
+            .collect();
+        let mut weights = Aligned::zeroed(lanes.len() * geometry.slots());
+        for (lane, channel) in lanes.iter().enumerate() {
+            let Some(channel) = *channel else { continue };
+            let (block, lane) = (lane / K::WIDTH, lane % K::WIDTH);
+            for tap in 0..taps {
+                let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
+                let position = (bundle * K::WIDTH + lane) * K::BUNDLE + tap % K::BUNDLE;
+                weights[position] = filter.weight(channel, tap, 0).into();
+            }
+        }
+        Packed { geometry, channels, lanes, weights }
+    }
+
+    fn run<E: Epilogue>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        epilogue: &E,
+        output: &mut [E::Out],
+    ) {
+        let pixels = source.pixels();
+        assert_eq!(Some(output.len()), pixels.checked_mul(self.channels), "length of the output");
+        assert_eq!(initial.len(), self.lanes.len(), "initial sums");
+        if pixels == 0 {
+            return;
+        }
+        let target = Target::new(output, self.channels);
+        let operands = Operands { weights: &self.weights, initial, channels: self.channels };
+        let work = pixels.saturating_mul(self.weights.len() * COST);
+        let grid = Grid::new(pixels, 1, ROWS, work, pool.threads());
+        pool.run(grid.tasks(), &|task| {
+            let (pixels, _) = grid.part(task);
+            let mut cursor = Cursor::new(source);
+            cursor.seek(pixels.start);
+            let tiles = pixels.len().div_ceil(ROWS);
+            for index in 0..tiles {
+                let tile = cursor.gather(share(pixels.len(), tiles, index).len(), 0);
+                // SAFETY: the kernel was chosen for an instruction set that is there; `gather`
+                // points at whole bundles of pixels with all their channels; lanes were counted and
+                // made together with the weights; tasks have different pixels.
+                unsafe { K::tile(&tile, &operands, epilogue, &target) };
+            }
+        });
+    }
+}
+
+/// Pixels of a tile: all that the pointers have room for.
+const ROWS: usize = SLOTS;
+
+/// How much more a multiply-accumulate costs here than in a product over channels, roughly.
+const COST: usize = 4;

@@ -1,0 +1,101 @@
+//! Depthwise products with AVX-512 VNNI: a byte permute brings the bytes of four taps side by side,
+//! channel by channel, for `vpdpbusd` to multiply and add.
+
+use std::arch::x86_64::*;
+
+use super::super::epilogue::{Epilogue, packed_channel};
+use super::super::gather::{SLOTS, Tile};
+use super::super::split::Target;
+use super::channelwise::{Kernel, Operands};
+
+const WIDTH: usize = 32;
+const BUNDLE: usize = 4;
+
+/// Sums of 32 channels, four taps at a time.
+pub(in super::super) struct Vnni;
+
+impl Kernel for Vnni {
+    type Weight = i8;
+    const WIDTH: usize = WIDTH;
+    const BUNDLE: usize = BUNDLE;
+
+    fn channel(lane: usize, packed: bool) -> usize {
+        if packed { packed_channel(lane) } else { lane }
+    }
+
+    unsafe fn tile<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &E, target: &Target<E::Out>) {
+        // SAFETY: the caller's promise.
+        unsafe { tile_of(tile, operands, epilogue, target) }
+    }
+}
+
+/// For each lane and tap of a bundle, where the byte stands in the four loads of 32 channels.
+const fn interleave(packed: bool) -> [[u8; 64]; 2] {
+    let mut table = [[0; 64]; 2];
+    let mut i = 0;
+    while i < 128 {
+        let (lane, tap) = (i / BUNDLE, i % BUNDLE);
+        let channel = if packed { packed_channel(lane) } else { lane };
+        table[i / 64][i % 64] = (tap * WIDTH + channel) as u8;
+        i += 1;
+    }
+    table
+}
+
+/// # Safety
+/// As for [`Kernel::tile`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &E, target: &Target<E::Out>) {
+    let table = const { [interleave(false), interleave(true)] }[usize::from(E::PACKED)];
+    // SAFETY: two vectors of 64 bytes.
+    let table = [0, 1].map(|i| unsafe { _mm512_loadu_si512(table[i].as_ptr().cast()) });
+    let block_weights = WIDTH * tile.pointers.len();
+    for (block, weights) in operands.weights.chunks_exact(block_weights).enumerate() {
+        let first = block * WIDTH;
+        let channels = (operands.channels - first).min(WIDTH);
+        let mask = u32::MAX >> (WIDTH - channels);
+        let initial = operands.initial[first..][..WIDTH].as_ptr();
+        // SAFETY: two vectors of initial sums were just counted; `mask` keeps loads to the channels
+        // that the caller vouches for.
+        unsafe {
+            let initial = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
+            for row in (0..tile.rows).step_by(2) {
+                let last = tile.rows - 1;
+                let rows = [row, (row + 1).min(last)];
+                let sums = rows.map(|row| sums(tile.pointers, row, first, mask, table, weights, initial));
+                let out = rows.map(|row| target.at(tile.pixel + row, first, channels));
+                let samples = rows.map(|row| tile.samples[row]);
+                epilogue.pair(samples, first, sums, channels, out, row < last);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The bytes of `mask` must be readable from channel `first` on at each pointer of the row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn sums(
+    pointers: &[[*const u8; SLOTS]],
+    row: usize,
+    first: usize,
+    mask: u32,
+    table: [__m512i; 2],
+    weights: &[i8],
+    mut sums: [__m512i; 2],
+) -> [__m512i; 2] {
+    // SAFETY: reads the bytes of `mask` as the caller promises, and two vectors of weights a bundle.
+    unsafe {
+        for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
+            let load = |tap: usize| _mm256_maskz_loadu_epi8(mask, taps[tap][row].add(first).cast());
+            let join = |a, b| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b);
+            let [low, high] = [join(load(0), load(1)), join(load(2), load(3))];
+            for vector in 0..2 {
+                let bytes = _mm512_permutex2var_epi8(low, table[vector], high);
+                let weights = _mm512_loadu_si512(weights.as_ptr().add(64 * vector).cast());
+                sums[vector] = _mm512_dpbusd_epi32(sums[vector], bytes, weights);
+            }
+        }
+    }
+    sums
+}

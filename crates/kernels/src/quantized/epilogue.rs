@@ -1,0 +1,280 @@
+//! What is done with sums of products: written once for plain slices and once for AVX-512 registers.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use crate::float::Clamp;
+
+use super::aligned::Aligned;
+use super::dynamic::SampleQuantization;
+use super::requantize::Requantize;
+
+/// Turns sums into outputs.
+///
+/// A *lane* is a place in the arrays that an epilogue keeps: the order of channels is that of the
+/// kernel's vectors.
+pub(super) trait Epilogue: Sync {
+    /// What comes out.
+    type Out: Send + Sync;
+
+    /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
+    const PACKED: bool;
+
+    /// Some channels of one pixel; `sums` and `out` are equally long.
+    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [Self::Out]);
+
+    /// `channels` (1 to 32) channels of two pixels, or of the first only.
+    ///
+    /// # Safety
+    /// AVX-512 F, BW, VL must be there; `channels` elements must be writable at each `out` that is
+    /// used, and 32 lanes must exist from `lane` on.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn pair(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m512i; 2]; 2],
+        channels: usize,
+        out: [*mut Self::Out; 2],
+        both: bool,
+    );
+
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`], with 16 lanes.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn single(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut Self::Out);
+}
+
+/// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
+/// within 128 bits) bring into natural order.
+pub(super) const fn packed_channel(place: usize) -> usize {
+    let (vector, quarter, element) = (place / 16, place % 16 / 4, place % 4);
+    8 * quarter + 4 * vector + element
+}
+
+/// `1.5 * 2^23`: added to a float of magnitude below 2^22 it rounds it to an integer, ties to even,
+/// that stands in the low bits of the sum.
+const ROUND: f32 = 12_582_912.0;
+
+/// `value` rounded to the nearest integer, ties to even; `value` is within ±2^22.
+#[inline(always)]
+pub(super) fn round_small(value: f32) -> i32 {
+    (value + ROUND).to_bits() as i32 - ROUND.to_bits() as i32
+}
+
+/// The smaller; the second where the first is no number, as the vector instruction has it.
+#[inline(always)]
+pub(super) fn at_most(value: f32, bound: f32) -> f32 {
+    if value < bound { value } else { bound }
+}
+
+/// The larger; the second where the first is no number.
+#[inline(always)]
+pub(super) fn at_least(value: f32, bound: f32) -> f32 {
+    if value > bound { value } else { bound }
+}
+
+/// Sums to `u8`, by [`Requantize`].
+pub(super) struct Requantizer {
+    scale: Aligned<f32>,
+    /// The output's range less its zero point.
+    low: f32,
+    high: f32,
+    zero_point: u8,
+    min: u8,
+}
+
+impl Requantizer {
+    /// `lanes` gives the output channel at each lane.
+    pub(super) fn new(requantize: &Requantize, lanes: &[Option<usize>]) -> Requantizer {
+        let from_zero = |bound: u8| f32::from(bound) - f32::from(requantize.zero_point);
+        Requantizer {
+            scale: lanes.iter().map(|c| c.map_or(0.0, |c| requantize.scale_of(c))).collect(),
+            low: from_zero(requantize.min),
+            high: from_zero(requantize.max),
+            zero_point: requantize.zero_point,
+            min: requantize.min,
+        }
+    }
+}
+
+impl Epilogue for Requantizer {
+    type Out = u8;
+    const PACKED: bool = true;
+
+    #[inline(always)]
+    fn row(&self, _sample: usize, lane: usize, sums: &[i32], out: &mut [u8]) {
+        let scales = &self.scale[lane..][..sums.len()];
+        for ((out, &sum), scale) in out.iter_mut().zip(sums).zip(scales) {
+            // The clamp may stand before the rounding because its bounds are integers.
+            let value = at_least(at_most(sum as f32 * scale, self.high), self.low);
+            *out = (round_small(value) + i32::from(self.zero_point)) as u8;
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn pair(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m512i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            let high = _mm512_set1_ps(self.high);
+            // Below -2^31 the conversion gives -2^31, which the packs saturate like any very low
+            // value; the upper bound is already met.
+            let round = |sum: __m512i, scale: __m512| {
+                let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+                _mm512_cvtps_epi32(_mm512_min_ps(value, high))
+            };
+            let zero_point = _mm512_set1_epi16(i16::from(self.zero_point));
+            let words = |sums: [__m512i; 2]| {
+                let words = _mm512_packs_epi32(round(sums[0], scale[0]), round(sums[1], scale[1]));
+                _mm512_adds_epi16(words, zero_point)
+            };
+            let bytes = _mm512_packus_epi16(words(sums[0]), words(sums[1]));
+            let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
+            // The two pixels alternate by 8 channels.
+            let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+            let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
+            if channels == 32 {
+                _mm256_storeu_si256(out[0].cast(), bytes[0]);
+                if both {
+                    _mm256_storeu_si256(out[1].cast(), bytes[1]);
+                }
+            } else {
+                let mask = u32::MAX >> (32 - channels);
+                _mm256_mask_storeu_epi8(out[0].cast(), mask, bytes[0]);
+                if both {
+                    _mm256_mask_storeu_epi8(out[1].cast(), mask, bytes[1]);
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn single(&self, _sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut u8) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let value =
+                _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(self.scale.as_ptr().add(lane)));
+            let value = _mm512_min_ps(value, _mm512_set1_ps(self.high));
+            let value = _mm512_max_ps(value, _mm512_set1_ps(self.low));
+            let zero_point = _mm512_set1_epi32(i32::from(self.zero_point));
+            let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(value), zero_point));
+            if channels == 16 {
+                _mm_storeu_si128(out.cast(), bytes);
+            } else {
+                _mm_mask_storeu_epi8(out.cast(), u16::MAX >> (16 - channels), bytes);
+            }
+        }
+    }
+}
+
+/// The constants of [`Rescaler`], by lane.
+pub(super) struct Rescaling {
+    /// Sum of each channel's weights: what one step of the input's zero point is worth.
+    weight_sums: Aligned<i32>,
+    scale: Aligned<f32>,
+    bias: Aligned<f32>,
+    clamp: Clamp,
+}
+
+impl Rescaling {
+    /// `lanes` gives the output channel at each lane.
+    pub(super) fn new(
+        lanes: &[Option<usize>],
+        weight_sum: impl Fn(usize) -> i32,
+        scale: impl Fn(usize) -> f32,
+        bias: impl Fn(usize) -> f32,
+        clamp: Clamp,
+    ) -> Rescaling {
+        Rescaling {
+            weight_sums: lanes.iter().map(|c| c.map_or(0, &weight_sum)).collect(),
+            scale: lanes.iter().map(|c| c.map_or(0.0, &scale)).collect(),
+            bias: lanes.iter().map(|c| c.map_or(0.0, &bias)).collect(),
+            clamp,
+        }
+    }
+}
+
+/// Sums to `f32`, each sample by its own scale and zero point.
+pub(super) struct Rescaler<'a> {
+    pub(super) constants: &'a Rescaling,
+    pub(super) samples: &'a [SampleQuantization],
+}
+
+impl Epilogue for Rescaler<'_> {
+    type Out = f32;
+    const PACKED: bool = false;
+
+    #[inline(always)]
+    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [f32]) {
+        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
+        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
+        let zero_point = i32::from(zero_point);
+        let lanes = lane..lane + sums.len();
+        let constants = weight_sums[lanes.clone()].iter().zip(&scale[lanes.clone()]).zip(&bias[lanes]);
+        for ((out, &sum), ((&weight_sum, &scale), &bias)) in out.iter_mut().zip(sums).zip(constants) {
+            let sum = sum.wrapping_sub(zero_point.wrapping_mul(weight_sum));
+            let value = sum as f32 * (input_scale * scale) + bias;
+            *out = clamp.apply(value);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn pair(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m512i; 2]; 2],
+        channels: usize,
+        out: [*mut f32; 2],
+        both: bool,
+    ) {
+        for pixel in 0..1 + usize::from(both) {
+            for vector in 0..channels.div_ceil(16) {
+                let (first, sums) = (16 * vector, sums[pixel][vector]);
+                // SAFETY: the caller's promise, for a part of its channels.
+                unsafe {
+                    let count = (channels - first).min(16);
+                    self.single(samples[pixel], lane + first, sums, count, out[pixel].add(first));
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn single(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
+        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let weight_sums = _mm512_loadu_si512(weight_sums.as_ptr().add(lane).cast());
+            let shift = _mm512_mullo_epi32(_mm512_set1_epi32(i32::from(zero_point)), weight_sums);
+            let scale = _mm512_mul_ps(_mm512_set1_ps(input_scale), _mm512_loadu_ps(scale.as_ptr().add(lane)));
+            let value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, shift)), scale);
+            let value = _mm512_add_ps(value, _mm512_loadu_ps(bias.as_ptr().add(lane)));
+            // With the value second, as the instructions have it, NaN stays NaN.
+            let value = _mm512_max_ps(_mm512_set1_ps(clamp.min), value);
+            let value = _mm512_min_ps(_mm512_set1_ps(clamp.max), value);
+            if channels == 16 {
+                _mm512_storeu_ps(out, value);
+            } else {
+                _mm512_mask_storeu_ps(out, u16::MAX >> (16 - channels), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a quantized convolution multiplies by.
+
+use crate::Window;
+
+/// The order in which weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightOrder {
+    /// `[out, kh, kw, in / groups]`: convolutions and matrix products.
+    OutputFirst,
+    /// `[kh, kw, out]`, one input channel to a group: depthwise convolutions.
+    OutputLast,
+}
+
+/// The weights of a convolution and the shape they stand for.
+///
+/// Output channel `o` belongs to group `o / (out_channels / groups)` and sees the `in_channels /
+/// groups` input channels of that group.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Where it looks.
+    pub window: Window,
+    /// Number of groups; divides both channel counts. A depthwise filter has `in_channels`.
+    pub groups: usize,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Order of `weights`.
+    pub order: WeightOrder,
+    /// Symmetric weights.
+    pub weights: &'a [i8],
+}
+
+impl Filter<'_> {
+    /// Input channels that one output channel sees.
+    #[must_use]
+    pub fn group_in(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of one group.
+    #[must_use]
+    pub fn group_out(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// The weight of output channel `out` at tap `tap` (row by row) for the group's input channel
+    /// `input`.
+    #[must_use]
+    pub fn weight(&self, out: usize, tap: usize, input: usize) -> i8 {
+        let taps = self.window.taps();
+        self.weights[match self.order {
+            WeightOrder::OutputFirst => (out * taps + tap) * self.group_in() + input,
+            WeightOrder::OutputLast => tap * self.out_channels + out,
+        }]
+    }
+
+    /// The sum of the weights of one output channel: what one step of the input's zero point is
+    /// worth. Wraps around beyond 32 bits.
+    #[must_use]
+    pub fn weight_sum(&self, out: usize) -> i32 {
+        let inputs = self.group_in();
+        (0..self.window.taps() * inputs)
+            .map(|i| i32::from(self.weight(out, i / inputs, i % inputs)))
+            .fold(0, i32::wrapping_add)
+    }
+
+    /// Panics unless the counts agree with each other.
+    pub(super) fn check(&self) {
+        let Filter { groups, in_channels, out_channels, .. } = *self;
+        assert!(groups > 0 && in_channels > 0 && out_channels > 0, "a filter without channels or groups");
+        assert!(
+            in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups),
+            "{groups} groups do not divide {in_channels} input and {out_channels} output channels"
+        );
+        if self.order == WeightOrder::OutputLast {
+            assert_eq!(self.group_in(), 1, "a depthwise filter sees one channel");
+        }
+        assert!(self.window.kernel.iter().chain(&self.window.stride).all(|&n| n > 0), "an empty window");
+        let count = out_channels.checked_mul(self.window.taps()).and_then(|n| n.checked_mul(self.group_in()));
+        assert_eq!(Some(self.weights.len()), count, "number of weights");
+    }
+}

@@ -1,0 +1,328 @@
+//! Where each tap of each output pixel finds its bytes: the geometry of a convolution turned into
+//! pointers, so that kernels only multiply.
+
+use crate::Window;
+
+use super::filter::Filter;
+
+/// Pixels that one tile has room for.
+pub(super) const SLOTS: usize = 16;
+
+/// Channels of input that one step of a product takes.
+pub(super) const STEP: usize = 4;
+
+/// Up to this many input channels, a row of taps is looked at as one long tap.
+const FEW_CHANNELS: usize = 16;
+
+/// The taps of a layer, apart from any input.
+pub(super) struct Geometry {
+    window: Window,
+    /// Channels of the input: bytes from one of its pixels to the next.
+    channels: usize,
+    /// Vertical and horizontal taps.
+    taps: [usize; 2],
+    /// Input pixels, side by side, that one tap covers.
+    span: usize,
+    /// Bytes that matter at a tap.
+    run: usize,
+    /// Bytes that a kernel reads at a tap.
+    read: usize,
+    /// Taps that a kernel asks for; those beyond the real ones point at the border.
+    slots: usize,
+}
+
+impl Geometry {
+    /// The taps of a product over channels, read in whole steps.
+    ///
+    /// A tap is one pixel of the input; where pixels of few channels would leave the steps half
+    /// empty, a tap is a whole row of the kernel.
+    pub(super) fn of_product(filter: &Filter) -> Geometry {
+        let Filter { window, in_channels, .. } = *filter;
+        let [height, width] = window.kernel;
+        let pixel = filter.group_in();
+        let row = width * pixel;
+        let long = filter.groups == 1
+            && window.dilation[1] == 1
+            && pixel <= FEW_CHANNELS
+            && row.next_multiple_of(STEP) < width * pixel.next_multiple_of(STEP);
+        let (taps, span, run) = if long { ([height, 1], width, row) } else { (window.kernel, 1, pixel) };
+        let (read, slots) = (run.next_multiple_of(STEP), taps[0] * taps[1]);
+        Geometry { window, channels: in_channels, taps, span, run, read, slots }
+    }
+
+    /// The taps of a depthwise convolution, in whole bundles of `bundle` taps; nothing beyond the
+    /// channels is read.
+    pub(super) fn of_channels(window: Window, channels: usize, bundle: usize) -> Geometry {
+        let slots = window.taps().next_multiple_of(bundle);
+        Geometry { window, channels, taps: window.kernel, span: 1, run: channels, read: channels, slots }
+    }
+
+    /// Taps that kernels see.
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Bytes that matter at a tap.
+    pub(super) fn run(&self) -> usize {
+        self.run
+    }
+
+    /// Bytes that kernels read at a tap; the length of a border row.
+    pub(super) fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Number of output pixels for an input of this batch, height and width.
+    pub(super) fn pixels(&self, [batch, height, width]: [usize; 3]) -> usize {
+        let [rows, columns] = self.window.output([height, width]);
+        batch * rows * columns
+    }
+}
+
+/// An input seen through a geometry.
+pub(super) struct Source<'a> {
+    geometry: &'a Geometry,
+    input: &'a [u8],
+    size: [usize; 2],
+    output: [usize; 2],
+    pixels: usize,
+    /// What taps outside the image read: one row for all samples, or one for each.
+    borders: &'a [u8],
+    border_pitch: usize,
+    /// A copy of the input's last bytes with room behind it, for reads that would leave the input.
+    tail: Vec<u8>,
+}
+
+impl<'a> Source<'a> {
+    /// `shape` is batch, height and width of `input`; `borders` holds one row of
+    /// [`Geometry::read`] bytes for all samples or one for each.
+    pub(super) fn new(
+        geometry: &'a Geometry,
+        input: &'a [u8],
+        shape: [usize; 3],
+        borders: &'a [u8],
+    ) -> Source<'a> {
+        let [batch, height, width] = shape;
+        let count = shape.iter().try_fold(geometry.channels, |n, &d| n.checked_mul(d));
+        assert_eq!(Some(input.len()), count, "input of shape {shape:?} x {}", geometry.channels);
+        let border_pitch = if borders.len() == geometry.read { 0 } else { geometry.read };
+        assert!(border_pitch == 0 || borders.len() == batch * geometry.read, "border rows");
+        let mut source = Source {
+            geometry,
+            input,
+            size: [height, width],
+            output: geometry.window.output([height, width]),
+            pixels: geometry.pixels(shape),
+            borders,
+            border_pitch,
+            tail: Vec::new(),
+        };
+        if geometry.read > geometry.run {
+            source.tail.extend_from_slice(&input[source.safe()..]);
+            source.tail.resize(source.tail.len() + geometry.read, 0);
+        }
+        source
+    }
+
+    /// Number of output pixels.
+    pub(super) fn pixels(&self) -> usize {
+        self.pixels
+    }
+
+    /// Number of places in the input from which a whole tap can be read.
+    fn safe(&self) -> usize {
+        (self.input.len() + 1).saturating_sub(self.geometry.read)
+    }
+}
+
+/// Some output pixels, one after the other, and where their taps are.
+pub(super) struct Tile<'a> {
+    /// Number of pixels; at least 1. The slots beyond repeat the last pixel.
+    pub(super) rows: usize,
+    /// The first output pixel, counted over the whole batch.
+    pub(super) pixel: usize,
+    /// The sample of the batch that each pixel belongs to.
+    pub(super) samples: &'a [usize; SLOTS],
+    /// For each tap, where each pixel's bytes start: [`Geometry::read`] bytes can be read (the
+    /// group's part of them in grouped products).
+    pub(super) pointers: &'a [[*const u8; SLOTS]],
+}
+
+/// Walks over output pixels and gathers their pointers.
+pub(super) struct Cursor<'a> {
+    source: &'a Source<'a>,
+    pixel: usize,
+    sample: usize,
+    /// Row and column of the output.
+    at: [usize; 2],
+    samples: [usize; SLOTS],
+    /// Input row and column of each pixel's first tap, and its place in the input.
+    rows: [isize; SLOTS],
+    columns: [isize; SLOTS],
+    places: [isize; SLOTS],
+    pointers: Vec<[*const u8; SLOTS]>,
+    /// Long taps that lie partly outside the image, put together here.
+    patches: Vec<u8>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(source: &'a Source<'a>) -> Cursor<'a> {
+        let geometry = source.geometry;
+        let patches = if geometry.span > 1 { geometry.slots * SLOTS * geometry.read } else { 0 };
+        Cursor {
+            source,
+            pixel: 0,
+            sample: 0,
+            at: [0; 2],
+            samples: [0; SLOTS],
+            rows: [0; SLOTS],
+            columns: [0; SLOTS],
+            places: [0; SLOTS],
+            pointers: vec![[source.borders.as_ptr(); SLOTS]; geometry.slots],
+            patches: vec![0; patches],
+        }
+    }
+
+    /// Goes to an output pixel.
+    pub(super) fn seek(&mut self, pixel: usize) {
+        let [height, width] = self.source.output;
+        self.pixel = pixel;
+        self.at = [pixel / width % height, pixel % width];
+        self.sample = pixel / (width * height);
+    }
+
+    /// The next `rows` (1 to [`SLOTS`]) pixels, their taps starting at input channel `first`.
+    pub(super) fn gather(&mut self, rows: usize, first: usize) -> Tile<'_> {
+        debug_assert!(rows > 0 && rows <= SLOTS && self.pixel + rows <= self.source.pixels);
+        self.place(rows, first);
+        self.point();
+        if self.source.geometry.span > 1 {
+            self.patch(rows);
+        }
+        if !self.source.tail.is_empty() {
+            self.keep_inside();
+        }
+        let tile = Tile { rows, pixel: self.pixel, samples: &self.samples, pointers: &self.pointers };
+        self.pixel += rows;
+        tile
+    }
+
+    /// Notes where the first taps of the next pixels lie and steps over them.
+    fn place(&mut self, rows: usize, first: usize) {
+        let Source { geometry, size, output, .. } = self.source;
+        let Window { stride, pad_before, .. } = geometry.window;
+        let start = |at: &[usize; 2], sample: usize| {
+            let row = (at[0] * stride[0]) as isize - pad_before[0] as isize;
+            let column = (at[1] * stride[1]) as isize - pad_before[1] as isize;
+            let line = (sample * size[0]) as isize + row;
+            (row, column, (line * size[1] as isize + column) * geometry.channels as isize + first as isize)
+        };
+        let (mut row, mut column, mut place) = start(&self.at, self.sample);
+        for slot in 0..SLOTS {
+            self.samples[slot] = self.sample;
+            self.rows[slot] = row;
+            self.columns[slot] = column;
+            self.places[slot] = place;
+            if slot + 1 >= rows {
+                continue;
+            }
+            self.at[1] += 1;
+            column += stride[1] as isize;
+            place += (stride[1] * geometry.channels) as isize;
+            if self.at[1] == output[1] {
+                self.next_line();
+                (row, column, place) = start(&self.at, self.sample);
+            }
+        }
+        // The last pixel was not stepped over: the slots behind it repeat it.
+        self.at[1] += 1;
+        if self.at[1] == output[1] {
+            self.next_line();
+        }
+    }
+
+    /// Goes to the start of the next line of the output.
+    fn next_line(&mut self) {
+        self.at = [self.at[0] + 1, 0];
+        if self.at[0] == self.source.output[0] {
+            self.at[0] = 0;
+            self.sample += 1;
+        }
+    }
+
+    /// Sets the pointer of every tap of every pixel: into the input, or at the border row.
+    fn point(&mut self) {
+        let Source { geometry, input, size, borders, border_pitch, .. } = self.source;
+        let dilation = geometry.window.dilation;
+        let limits = [size[0], (size[1] + 1).saturating_sub(geometry.span)];
+        let bounds = [bounds(&self.rows), bounds(&self.columns)];
+        for tap in 0..geometry.taps[0] * geometry.taps[1] {
+            let [down, right] = [tap / geometry.taps[1] * dilation[0], tap % geometry.taps[1] * dilation[1]];
+            let shift = ((down * size[1] + right) * geometry.channels) as isize;
+            let pointers = &mut self.pointers[tap];
+            for (pointer, place) in pointers.iter_mut().zip(&self.places) {
+                *pointer = input.as_ptr().wrapping_offset(place + shift);
+            }
+            let inside = |axis: usize, at: isize, step: usize| ((at + step as isize) as usize) < limits[axis];
+            let all = |axis: usize, step: usize| bounds[axis].iter().all(|&at| inside(axis, at, step));
+            if all(0, down) && all(1, right) {
+                continue;
+            }
+            for (slot, pointer) in pointers.iter_mut().enumerate() {
+                if !(inside(0, self.rows[slot], down) && inside(1, self.columns[slot], right)) {
+                    *pointer = borders.as_ptr().wrapping_add(self.samples[slot] * border_pitch);
+                }
+            }
+        }
+    }
+
+    /// Puts together the long taps that are partly outside the image.
+    fn patch(&mut self, rows: usize) {
+        let Source { geometry, input, size, borders, border_pitch, .. } = self.source;
+        let (channels, span, read) = (geometry.channels, geometry.span as isize, geometry.read);
+        let width = size[1] as isize;
+        for (slot, &column) in self.columns.iter().enumerate().take(rows) {
+            let (from, to) = (column.max(0), (column + span).min(width));
+            if from >= to || to - from == span {
+                continue;
+            }
+            let border = &borders[self.samples[slot] * border_pitch..][..read];
+            for tap in 0..geometry.taps[0] {
+                let row = self.rows[slot] + (tap * geometry.window.dilation[0]) as isize;
+                if row < 0 || row >= size[0] as isize {
+                    continue;
+                }
+                let line = self.samples[slot] * size[0] + row as usize;
+                let seen =
+                    &input[(line * size[1] + from as usize) * channels..][..(to - from) as usize * channels];
+                let patch = &mut self.patches[(tap * SLOTS + slot) * read..][..read];
+                patch.copy_from_slice(border);
+                patch[(from - column) as usize * channels..][..seen.len()].copy_from_slice(seen);
+                self.pointers[tap][slot] = patch.as_ptr();
+            }
+        }
+    }
+
+    /// Leads the pointers from which a read would leave the input into the copy of its tail.
+    fn keep_inside(&mut self) {
+        let Source { geometry, input, size, tail, .. } = self.source;
+        let Window { kernel, dilation, .. } = geometry.window;
+        let [down, right] = [(kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]];
+        let reach = ((down * size[1] + right) * geometry.channels) as isize;
+        let safe = self.source.safe();
+        if self.places.iter().all(|place| place + reach < safe as isize) {
+            return;
+        }
+        let unsafe_places = input[safe..].as_ptr_range();
+        for pointer in self.pointers.iter_mut().flatten() {
+            if unsafe_places.contains(pointer) {
+                *pointer = tail.as_ptr().wrapping_add(*pointer as usize - unsafe_places.start as usize);
+            }
+        }
+    }
+}
+
+/// The smallest and the largest.
+fn bounds(values: &[isize; SLOTS]) -> [isize; 2] {
+    values.iter().fold([values[0]; 2], |[low, high], &v| [low.min(v), high.max(v)])
+}

@@ -1,0 +1,34 @@
+//! Convolutions over 8-bit activations with 8-bit weights.
+//!
+//! Activations are stored as `u8`: a signed activation `q` is kept as `q ^ 0x80`, its zero point
+//! moved by the same 128. Weights are symmetric `i8`. The products are summed in 32 bits that wrap
+//! around (no sum of a sane layer does), then
+//!
+//! - [`Conv2d`] and [`Depthwise`] scale the sum back to `u8` ([`Requantize`]);
+//! - [`HybridConv2d`] and [`HybridDepthwise`] take `f32` activations, quantize each sample by its
+//!   own range ([`SampleQuantization`]) and give `f32`.
+//!
+//! Integer sums do not depend on their order, and the float steps after them are written out to be
+//! the same everywhere: the results are equal to the last bit on every instruction set, for any
+//! number of threads and any batch. [`crate::reference::quantized`] defines them.
+
+mod aligned;
+mod conv;
+mod depthwise;
+mod dynamic;
+mod epilogue;
+mod filter;
+mod gather;
+mod hybrid;
+mod product;
+mod requantize;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use conv::Conv2d;
+pub use depthwise::Depthwise;
+pub use dynamic::{SampleQuantization, quantize_samples};
+pub use filter::{Filter, WeightOrder};
+pub use hybrid::{HybridConv2d, HybridDepthwise, Rescale};
+pub use requantize::Requantize;

@@ -1,0 +1,71 @@
+//! The product in plain Rust, which compilers turn into whatever vectors the target has.
+
+use super::super::epilogue::Epilogue;
+use super::super::gather::{STEP, Tile};
+use super::super::split::Target;
+use super::{Kernel, Operands, Panel};
+
+const ROWS: usize = 4;
+const WIDTH: usize = 8;
+
+/// Sums of 4 pixels x 8 channels, weights as words in the order `[input][channel]`.
+pub(in super::super) struct Portable;
+
+impl Kernel for Portable {
+    type Weight = i16;
+    const ROWS: usize = ROWS;
+
+    fn width(_channels: usize) -> usize {
+        WIDTH
+    }
+
+    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
+        lane
+    }
+
+    fn position(input: usize, lane: usize, width: usize) -> usize {
+        input * width + lane
+    }
+
+    unsafe fn tile<E: Epilogue>(
+        tile: &Tile,
+        panels: &[Panel],
+        operands: &Operands<i16>,
+        epilogue: &E,
+        target: &Target<E::Out>,
+    ) {
+        for panel in panels {
+            // SAFETY: the caller's promise.
+            let sums = unsafe { sums(tile, panel, operands) };
+            for (row, sums) in sums.iter().enumerate().take(tile.rows) {
+                // SAFETY: the pixel and the panel's channels exist, and only we write them.
+                let out = unsafe { target.slice(tile.pixel + row, panel.channel, panel.channels) };
+                epilogue.row(tile.samples[row], panel.lane, &sums[..panel.channels], out);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The tile's pointers must be readable for all steps.
+unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16>) -> [[i32; WIDTH]; ROWS] {
+    let mut sums = [[0; WIDTH]; ROWS];
+    for row in &mut sums {
+        row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);
+    }
+    let steps = operands.weights[panel.weights..].chunks_exact(STEP * WIDTH);
+    for (index, weights) in steps.take(tile.pointers.len() * operands.steps).enumerate() {
+        let (tap, step) = (index / operands.steps, index % operands.steps);
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: readable as the caller promises.
+            let inputs: [u8; STEP] =
+                unsafe { tile.pointers[tap][row].add(step * STEP).cast::<[u8; STEP]>().read() };
+            for (input, weights) in inputs.iter().zip(weights.chunks_exact(WIDTH)) {
+                for (sum, &weight) in sums.iter_mut().zip(weights) {
+                    *sum = sum.wrapping_add(i32::from(*input) * i32::from(weight));
+                }
+            }
+        }
+    }
+    sums
+}

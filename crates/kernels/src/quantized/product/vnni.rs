@@ -1,0 +1,271 @@
+//! The product with AVX-512 VNNI: `vpdpbusd` multiplies four unsigned bytes by four signed ones and
+//! adds all four products to a 32-bit lane, without saturation.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use super::super::epilogue::{Epilogue, packed_channel};
+use super::super::gather::{STEP, Tile};
+use super::super::split::Target;
+use super::{Kernel, Operands, Panel};
+
+/// Tiles of 14 pixels x 32 channels: 28 sums, two vectors of weights and one of input fit the 32
+/// registers, and 14 divides the usual image widths.
+const ROWS: usize = 14;
+const WIDE: usize = 32;
+const NARROW: usize = 16;
+
+/// Sums of 14 pixels x 32 channels (a narrow last panel has 16), weights in the order
+/// `[vector of 16][channel][input]`.
+pub(in super::super) struct Vnni;
+
+impl Kernel for Vnni {
+    type Weight = i8;
+    const ROWS: usize = ROWS;
+
+    fn width(channels: usize) -> usize {
+        if channels > NARROW { WIDE } else { NARROW }
+    }
+
+    fn channel(lane: usize, width: usize, packed: bool) -> usize {
+        if packed && width == WIDE { packed_channel(lane) } else { lane }
+    }
+
+    fn position(input: usize, lane: usize, _width: usize) -> usize {
+        lane * STEP + input
+    }
+
+    unsafe fn tile<E: Epilogue>(
+        tile: &Tile,
+        panels: &[Panel],
+        operands: &Operands<i8>,
+        epilogue: &E,
+        target: &Target<E::Out>,
+    ) {
+        // Rows beyond the tile's repeat its last pixel, so sizes between the even ones need no code
+        // of their own.
+        macro_rules! by_rows {
+            ($($rows:literal)*) => {
+                match tile.rows.next_multiple_of(2) {
+                    _ if tile.rows == 1 => one_row(tile, panels, operands, epilogue, target),
+                    $($rows => rows::<$rows, E>(tile, panels, operands, epilogue, target),)*
+                    rows => unreachable!("a tile of {rows} rows"),
+                }
+            };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { by_rows!(2 4 6 8 10 12 14) }
+    }
+}
+
+/// Adds four products to each lane of both vectors of sums of a pixel.
+///
+/// In assembly because LLVM, left to itself, hoists the broadcasts of all pixels, runs out of
+/// registers and keeps sums in memory, at a third of the speed.
+///
+/// # Safety
+/// AVX-512 VNNI must be there and 4 bytes readable at `input + offset`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn dot_wide(sums: &mut [__m512i; 2], input: *const u8, offset: usize, weights: [__m512i; 2]) {
+    let _broadcast: __m512i;
+    // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
+    unsafe {
+        asm!(
+            "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
+            "vpdpbusd {a}, {x}, {w}",
+            "vpdpbusd {b}, {x}, {v}",
+            x = out(zmm_reg) _broadcast,
+            a = inout(zmm_reg) sums[0],
+            b = inout(zmm_reg) sums[1],
+            w = in(zmm_reg) weights[0],
+            v = in(zmm_reg) weights[1],
+            input = in(reg) input,
+            offset = in(reg) offset,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+}
+
+/// The same for one vector of sums.
+///
+/// # Safety
+/// As for [`dot_wide`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights: __m512i) {
+    let _broadcast: __m512i;
+    // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
+    unsafe {
+        asm!(
+            "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
+            "vpdpbusd {a}, {x}, {w}",
+            x = out(zmm_reg) _broadcast,
+            a = inout(zmm_reg) *sum,
+            w = in(zmm_reg) weights,
+            input = in(reg) input,
+            offset = in(reg) offset,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+}
+
+/// Runs a statement for every row below `$count`, the row being a literal: LLVM gives up unrolling
+/// a loop of this size and then keeps the sums in memory.
+macro_rules! each_row {
+    ($count:ident, $row:ident => $body:expr) => {
+        each_row!(@ $count, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $count:ident, $row:ident, $body:expr, $($index:literal)*) => {
+        $(if $index < $count {
+            const $row: usize = $index;
+            $body
+        })*
+    };
+}
+
+/// The same for the first row of every pair of rows.
+macro_rules! each_pair {
+    ($count:ident, $row:ident => $body:expr) => {
+        each_row!(@ $count, $row, $body, 0 2 4 6 8 10 12)
+    };
+}
+
+/// All panels for tiles of up to `R` rows (even, at most 14).
+///
+/// # Safety
+/// As for [`Kernel::tile`]; the tile has more than `R - 2` rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn rows<const R: usize, E: Epilogue>(
+    tile: &Tile,
+    panels: &[Panel],
+    operands: &Operands<i8>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    for panel in panels {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if panel.width == WIDE {
+                wide::<R, E>(tile, panel, operands, epilogue, target);
+            } else {
+                narrow::<R, E>(tile, panel, operands, epilogue, target);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`rows`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn wide<const R: usize, E: Epilogue>(
+    tile: &Tile,
+    panel: &Panel,
+    operands: &Operands<i8>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    let initial = operands.initial[panel.lane..][..WIDE].as_ptr();
+    let mut weights = operands.weights[panel.weights..].as_ptr();
+    // SAFETY: initial sums were just counted; a panel holds two vectors of weights a step; inputs
+    // and outputs are as the caller promises.
+    unsafe {
+        let initial = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
+        let mut sums = [initial; ROWS];
+        for inputs in tile.pointers {
+            for step in 0..operands.steps {
+                let w = [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
+                each_row!(R, ROW => dot_wide(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                weights = weights.add(STEP * WIDE);
+            }
+        }
+        each_pair!(R, ROW => {
+            let both = ROW + 1 < tile.rows;
+            let out = [0, 1].map(|i| target.at((tile.pixel + ROW + i).min(tile.pixel + tile.rows - 1), panel.channel, panel.channels));
+            let samples = [tile.samples[ROW], tile.samples[ROW + 1]];
+            epilogue.pair(samples, panel.lane, [sums[ROW], sums[ROW + 1]], panel.channels, out, both);
+        });
+    }
+}
+
+/// # Safety
+/// As for [`rows`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn narrow<const R: usize, E: Epilogue>(
+    tile: &Tile,
+    panel: &Panel,
+    operands: &Operands<i8>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    let initial = operands.initial[panel.lane..][..NARROW].as_ptr();
+    let mut weights = operands.weights[panel.weights..].as_ptr();
+    // SAFETY: as in `wide`, with one vector of weights a step.
+    unsafe {
+        let mut sums = [_mm512_loadu_si512(initial.cast()); ROWS];
+        for inputs in tile.pointers {
+            for step in 0..operands.steps {
+                let w = _mm512_load_si512(weights.cast());
+                each_row!(R, ROW => dot_narrow(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                weights = weights.add(STEP * NARROW);
+            }
+        }
+        each_row!(R, ROW => if ROW < tile.rows {
+            let out = target.at(tile.pixel + ROW, panel.channel, panel.channels);
+            epilogue.single(tile.samples[ROW], panel.lane, sums[ROW], panel.channels, out);
+        });
+    }
+}
+
+/// All panels for a tile of one row. Two sums alone would wait for each other's latency, so each
+/// vector has four, one for every fourth step.
+///
+/// # Safety
+/// As for [`Kernel::tile`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn one_row<E: Epilogue>(
+    tile: &Tile,
+    panels: &[Panel],
+    operands: &Operands<i8>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    const CHAINS: usize = 4;
+    let sample = tile.samples[0];
+    for panel in panels {
+        let initial = operands.initial[panel.lane..][..panel.width].as_ptr();
+        let mut weights = operands.weights[panel.weights..].as_ptr();
+        let wide = panel.width == WIDE;
+        // A narrow panel's second vector is computed from the first one's operands and dropped.
+        let second = if wide { 64 } else { 0 };
+        // SAFETY: as in `wide` and `narrow`.
+        unsafe {
+            let mut sums = [[_mm512_setzero_si512(); 2]; CHAINS];
+            sums[0] =
+                [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.byte_add(second).cast())];
+            for inputs in tile.pointers {
+                let mut step = 0;
+                while step < operands.steps {
+                    for chain in &mut sums {
+                        if step < operands.steps {
+                            let w = [weights, weights.add(second)].map(|w| _mm512_load_si512(w.cast()));
+                            dot_wide(chain, inputs[0], step * STEP, w);
+                            weights = weights.add(STEP * panel.width);
+                            step += 1;
+                        }
+                    }
+                }
+            }
+            let add = |a: [__m512i; 2], b: [__m512i; 2]| [0, 1].map(|i| _mm512_add_epi32(a[i], b[i]));
+            let sums = add(add(sums[0], sums[1]), add(sums[2], sums[3]));
+            let out = target.at(tile.pixel, panel.channel, panel.channels);
+            if wide {
+                epilogue.pair([sample; 2], panel.lane, [sums; 2], panel.channels, [out; 2], false);
+            } else {
+                epilogue.single(sample, panel.lane, sums[0], panel.channels, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! From 32-bit sums back to `u8`.
+
+/// How a sum of products becomes an output activation.
+///
+/// `clamp(round(sum as f32 * scale) + zero_point, min, max)`: the sum (bias included) is converted
+/// to `f32` and multiplied by the channel's scale in `f32`, rounded to the nearest integer with
+/// ties to even, and the zero point is added as an integer. This is LiteRT's (XNNPACK's)
+/// arithmetic, bit for bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requantize {
+    /// `(input scale * weight scale) / output scale`, computed in `f32` in that order; finite. One
+    /// value for all output channels, or one for each.
+    pub scale: Vec<f32>,
+    /// The output's zero point.
+    pub zero_point: u8,
+    /// Smallest output (a fused ReLU raises it to the zero point).
+    pub min: u8,
+    /// Largest output, at least `min`.
+    pub max: u8,
+}
+
+impl Requantize {
+    /// The scale of an output channel.
+    #[must_use]
+    pub fn scale_of(&self, channel: usize) -> f32 {
+        if self.scale.len() == 1 { self.scale[0] } else { self.scale[channel] }
+    }
+
+    /// Panics unless the fields suit a layer of `out_channels` channels.
+    pub(super) fn check(&self, out_channels: usize) {
+        let scales = self.scale.len();
+        assert!(scales == 1 || scales == out_channels, "{scales} scales for {out_channels} channels");
+        assert!(self.min <= self.max, "an empty range of outputs: {} to {}", self.min, self.max);
+    }
+}

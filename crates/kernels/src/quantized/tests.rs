@@ -1,0 +1,369 @@
+//! Every kernel against the plain loops: random layers on every instruction set, on one and two
+//! threads.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::float::Clamp;
+use crate::reference::quantized as reference;
+use crate::{Isa, ThreadPool, Window};
+
+use super::*;
+
+/// A layer and what it is applied to.
+#[derive(Clone, Debug)]
+struct Case {
+    shape: [usize; 3],
+    window: Window,
+    groups: usize,
+    in_channels: usize,
+    out_channels: usize,
+    seed: u64,
+    /// Whether inputs and weights are at the ends of their ranges.
+    extreme: bool,
+    zero_points: [u8; 2],
+    bounds: [u8; 2],
+    per_channel: bool,
+}
+
+/// A small generator of repeatable numbers (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn bytes(&mut self, count: usize, extreme: bool) -> Vec<u8> {
+        let byte = |number: u64| if extreme { 0_u8.wrapping_sub((number & 1) as u8) } else { number as u8 };
+        (0..count).map(|_| byte(self.next() >> 11)).collect()
+    }
+
+    fn weights(&mut self, count: usize, extreme: bool) -> Vec<i8> {
+        self.bytes(count, extreme).into_iter().map(|byte| (byte ^ 0x80) as i8).collect()
+    }
+
+    /// Evenly spread over `low` to `high`.
+    fn float(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * (self.next() >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+/// A window for images of at least one pixel.
+fn windows() -> impl Strategy<Value = Window> {
+    let pair = |low: usize, high: usize| [low..=high, low..=high];
+    (pair(1, 5), pair(1, 3), pair(1, 2), pair(0, 3), pair(0, 3)).prop_map(
+        |(kernel, stride, dilation, pad_before, pad_after)| Window {
+            kernel,
+            stride,
+            dilation,
+            pad_before,
+            pad_after,
+        },
+    )
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let channels =
+        prop_oneof![(Just(1_usize), 1..=40_usize, 1..=70_usize), (2..=4_usize, 1..=9_usize, 1..=40_usize),];
+    let window = prop_oneof![1 => Just(Window::POINT), 4 => windows()];
+    let arithmetic = (any::<u64>(), any::<bool>(), any::<[u8; 2]>(), any::<[u8; 2]>(), any::<bool>());
+    ([1..=3_usize, 1..=12, 1..=12], window, channels, arithmetic).prop_map(
+        |(shape, window, (groups, group_in, group_out), arithmetic)| {
+            let (seed, extreme, zero_points, mut bounds, per_channel) = arithmetic;
+            bounds.sort_unstable();
+            let (in_channels, out_channels) = (groups * group_in, groups * group_out);
+            Case {
+                shape,
+                window,
+                groups,
+                in_channels,
+                out_channels,
+                seed,
+                extreme,
+                zero_points,
+                bounds,
+                per_channel,
+            }
+        },
+    )
+}
+
+/// Runs a test on a fixed series of random cases.
+fn for_cases<S: Strategy>(count: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng).run(&strategy, test).unwrap();
+}
+
+impl Case {
+    fn filter<'a>(&self, order: WeightOrder, weights: &'a [i8]) -> Filter<'a> {
+        let Case { window, groups, in_channels, out_channels, .. } = *self;
+        Filter { window, groups, in_channels, out_channels, order, weights }
+    }
+
+    /// A depthwise case with these channels and group outputs as multiplier.
+    fn depthwise(&self) -> Case {
+        let multiplier = [1, 1, 1, 2, 5][self.seed as usize % 5];
+        let out_channels = self.in_channels * multiplier;
+        Case { groups: self.in_channels, out_channels, ..self.clone() }
+    }
+
+    fn inputs(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.in_channels
+    }
+
+    fn outputs(&self) -> usize {
+        let [rows, columns] = self.window.output([self.shape[1], self.shape[2]]);
+        self.shape[0] * rows * columns * self.out_channels
+    }
+
+    fn weights(&self) -> Vec<i8> {
+        let count = self.window.taps() * self.in_channels / self.groups * self.out_channels;
+        Numbers(self.seed ^ 1).weights(count, self.extreme)
+    }
+
+    fn scales(&self) -> Vec<f32> {
+        let mut numbers = Numbers(self.seed ^ 2);
+        let count = if self.per_channel { self.out_channels } else { 1 };
+        // Up to where every output is at one of its bounds, and beyond the range of 32 bits.
+        let largest = [2e-4, 2e-3, 0.1, 1e6][self.seed as usize % 4];
+        (0..count).map(|_| numbers.float(1e-5, largest)).collect()
+    }
+
+    fn bias(&self) -> Option<Vec<i32>> {
+        let mut numbers = Numbers(self.seed ^ 3);
+        let reach = if self.extreme { i64::from(i32::MAX) } else { 20_000 };
+        let one = |number: u64| (number as i64 >> 8).rem_euclid(2 * reach + 1) - reach;
+        (!self.seed.is_multiple_of(3))
+            .then(|| (0..self.out_channels).map(|_| one(numbers.next()) as i32).collect())
+    }
+
+    fn requantize(&self) -> Requantize {
+        let [min, max] = if self.seed % 5 < 3 { [0, 255] } else { self.bounds };
+        Requantize { scale: self.scales(), zero_point: self.zero_points[1], min, max }
+    }
+
+    fn rescale(&self) -> Rescale {
+        let mut numbers = Numbers(self.seed ^ 4);
+        let bias = self.bias().map(|bias| bias.iter().map(|_| numbers.float(-9.0, 9.0)).collect());
+        let clamp = if self.seed % 5 < 3 { Clamp::NONE } else { Clamp::RELU6 };
+        Rescale { scale: self.scales(), bias, clamp }
+    }
+
+    /// Activations, each sample with a range of its own.
+    fn floats(&self) -> Vec<f32> {
+        let mut numbers = Numbers(self.seed ^ 5);
+        let count = self.inputs() / self.shape[0];
+        let sample = |sample: usize| {
+            let low = if self.extreme { 0.0 } else { numbers.float(-4.0, 1.0) };
+            let values: Vec<_> = (0..count).map(|_| numbers.float(low, 1.0 + sample as f32)).collect();
+            values
+        };
+        (0..self.shape[0]).flat_map(sample).collect()
+    }
+}
+
+/// Asserts that a kernel gives the same everywhere.
+fn everywhere<T: Copy + PartialEq + std::fmt::Debug + Default>(
+    expected: &[T],
+    run: impl Fn(Isa, &ThreadPool, &mut [T]),
+) -> Result<(), TestCaseError> {
+    for isa in Isa::available_levels() {
+        for threads in [1, 2] {
+            let mut output = vec![T::default(); expected.len()];
+            run(isa, &ThreadPool::new(threads), &mut output);
+            let wrong = output.iter().zip(expected).position(|(a, b)| a != b);
+            if let Some(at) = wrong {
+                let (got, want) = (output[at], expected[at]);
+                prop_assert!(false, "{isa}, {threads} threads: [{at}] is {got:?}, should be {want:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn convolutions_equal_plain_loops() {
+    for_cases(60, cases(), |case| {
+        let (weights, bias, requantize) = (case.weights(), case.bias(), case.requantize());
+        let input = Numbers(case.seed).bytes(case.inputs(), case.extreme);
+        let [zero_point, _] = case.zero_points;
+        let filter = case.filter(WeightOrder::OutputFirst, &weights);
+        let expected =
+            reference::conv2d(&input, case.shape, &filter, bias.as_deref(), zero_point, &requantize);
+        prop_assert_eq!(expected.len(), case.outputs());
+        everywhere(&expected, |isa, pool, output| {
+            let Case { window, groups, in_channels, out_channels, .. } = case;
+            let (bias, requantize) = (bias.as_deref(), requantize.clone());
+            let conv = Conv2d::new(
+                isa,
+                window,
+                groups,
+                in_channels,
+                out_channels,
+                &weights,
+                bias,
+                zero_point,
+                requantize,
+            );
+            conv.run(pool, &input, case.shape, output);
+        })
+    });
+}
+
+#[test]
+fn depthwise_convolutions_equal_plain_loops() {
+    for_cases(60, cases(), |case| {
+        let case = case.depthwise();
+        let (weights, bias, requantize) = (case.weights(), case.bias(), case.requantize());
+        let input = Numbers(case.seed).bytes(case.inputs(), case.extreme);
+        let [zero_point, _] = case.zero_points;
+        let filter = case.filter(WeightOrder::OutputLast, &weights);
+        let expected =
+            reference::conv2d(&input, case.shape, &filter, bias.as_deref(), zero_point, &requantize);
+        everywhere(&expected, |isa, pool, output| {
+            let (channels, multiplier) = (case.in_channels, case.out_channels / case.in_channels);
+            let (bias, requantize) = (bias.as_deref(), requantize.clone());
+            let conv = Depthwise::new(
+                isa,
+                case.window,
+                channels,
+                multiplier,
+                &weights,
+                bias,
+                zero_point,
+                requantize,
+            );
+            conv.run(pool, &input, case.shape, output);
+        })
+    });
+}
+
+#[test]
+fn hybrid_convolutions_equal_plain_loops() {
+    for_cases(40, cases(), |case| {
+        let (weights, rescale, input) = (case.weights(), case.rescale(), case.floats());
+        let filter = case.filter(WeightOrder::OutputFirst, &weights);
+        let expected = reference::hybrid_conv2d(&input, case.shape, &filter, &rescale);
+        everywhere(&expected, |isa, pool, output| {
+            let Case { window, groups, in_channels, out_channels, .. } = case;
+            let conv = HybridConv2d::new(isa, window, groups, in_channels, out_channels, &weights, &rescale);
+            conv.run(pool, &input, case.shape, &mut vec![0; input.len()], output);
+        })
+    });
+}
+
+#[test]
+fn hybrid_depthwise_convolutions_equal_plain_loops() {
+    for_cases(40, cases(), |case| {
+        let case = case.depthwise();
+        let (weights, rescale, input) = (case.weights(), case.rescale(), case.floats());
+        let filter = case.filter(WeightOrder::OutputLast, &weights);
+        let expected = reference::hybrid_conv2d(&input, case.shape, &filter, &rescale);
+        everywhere(&expected, |isa, pool, output| {
+            let (channels, multiplier) = (case.in_channels, case.out_channels / case.in_channels);
+            let conv = HybridDepthwise::new(isa, case.window, channels, multiplier, &weights, &rescale);
+            conv.run(pool, &input, case.shape, &mut vec![0; input.len()], output);
+        })
+    });
+}
+
+/// Enough channels and pixels for several blocks of panels and several tasks.
+#[test]
+fn large_convolutions_equal_plain_loops() {
+    let same = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+    let dense = ([1, 1, 1], Window::POINT, 515, 1001);
+    let rows = ([3, 1, 1], Window::POINT, 64, 130);
+    let image = ([1, 28, 28], same, 24, 40);
+    let channels = ([2, 7, 7], same, 130, 272);
+    for (shape, window, in_channels, out_channels) in [dense, rows, image, channels] {
+        let case = Case {
+            shape,
+            window,
+            groups: 1,
+            in_channels,
+            out_channels,
+            seed: 13,
+            extreme: false,
+            zero_points: [3, 131],
+            bounds: [0, 255],
+            per_channel: true,
+        };
+        let (weights, bias, requantize) = (case.weights(), case.bias(), case.requantize());
+        let input = Numbers(case.seed).bytes(case.inputs(), false);
+        let filter = case.filter(WeightOrder::OutputFirst, &weights);
+        let expected = reference::conv2d(&input, shape, &filter, bias.as_deref(), 3, &requantize);
+        let equal = everywhere(&expected, |isa, pool, output| {
+            let (bias, requantize) = (bias.as_deref(), requantize.clone());
+            let conv = if window == Window::POINT {
+                Conv2d::dense(isa, in_channels, out_channels, &weights, bias, 3, requantize)
+            } else {
+                Conv2d::new(isa, window, 1, in_channels, out_channels, &weights, bias, 3, requantize)
+            };
+            conv.run(pool, &input, shape, output);
+        });
+        assert!(equal.is_ok(), "{shape:?} {in_channels} to {out_channels}: {equal:?}");
+    }
+}
+
+#[test]
+fn a_sample_does_not_see_the_others() {
+    let weights = Numbers(1).weights(48 * 20, false);
+    let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::NONE };
+    let mut numbers = Numbers(2);
+    let input: Vec<_> = (0..3 * 48).map(|i| numbers.float(-1.0, 1.0 + (i / 48) as f32)).collect();
+    for isa in Isa::available_levels() {
+        let (conv, pool) = (HybridConv2d::dense(isa, 48, 20, &weights, &rescale), ThreadPool::new(2));
+        let run = |input: &[f32]| {
+            let batch = input.len() / 48;
+            let mut output = vec![0.0; batch * 20];
+            conv.run(&pool, input, [batch, 1, 1], &mut vec![0; input.len()], &mut output);
+            output
+        };
+        let alone: Vec<_> = input.chunks(48).flat_map(run).collect();
+        assert_eq!(run(&input), alone, "{isa}");
+    }
+}
+
+#[test]
+fn odd_samples_are_quantized_alike_everywhere() {
+    let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-45, -0.0, 0.5];
+    let inputs: Vec<Vec<f32>> = vec![
+        vec![0.0; 70],
+        vec![1e-45; 70],
+        vec![f32::MAX, f32::MIN],
+        (0..99).map(|i| odd[i % 8] * if i % 3 == 0 { 0.0 } else { 1.0 }).collect(),
+        (0..200).map(|i| if i == 77 { f32::NAN } else { i as f32 - 50.0 }).collect(),
+    ];
+    for input in inputs {
+        let quantize = |isa: Isa| {
+            let mut output = vec![0; input.len()];
+            let samples = quantize_samples(isa, &ThreadPool::new(2), &input, 1, &mut output);
+            assert!(samples[0].scale.is_finite() && samples[0].scale > 0.0);
+            (samples, output)
+        };
+        let expected = quantize(Isa::Portable);
+        for isa in Isa::available_levels() {
+            assert_eq!(quantize(isa), expected, "{isa}");
+        }
+    }
+}
+
+#[test]
+fn ranges_give_the_expected_steps() {
+    let of = |low, high| {
+        let SampleQuantization { factor, zero_point, .. } = SampleQuantization::of_range(low, high);
+        (factor, zero_point)
+    };
+    assert_eq!(of(0.0, 0.0), (1.0, 255));
+    assert_eq!(of(0.0, 255.0), (1.0, 0));
+    assert_eq!(of(1.0, 255.0), (1.0, 0));
+    assert_eq!(of(-255.0, -3.0), (1.0, 255));
+    // 127.5 is halfway; the even neighbour of the signed -0.5 is 0.
+    assert_eq!(of(-1.0, 1.0), (127.5, 128));
+}
