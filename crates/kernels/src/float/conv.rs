@@ -61,7 +61,7 @@ impl Conv2d {
         let pointers = reading.pointers(&window);
         let tiles = Tiles::of(isa);
         let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
-        packed.fill(bias, |channel, step| weights[channel * steps + step]);
+        packed.fill(weights, bias);
         let zeros = Aligned::zeros(reading.zeros(&window, in_channels));
         Conv2d { window, in_channels, out_channels, clamp, reading, packed, most_pixels: tiles.pixels, zeros }
     }

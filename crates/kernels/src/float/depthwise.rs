@@ -132,7 +132,7 @@ impl Single {
         pool.run(split.tasks(), &|task| {
             let mut taps = Taps::new(image, Reading::Taps, self.isa.pixels);
             let (tiles, blocks) = split.task(task);
-            for pixels in tiles.map(|index| split.tile(index)) {
+            for pixels in tiles.map(|tile| split.pixels(tile..tile + 1)) {
                 assert!(pixels.end * self.channels <= output.len(), "tile outside the output");
                 let first = blocks.start * self.isa.lanes;
                 let tile = Tile {

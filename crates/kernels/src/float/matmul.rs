@@ -78,9 +78,9 @@ pub fn matmul(
         let b = &b[source(index, &batch, b_batch) * depth * columns..][..depth * columns];
         let mut packed = Packed::new(tiles, 1, task_columns, 1, depth);
         if matrices.adjoint_b {
-            packed.fill(None, |column, k| b[(first_column + column) * depth + k]);
+            packed.fill(&b[first_column * depth..], None);
         } else {
-            packed.fill(None, |column, k| b[k * columns + first_column + column]);
+            packed.fill_columns(&b[first_column..], columns);
         }
 
         let first = (source(index, &batch, a_batch) * rows + first_row) * depth;

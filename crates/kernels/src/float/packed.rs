@@ -1,5 +1,7 @@
 //! Weights in the order in which tiles read them, and the loops over tiles and panels.
 
+use std::ops::Range;
+
 use super::Clamp;
 use super::aligned::Aligned;
 use super::split::Split;
@@ -68,19 +70,38 @@ impl Packed {
         Packed { tiles, panels, data: Aligned::zeros(start), taps, depth }
     }
 
-    /// Packs `weight(output channel, step)`, the steps counted over taps and depth, and the bias.
-    pub(super) fn fill(&mut self, bias: Option<&[f32]>, weight: impl Fn(usize, usize) -> f32) {
-        let rows = 1 + self.taps * self.depth;
+    /// Packs weights `[output channel][taps][depth]` and the bias.
+    pub(super) fn fill(&mut self, weights: &[f32], bias: Option<&[f32]>) {
+        /// Steps whose rows of lanes stay in the first-level cache while all lanes are filled in.
+        const STEPS: usize = 64;
+        let steps = self.taps * self.depth;
         for panel in &self.panels {
             let lanes = panel.registers * self.tiles.lanes;
-            let (packed_bias, packed) = self.data[panel.start..][..rows * lanes].split_at_mut(lanes);
+            let (packed_bias, packed) = self.data[panel.start..][..(1 + steps) * lanes].split_at_mut(lanes);
             if let Some(bias) = bias {
                 packed_bias[..panel.channels].copy_from_slice(&bias[panel.first..][..panel.channels]);
             }
-            for (step, packed) in packed.chunks_exact_mut(lanes).enumerate() {
-                for (lane, packed) in packed[..panel.channels].iter_mut().enumerate() {
-                    *packed = weight(panel.first + lane, step);
+            let weights = &weights[panel.first * steps..][..panel.channels * steps];
+            for (block, packed) in packed.chunks_mut(STEPS * lanes).enumerate() {
+                for (lane, weights) in weights.chunks_exact(steps).enumerate() {
+                    let weights = &weights[block * STEPS..];
+                    for (packed, weight) in packed.chunks_exact_mut(lanes).zip(weights) {
+                        packed[lane] = *weight;
+                    }
                 }
+            }
+        }
+    }
+
+    /// Packs some columns of a matrix, its rows being the steps, `pitch` floats apart. The slice
+    /// begins with the first of the columns.
+    pub(super) fn fill_columns(&mut self, matrix: &[f32], pitch: usize) {
+        let steps = self.taps * self.depth;
+        for panel in &self.panels {
+            let lanes = panel.registers * self.tiles.lanes;
+            let packed = &mut self.data[panel.start + lanes..][..steps * lanes];
+            for (packed, row) in packed.chunks_exact_mut(lanes).zip(matrix.chunks(pitch)) {
+                packed[..panel.channels].copy_from_slice(&row[panel.first..][..panel.channels]);
             }
         }
     }
@@ -102,32 +123,55 @@ impl Packed {
     /// the pixels of the split, to this many taps with as many floats as all groups read.
     pub(super) unsafe fn run(&self, taps: &mut Taps<'_>, split: &Split, task: usize, output: &Output<'_>) {
         let (tiles, panels) = split.task(task);
+        let panels = &self.panels[panels];
         let largest = (1 + self.taps * self.depth) * 2 * self.tiles.lanes * size_of::<f32>();
-        for panels in self.panels[panels].chunks((RESIDENT / largest).max(1)) {
-            for pixels in tiles.clone().map(|index| split.tile(index)) {
-                let pointers = taps.find(pixels.start, pixels.len());
-                for panel in panels {
-                    let first = output.first + pixels.start * output.pitch + panel.first;
-                    let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
-                    assert!(end <= output.data.len(), "tile outside the output");
-                    let tile = Tile {
-                        pointers,
-                        taps: self.taps,
-                        skip: panel.skip,
-                        depth: self.depth,
-                        panel: self.data[panel.start..].as_ptr(),
-                        // SAFETY: inside the output as just checked.
-                        output: unsafe { output.data.as_ptr().add(first) },
-                        pitch: output.pitch,
-                        channels: panel.channels,
-                        clamp: output.clamp,
-                    };
-                    let function = self.tiles.functions[panel.registers - 1][pixels.len() - 1];
-                    // SAFETY: `Tiles::of` checked the instruction set; the panel was packed for
-                    // these taps, this depth and these registers; the rest is the caller's promise.
-                    unsafe { function(&tile) };
+        let tiles_per_block = (taps.block() / self.tiles.pixels).max(1);
+        for start in tiles.clone().step_by(tiles_per_block) {
+            let tiles = start..tiles.end.min(start.saturating_add(tiles_per_block));
+            taps.enter(split.pixels(tiles.clone()));
+            for panels in panels.chunks((RESIDENT / largest).max(1)) {
+                for tile in tiles.clone() {
+                    let pixels = split.pixels(tile..tile + 1);
+                    let pointers = taps.find(pixels.start, pixels.len());
+                    for panel in panels {
+                        // SAFETY: handed on.
+                        unsafe { self.run_tile(pointers, pixels.clone(), panel, output) };
+                    }
                 }
             }
         }
+    }
+
+    /// Computes one tile for one panel.
+    ///
+    /// # Safety
+    /// As [`Packed::run`]; the pointers are those of the pixels.
+    #[inline(always)]
+    unsafe fn run_tile(
+        &self,
+        pointers: *const *const f32,
+        pixels: Range<usize>,
+        panel: &Panel,
+        output: &Output<'_>,
+    ) {
+        let first = output.first + pixels.start * output.pitch + panel.first;
+        let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
+        assert!(end <= output.data.len(), "tile outside the output");
+        let tile = Tile {
+            pointers,
+            taps: self.taps,
+            skip: panel.skip,
+            depth: self.depth,
+            panel: self.data[panel.start..].as_ptr(),
+            // SAFETY: inside the output as just checked.
+            output: unsafe { output.data.as_ptr().add(first) },
+            pitch: output.pitch,
+            channels: panel.channels,
+            clamp: output.clamp,
+        };
+        let function = self.tiles.functions[panel.registers - 1][pixels.len() - 1];
+        // SAFETY: `Tiles::of` checked the instruction set; the panel was packed for these taps,
+        // this depth and these registers; the rest is the caller's promise.
+        unsafe { function(&tile) };
     }
 }

@@ -65,9 +65,9 @@ impl Split {
         (tiles, panels)
     }
 
-    /// The pixels of a tile: all tiles have the same number or one less.
-    pub(super) fn tile(&self, index: usize) -> Range<usize> {
-        part(self.pixels, index, self.tiles)
+    /// The pixels of some tiles: all tiles have the same number or one less.
+    pub(super) fn pixels(&self, tiles: Range<usize>) -> Range<usize> {
+        self.pixels * tiles.start / self.tiles..self.pixels * tiles.end / self.tiles
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
                     let mut seen = vec![0; pixels * panels];
                     for task in 0..split.tasks() {
                         let (tiles, task_panels) = split.task(task);
-                        for pixel in tiles.flat_map(|tile| split.tile(tile)) {
+                        for pixel in split.pixels(tiles) {
                             task_panels.clone().for_each(|panel| seen[pixel * panels + panel] += 1);
                         }
                     }

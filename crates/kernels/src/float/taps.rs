@@ -3,6 +3,8 @@
 //! With pointers the inner loops know nothing of strides, dilations and borders: a tap in the
 //! padding points to a row of zeros.
 
+use std::ops::Range;
+
 use super::aligned::Aligned;
 use crate::Window;
 
@@ -56,145 +58,227 @@ impl Reading {
 
 /// Floats added to each copied pixel, so that neighbours do not fall on the same cache sets.
 const SKEW: usize = 16;
+/// Bytes of pixels copied at a time: half of a second-level cache, or less.
+const COPIED: usize = 512 << 10;
 
 /// The pointers of one tile at a time.
 pub(super) struct Taps<'a> {
     image: Image<'a>,
     reading: Reading,
-    /// Distance of each pointer from the first one, for pixels that see no border.
-    offsets: Vec<usize>,
+    /// For each column of taps, the output columns where it lies inside the input; for
+    /// [`Reading::Rows`], one range of output columns where the whole row does.
+    inside: Vec<Range<usize>>,
     /// `[pointer of the pixel][pixel]`.
     pointers: Vec<*const f32>,
-    /// Copies of what cannot be read in place.
+    /// Copies of what cannot be read in place: rows of taps at the border, or whole pixels.
     copies: Aligned,
-    /// Whether all pixels are copied because their addresses collide in the cache.
-    collide: bool,
+    /// Pixels copied at a time because their addresses collide in the cache; 0 if they do not.
+    block: usize,
+    /// The first of them.
+    block_start: usize,
 }
 
 impl<'a> Taps<'a> {
     /// Space for tiles of up to `most_pixels`.
     pub(super) fn new(image: Image<'a>, reading: Reading, most_pixels: usize) -> Taps<'a> {
-        let Image { shape, channels, window, .. } = image;
+        let image = image.flattened();
+        let Image { channels, window, .. } = image;
         let per_pixel = reading.pointers(&window);
-        let [across, down] = [window.dilation[1] * channels, window.dilation[0] * shape[2] * channels];
-        let offsets = match reading {
-            Reading::Taps => (0..per_pixel)
-                .map(|tap| tap / window.kernel[1] * down + tap % window.kernel[1] * across)
-                .collect(),
-            Reading::Rows => (0..per_pixel).map(|row| row * down).collect(),
-        };
+        let mut inside: Vec<_> = (0..window.kernel[1]).map(|column| image.inside(column)).collect();
+        if reading == Reading::Rows {
+            let start = inside.iter().map(|range| range.start).max().unwrap_or(0);
+            let end = inside.iter().map(|range| range.end).min().unwrap_or(0);
+            inside = vec![start.min(end)..end];
+        }
         // The first-level cache holds 8 or 12 lines per 4096 bytes: pixels a multiple of that
         // apart push each other out before their line is used up.
-        let collide = per_pixel == 1 && (channels * window.stride[1] * 4).is_multiple_of(4096);
+        let collide = per_pixel == 1 && (channels * window.stride[1] * size_of::<f32>()).is_multiple_of(4096);
+        let pixel = (channels + SKEW) * size_of::<f32>();
+        let block = if collide { (COPIED / pixel).max(most_pixels) } else { 0 };
         let copies = match reading {
             Reading::Rows => most_pixels * per_pixel * window.kernel[1] * channels,
-            Reading::Taps if collide => most_pixels * (channels + SKEW),
-            Reading::Taps => 0,
+            Reading::Taps => block.min(image.pixels()) * (channels + SKEW),
         };
-        let pointers = vec![std::ptr::null(); most_pixels * per_pixel];
-        Taps { image, reading, offsets, pointers, copies: Aligned::zeros(copies), collide }
+        Taps {
+            image,
+            reading,
+            inside,
+            pointers: vec![std::ptr::null(); most_pixels * per_pixel],
+            copies: Aligned::zeros(copies),
+            block,
+            block_start: 0,
+        }
     }
 
-    /// Finds the input of the output pixels `first..first + count`, counted over the whole batch.
-    /// The pointers `[pointer of the pixel][pixel]` stay valid until the next call.
-    pub(super) fn find(&mut self, first: usize, count: usize) -> *const *const f32 {
-        let [height, width] = self.image.output;
-        let (mut x, mut y) = (first % width, first / width % height);
-        let mut sample = first / width / height;
-        for pixel in 0..count {
-            self.find_pixel(pixel, count, [sample, y, x]);
-            x += 1;
-            if x == width {
-                (x, y) = (0, y + 1);
-                if y == height {
-                    (y, sample) = (0, sample + 1);
-                }
-            }
+    /// How many pixels may be [`enter`](Taps::enter)ed at a time.
+    pub(super) fn block(&self) -> usize {
+        if self.block == 0 { usize::MAX } else { self.block }
+    }
+
+    /// Prepares for [`find`](Taps::find)ing tiles among `pixels`, at most [`block`](Taps::block).
+    pub(super) fn enter(&mut self, pixels: Range<usize>) {
+        if self.block == 0 {
+            return;
         }
-        if self.collide {
-            self.copy_pixels(count);
+        self.block_start = pixels.start;
+        let channels = self.image.channels;
+        let mut copies = std::mem::replace(&mut self.copies, Aligned::zeros(0));
+        for (pixel, copy) in pixels.zip(copies.chunks_exact_mut(channels + SKEW)) {
+            self.find_runs(pixel, 1);
+            // SAFETY: there is one tap, inside the input or at the zeros, with all channels.
+            let from = unsafe { std::slice::from_raw_parts(self.pointers[0], channels) };
+            copy[..channels].copy_from_slice(from);
+        }
+        self.copies = copies;
+    }
+
+    /// Finds the input of the output pixels `first..first + count`, counted over the whole batch,
+    /// all of which were entered. The pointers `[pointer of the pixel][pixel]` stay valid until
+    /// the next call.
+    pub(super) fn find(&mut self, first: usize, count: usize) -> *const *const f32 {
+        if self.block == 0 {
+            self.find_runs(first, count);
+        } else {
+            let pitch = self.image.channels + SKEW;
+            for (i, pointer) in self.pointers[..count].iter_mut().enumerate() {
+                *pointer = self.copies[(first - self.block_start + i) * pitch..].as_ptr();
+            }
         }
         self.pointers.as_ptr()
     }
 
-    fn find_pixel(&mut self, pixel: usize, count: usize, [sample, y, x]: [usize; 3]) {
-        let Image { data, shape: [_, height, width], channels, window, .. } = self.image;
-        // Wrapping below zero makes a position left of or above the input a huge one.
-        let top = (y * window.stride[0]).wrapping_sub(window.pad_before[0]);
-        let left = (x * window.stride[1]).wrapping_sub(window.pad_before[1]);
-        let bottom = top.wrapping_add((window.kernel[0] - 1) * window.dilation[0]);
-        let right = left.wrapping_add((window.kernel[1] - 1) * window.dilation[1]);
-        if top < height && bottom < height && left < width && right < width {
-            let base = &data[((sample * height + top) * width + left) * channels..];
-            for (i, offset) in self.offsets.iter().enumerate() {
-                self.pointers[i * count + pixel] = base[*offset..].as_ptr();
+    /// Finds pixels run by run: those of a run lie side by side in the output.
+    fn find_runs(&mut self, first: usize, count: usize) {
+        let [height, width] = self.image.output;
+        let mut run = Run { pixel: 0, end: 0, of: count, x: first % width, y: first / width };
+        while run.end < count {
+            run.pixel = run.end;
+            run.end = count.min(run.pixel + width - run.x);
+            for row in 0..self.image.window.kernel[0] {
+                let line = self.image.line(run.y / height, run.y % height, row);
+                match (self.reading, line) {
+                    (Reading::Taps, Some(line)) => self.find_taps(&run, row, line),
+                    (Reading::Taps, None) => {
+                        let taps = self.image.window.kernel[1];
+                        self.pointers_of(&run, row * taps..(row + 1) * taps, self.image.zeros.as_ptr());
+                    }
+                    (Reading::Rows, Some(line)) => self.find_row(&run, row, line),
+                    (Reading::Rows, None) => {
+                        self.pointers_of(&run, row..row + 1, self.image.zeros.as_ptr());
+                    }
+                }
             }
-            return;
-        }
-        for row in 0..window.kernel[0] {
-            let at = top.wrapping_add(row * window.dilation[0]);
-            let line = (at < height).then(|| {
-                let line = width * channels;
-                &data[(sample * height + at) * line..][..line]
-            });
-            match self.reading {
-                Reading::Taps => self.find_row_of_taps(pixel, count, row, line, left),
-                Reading::Rows => self.pointers[row * count + pixel] = self.row_at(pixel, row, line, left),
-            }
+            (run.x, run.y) = (0, run.y + 1);
         }
     }
 
-    /// The pointers of one row of taps on the input line `line`, `None` in the padding.
-    fn find_row_of_taps(
-        &mut self,
-        pixel: usize,
-        count: usize,
-        row: usize,
-        line: Option<&[f32]>,
-        left: usize,
-    ) {
-        let Image { channels, window, zeros, shape: [_, _, width], .. } = self.image;
-        for column in 0..window.kernel[1] {
-            let at = left.wrapping_add(column * window.dilation[1]);
-            let tap = match line {
-                Some(line) if at < width => &line[at * channels..],
-                _ => zeros,
-            };
-            self.pointers[(row * window.kernel[1] + column) * count + pixel] = tap.as_ptr();
+    /// Points these taps of all pixels of a run to the same place.
+    fn pointers_of(&mut self, run: &Run, taps: Range<usize>, place: *const f32) {
+        for tap in taps {
+            self.pointers[tap * run.of..][run.pixel..run.end].fill(place);
         }
     }
 
-    /// A whole row of taps, copied where it reaches over the border.
-    fn row_at(&mut self, pixel: usize, row: usize, line: Option<&[f32]>, left: usize) -> *const f32 {
-        let Image { channels, window, zeros, shape: [_, _, width], .. } = self.image;
-        let Some(line) = line else { return zeros.as_ptr() };
-        let taps = window.kernel[1];
-        if left < width && left.wrapping_add(taps - 1) < width {
-            return line[left * channels..].as_ptr();
+    /// The taps of row `row` for the pixels of a run, on the input line `line`.
+    fn find_taps(&mut self, run: &Run, row: usize, line: &[f32]) {
+        let Image { channels, window, zeros, .. } = self.image;
+        let step = window.stride[1] * channels;
+        for (column, inside) in self.inside.iter().enumerate() {
+            let tap = row * window.kernel[1] + column;
+            let pointers = &mut self.pointers[tap * run.of..][run.pixel..run.end];
+            let start = inside.start.saturating_sub(run.x).min(pointers.len());
+            let end = inside.end.saturating_sub(run.x).min(pointers.len()).max(start);
+            pointers[..start].fill(zeros.as_ptr());
+            if start < end {
+                let first = self.image.column(run.x + start, column) * channels;
+                let last = first + (end - start - 1) * step;
+                assert!(last + channels <= line.len(), "tap outside the input");
+                let mut place = line[first..].as_ptr();
+                for pointer in &mut pointers[start..end] {
+                    *pointer = place;
+                    place = place.wrapping_add(step);
+                }
+            }
+            pointers[end..].fill(zeros.as_ptr());
         }
-        let copy = &mut self.copies[(pixel * window.kernel[0] + row) * taps * channels..][..taps * channels];
-        for (column, tap) in copy.chunks_exact_mut(channels).enumerate() {
-            let at = left.wrapping_add(column);
-            if at < width {
-                tap.copy_from_slice(&line[at * channels..][..channels]);
+    }
+
+    /// The whole row of taps `row` for the pixels of a run, copied where it reaches over the
+    /// border of the input line `line`.
+    fn find_row(&mut self, run: &Run, row: usize, line: &[f32]) {
+        let Image { channels, window, .. } = self.image;
+        let floats = window.kernel[1] * channels;
+        for pixel in run.pixel..run.end {
+            let x = run.x + pixel - run.pixel;
+            self.pointers[row * run.of + pixel] = if self.inside[0].contains(&x) {
+                line[self.image.column(x, 0) * channels..][..floats].as_ptr()
             } else {
-                tap.fill(0.0);
-            }
+                let copy = &mut self.copies[(pixel * window.kernel[0] + row) * floats..][..floats];
+                for (column, tap) in copy.chunks_exact_mut(channels).enumerate() {
+                    let at = self.image.column(x, column).wrapping_mul(channels);
+                    match line.get(at..at.wrapping_add(channels)) {
+                        Some(input) => tap.copy_from_slice(input),
+                        None => tap.fill(0.0),
+                    }
+                }
+                copy.as_ptr()
+            };
         }
-        copy.as_ptr()
+    }
+}
+
+/// Pixels of a tile that lie side by side in the output.
+struct Run {
+    /// The first of them and the one behind the last, among `of` pixels of the tile.
+    pixel: usize,
+    end: usize,
+    of: usize,
+    /// The output column of the first, and the output row counted over the whole batch.
+    x: usize,
+    y: usize,
+}
+
+impl<'a> Image<'a> {
+    /// The same image as a single line, if each output pixel sees just the input pixel at its
+    /// place.
+    fn flattened(self) -> Image<'a> {
+        if self.window != Window::POINT {
+            return self;
+        }
+        let pixels = self.shape.iter().product();
+        Image { shape: [1, 1, pixels], output: [1, pixels], ..self }
     }
 
-    /// Replaces each pixel by a copy; copies are spread over the cache sets.
-    fn copy_pixels(&mut self, count: usize) {
-        let channels = self.image.channels;
-        let copies = self.copies.chunks_exact_mut(channels + SKEW);
-        for (pointer, copy) in self.pointers[..count].iter_mut().zip(copies) {
-            // SAFETY: `find_pixel` points each pixel into the input or at the zeros, both with at
-            // least `channels` elements from there.
-            let pixel = unsafe { std::slice::from_raw_parts(*pointer, channels) };
-            copy[..channels].copy_from_slice(pixel);
-            *pointer = copy.as_ptr();
-        }
+    /// Output pixels.
+    fn pixels(&self) -> usize {
+        self.shape[0] * self.output[0] * self.output[1]
+    }
+
+    /// The input column that tap column `column` of output column `x` sees. To the left of the
+    /// input it wraps around to a huge number.
+    fn column(&self, x: usize, column: usize) -> usize {
+        (x * self.window.stride[1] + column * self.window.dilation[1]).wrapping_sub(self.window.pad_before[1])
+    }
+
+    /// The output columns for which tap column `column` lies inside the input.
+    fn inside(&self, column: usize) -> Range<usize> {
+        let stride = self.window.stride[1];
+        let shift = column * self.window.dilation[1];
+        let [before, width] = [self.window.pad_before[1], self.shape[2]];
+        let start = before.saturating_sub(shift).div_ceil(stride);
+        let end = (before + width).saturating_sub(shift).div_ceil(stride);
+        start..end.min(self.output[1]).max(start)
+    }
+
+    /// The input line that row `row` of taps of the output row `y` of a sample sees, `None` in
+    /// the padding.
+    fn line(&self, sample: usize, y: usize, row: usize) -> Option<&'a [f32]> {
+        let [_, height, width] = self.shape;
+        let at = (y * self.window.stride[0] + row * self.window.dilation[0])
+            .checked_sub(self.window.pad_before[0])
+            .filter(|at| *at < height)?;
+        let floats = width * self.channels;
+        Some(&self.data[(sample * height + at) * floats..][..floats])
     }
 }
 
@@ -205,6 +289,7 @@ mod tests {
     /// What each pixel sees, read through the pointers: `[pixel][pointer][float]`.
     fn seen(image: Image, reading: Reading, first: usize, count: usize) -> Vec<Vec<f32>> {
         let mut taps = Taps::new(image, reading, count);
+        taps.enter(first..first + count);
         let pointers = taps.find(first, count);
         let per_pixel = reading.pointers(&image.window);
         let floats = reading.zeros(&image.window, image.channels);
@@ -254,7 +339,8 @@ mod tests {
             zeros: &zeros,
         };
         let mut taps = Taps::new(image, Reading::Taps, 2);
-        assert!(taps.collide);
+        assert!(taps.block() >= 3);
+        taps.enter(0..3);
         let pointers = taps.find(1, 2);
         // SAFETY: two pixels were asked for.
         let distance = unsafe { (*pointers.add(1)).offset_from(*pointers) };

@@ -1,0 +1,254 @@
+//! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1.
+//!
+//! Prints, beside what criterion says, the multiply-adds per second of each layer (best of all
+//! batches) and their share of the peak of fused multiply-adds measured just before. Choose the
+//! instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion};
+use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use litesmith_kernels::{Isa, ThreadPool, Window};
+
+/// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
+type Layer = (usize, usize, usize, usize, usize);
+
+const RESNET50: [Layer; 15] = [
+    (7, 2, 224, 3, 64),
+    (3, 1, 56, 64, 64),
+    (3, 1, 28, 128, 128),
+    (3, 1, 14, 256, 256),
+    (3, 1, 7, 512, 512),
+    (1, 1, 56, 256, 64),
+    (1, 1, 56, 64, 256),
+    (1, 2, 56, 256, 512),
+    (1, 1, 28, 512, 128),
+    (1, 1, 28, 128, 512),
+    (1, 1, 14, 1024, 256),
+    (1, 1, 14, 256, 1024),
+    (1, 1, 7, 2048, 512),
+    (1, 1, 7, 512, 2048),
+    (1, 1, 1, 2048, 1000),
+];
+
+const MOBILENET_V2: [Layer; 14] = [
+    (3, 2, 224, 3, 32),
+    (3, 1, 112, 32, 0),
+    (1, 1, 112, 32, 16),
+    (1, 1, 112, 16, 96),
+    (3, 2, 112, 96, 0),
+    (1, 1, 56, 96, 24),
+    (1, 1, 56, 24, 144),
+    (3, 1, 56, 144, 0),
+    (3, 1, 28, 192, 0),
+    (3, 1, 14, 384, 0),
+    (1, 1, 14, 64, 384),
+    (1, 1, 14, 384, 64),
+    (3, 1, 7, 960, 0),
+    (1, 1, 7, 320, 1280),
+];
+
+/// Padding that Keras calls "same".
+fn same(kernel: usize, stride: usize, size: usize) -> Window {
+    let total = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
+    let [before, after] = [total / 2, total - total / 2];
+    Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        pad_before: [before; 2],
+        pad_after: [after; 2],
+    }
+}
+
+/// Floats that start on a cache line, as a runtime's tensors do.
+struct Tensor(Vec<[f32; 16]>, usize);
+
+impl Tensor {
+    fn zeros(len: usize) -> Tensor {
+        Tensor(vec![[0.0; 16]; len.div_ceil(16) + 1], len)
+    }
+
+    fn floats(&mut self) -> &mut [f32] {
+        let all = self.0.as_flattened_mut();
+        let skip = all.as_ptr().align_offset(64);
+        &mut all[skip..][..self.1]
+    }
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect()
+}
+
+fn tensor(count: usize) -> Tensor {
+    let mut tensor = Tensor::zeros(count);
+    tensor.floats().copy_from_slice(&numbers(count));
+    tensor
+}
+
+struct Bench {
+    criterion: Criterion,
+    pool: ThreadPool,
+    isa: Isa,
+    /// Multiply-adds per second of all threads.
+    peak: f64,
+}
+
+impl Bench {
+    /// Times `step`, which does `work` multiply-adds.
+    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) {
+        let best = Cell::new(f64::INFINITY);
+        let pool = &self.pool;
+        let mut group = self.criterion.benchmark_group(group);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let start = Instant::now();
+                (0..iterations).for_each(|_| step(pool));
+                let taken = start.elapsed();
+                best.set(best.get().min(taken.as_secs_f64() / iterations as f64));
+                taken
+            });
+        });
+        group.finish();
+        if best.get().is_finite() {
+            let rate = work as f64 / best.get();
+            println!(
+                "    {name}: {:.1} us, {:.1} GMAC/s, {:.0} % of the peak of {:.1}",
+                best.get() * 1e6,
+                rate / 1e9,
+                rate / self.peak * 100.0,
+                self.peak / 1e9
+            );
+        }
+    }
+
+    fn layer(&mut self, group: &str, (kernel, stride, size, in_channels, out_channels): Layer) {
+        let window = same(kernel, stride, size);
+        let [height, width] = window.output([size, size]);
+        let mut input = tensor(size * size * in_channels);
+        let input = &*input.floats();
+        if out_channels == 0 {
+            let weights = numbers(kernel * kernel * in_channels);
+            let conv = Depthwise::new(self.isa, window, in_channels, 1, &weights, None, Clamp::RELU6);
+            let mut output = Tensor::zeros(height * width * in_channels);
+            let output = output.floats();
+            let name = format!("depthwise {kernel}x{kernel}s{stride} {size}x{size}x{in_channels}");
+            let work = output.len() * kernel * kernel;
+            self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+            return;
+        }
+        let weights = numbers(out_channels * kernel * kernel * in_channels);
+        let clamp = Clamp::RELU;
+        let conv = Conv2d::new(self.isa, window, 1, in_channels, out_channels, &weights, None, clamp);
+        let mut output = Tensor::zeros(height * width * out_channels);
+        let output = output.floats();
+        let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{in_channels}-{out_channels}");
+        let work = output.len() * kernel * kernel * in_channels;
+        self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+    }
+
+    fn matrices(&mut self, [rows, depth, columns]: [usize; 3], adjoint_b: bool) {
+        let matrices = MatMul { rows, depth, columns, adjoint_a: false, adjoint_b };
+        let [mut a, mut b] = [tensor(rows * depth), tensor(depth * columns)];
+        let [a, b] = [&*a.floats(), &*b.floats()];
+        let mut output = Tensor::zeros(rows * columns);
+        let output = output.floats();
+        let isa = self.isa;
+        let name = format!("{rows}x{depth}x{columns}{}", if adjoint_b { " transposed" } else { "" });
+        self.time("matmul", &name, rows * depth * columns, |pool| {
+            matmul(isa, pool, matrices, a, &[], b, &[], output);
+        });
+    }
+}
+
+/// The peak of one thread in multiply-adds per second, on the registers that `isa` uses.
+fn peak(isa: Isa) -> f64 {
+    const ROUNDS: usize = 200_000;
+    let round: unsafe fn(usize) -> usize = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => x86::products_512,
+        #[cfg(target_arch = "x86_64")]
+        _ if Isa::Avx2.available() => x86::products_256,
+        _ => plain_products,
+    };
+    (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            // SAFETY: the instruction set was checked.
+            let products = unsafe { round(ROUNDS) };
+            products as f64 / start.elapsed().as_secs_f64()
+        })
+        .fold(0.0, f64::max)
+}
+
+/// Multiply-adds in plain Rust, for machines whose registers this file does not know.
+unsafe fn plain_products(rounds: usize) -> usize {
+    let mut sums = [0.0f32; 64];
+    let (x, y) = (black_box(0.5), black_box([0.25f32; 64]));
+    for _ in 0..rounds {
+        for (sum, y) in sums.iter_mut().zip(&y) {
+            *sum += x * y;
+        }
+    }
+    black_box(sums);
+    rounds * sums.len()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    /// Twelve chains of products, enough to hide their latency.
+    const CHAINS: usize = 12;
+
+    #[target_feature(enable = "avx512f")]
+    pub fn products_512(rounds: usize) -> usize {
+        let [x, y] = black_box([_mm512_set1_ps(0.5), _mm512_set1_ps(0.25)]);
+        let mut sums = [x; CHAINS];
+        for _ in 0..rounds {
+            sums = sums.map(|sum| _mm512_fmadd_ps(sum, x, y));
+        }
+        black_box(sums);
+        rounds * CHAINS * 16
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub fn products_256(rounds: usize) -> usize {
+        let [x, y] = black_box([_mm256_set1_ps(0.5), _mm256_set1_ps(0.25)]);
+        let mut sums = [x; CHAINS];
+        for _ in 0..rounds {
+            sums = sums.map(|sum| _mm256_fmadd_ps(sum, x, y));
+        }
+        black_box(sums);
+        rounds * CHAINS * 8
+    }
+}
+
+fn main() {
+    let isa = std::env::var("LITESMITH_ISA").map_or_else(
+        |_| Isa::detect(),
+        |name| name.parse().expect("LITESMITH_ISA names an instruction set of this machine"),
+    );
+    let threads = std::env::var("LITESMITH_THREADS")
+        .map_or(1, |threads| threads.parse().expect("LITESMITH_THREADS is a number"));
+    let pool = ThreadPool::new(threads);
+    let criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400))
+        .configure_from_args();
+    let peak = peak(isa) * pool.threads() as f64;
+    println!("{isa}, {} threads, peak {:.1} GMAC/s", pool.threads(), peak / 1e9);
+    let mut bench = Bench { criterion, pool, isa, peak };
+    RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
+    MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
+    for adjoint_b in [false, true] {
+        bench.matrices([384, 64, 384], adjoint_b);
+        bench.matrices([1, 768, 3072], adjoint_b);
+        bench.matrices([384, 768, 768], adjoint_b);
+    }
+    bench.criterion.final_summary();
+}
