@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""TensorFlow's converter and LiteRT, with the converter's files kept in the cache.
+
+    conformance/.venv/bin/python conformance/peers.py --models ResNet50     # fills the cache ahead of time
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import time
+import warnings
+from functools import cache
+
+import models
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+# litesmith's modes and what TensorFlow is asked for. `int8` has float input and output, `int8-only` int8 ones.
+MODES = ["none", "dynamic", "float16", "int8", "int8-only"]
+
+# LiteRT's plain kernels take seconds an image on the large models.
+REFERENCE_IMAGES = 4
+
+
+def convert(model, mode, samples=()):
+    """TensorFlow's TFLite file for a Keras model; `samples` are lists of arrays in the order of the inputs."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if mode != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode in ("int8", "int8-only"):
+        converter.representative_dataset = lambda: iter(samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if mode == "int8-only":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    # The export to a SavedModel prints every variable.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        return converter.convert()
+
+
+class TfliteRunner:
+    """A TFLite file in LiteRT, by the order of its signature's names."""
+
+    def __init__(self, path, reference_kernels=False):
+        resolver = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
+        self.interpreter = Interpreter(
+            str(path), num_threads=models.THREADS, experimental_op_resolver_type=resolver
+        )
+        self.interpreter.allocate_tensors()
+        signature = self.interpreter.get_signature_list()["serving_default"]
+        self.input_names, self.output_names = signature["inputs"], signature["outputs"]
+        self.signature = self.interpreter.get_signature_runner("serving_default")
+        self.input_details = self.signature.get_input_details()
+        self.output_details = self.signature.get_output_details()
+
+    def __call__(self, inputs, batch=1):
+        """Output name to array for inputs by name, run `batch` samples at a time (the first axis is resized)."""
+        count = len(next(iter(inputs.values())))
+        inputs = {name: self.quantized(name, value) for name, value in inputs.items()}
+        parts = []
+        for start in range(0, count, batch):
+            part = self.signature(**{name: value[start : start + batch] for name, value in inputs.items()})
+            parts.append({name: np.array(value) for name, value in part.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def quantized(self, name, value):
+        """A float array on the grid of an integer input; others as they are."""
+        detail = self.input_details[name]
+        if np.issubdtype(detail["dtype"], np.floating) or np.issubdtype(value.dtype, np.integer):
+            return np.asarray(value, detail["dtype"])
+        scale, zero_point = detail["quantization"]
+        limits = np.iinfo(detail["dtype"])
+        # LiteRT's QUANTIZE multiplies by the reciprocal and rounds to even.
+        steps = np.rint(value * np.float32(1 / np.float32(scale))) + zero_point
+        return np.clip(steps, limits.min, limits.max).astype(detail["dtype"])
+
+    def real(self, outputs):
+        """Integer outputs as the real numbers that they stand for."""
+        result = {}
+        for name, value in outputs.items():
+            scale, zero_point = self.output_details[name]["quantization"]
+            integer = np.issubdtype(value.dtype, np.integer) and scale != 0
+            result[name] = (value.astype(np.float32) - zero_point) * scale if integer else value
+        return result
+
+
+def signal_to_noise(truth, value):
+    """10 log10(sum y^2 / sum e^2) in dB; infinite when equal."""
+    truth, value = truth.astype(np.float64), value.astype(np.float64)
+    noise = ((truth - value) ** 2).sum()
+    return float("inf") if noise == 0 else float(10 * np.log10((truth**2).sum() / noise))
+
+
+@cache
+def loaded(path):
+    import keras
+
+    keras.backend.clear_session()
+    return keras.models.load_model(path, compile=False)
+
+
+def reference(prepared, mode):
+    """(TensorFlow's file, what was measured on it) for a model of the cache; made once.
+
+    Measured: `bytes`, `seconds` of the conversion, `snr_db` of the held-out images against Keras, and
+    `kernel_difference`, the largest distance of LiteRT's default from its plain kernels.
+    """
+    path = prepared.folder / f"tensorflow-{mode}.tflite"
+    note = path.with_suffix(".json")
+    wanted = tf.__version__
+    if note.is_file():
+        measured = json.loads(note.read_text())
+        if measured["tensorflow"] == wanted and measured["stamp"] == stamp(prepared):
+            return path, measured
+    images = prepared.images("calibration")
+    start = time.monotonic()
+    content = convert(loaded(prepared.keras), mode, [[images[i : i + 1]] for i in range(len(images))])
+    seconds = time.monotonic() - start
+    path.write_bytes(content)
+    runner = TfliteRunner(path)
+    held_out = {"image": prepared.images("held_out")}
+    outputs = runner(held_out)
+    output = runner.real(outputs)["output_0"]
+    some = {"image": held_out["image"][:REFERENCE_IMAGES]}
+    plain = TfliteRunner(path, reference_kernels=True)(some)["output_0"]
+    distance = np.abs(plain.astype(np.float64) - outputs["output_0"][:REFERENCE_IMAGES]).max()
+    measured = {
+        "tensorflow": wanted,
+        "stamp": stamp(prepared),
+        "bytes": len(content),
+        "seconds": round(seconds, 2),
+        "snr_db": round(signal_to_noise(prepared.logits(), output), 3),
+        "kernel_difference": float(distance),
+    }
+    note.write_text(json.dumps(measured, indent=1))
+    return path, measured
+
+
+def stamp(prepared):
+    """What ties a reference to the very model file that it was made from."""
+    return f"{(prepared.folder / 'recipe').read_text()} {prepared.keras.stat().st_mtime_ns}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    models.add_arguments(parser)
+    parser.add_argument("--modes", default=",".join(MODES))
+    options = parser.parse_args()
+    for name in models.chosen(options):
+        prepared = models.prepare(name, options.size, options.cache)
+        for mode in options.modes.split(","):
+            _, measured = reference(prepared, mode)
+            print(
+                f"{prepared.label} {mode}: {measured['bytes']:,} bytes, {measured['seconds']} s, "
+                f"SNR {measured['snr_db']} dB, default against plain kernels {measured['kernel_difference']:.3g}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
