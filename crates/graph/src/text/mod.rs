@@ -41,6 +41,16 @@ graph main(%x: f32[batch,2]) -> (%y) {
     }
 
     #[test]
+    fn constants_are_made_from_a_value_or_a_seed() {
+        let model = parse("graph main() -> (%y, %z) {\n%y: f32[2] = splat(1.5)\n%z: i8[40] = random(7)\n}\n")
+            .unwrap();
+        let data = |index: usize| model.data(&model.main().tensors[index]).unwrap().clone();
+        assert_eq!(data(0).elements::<f32>().as_ref(), [1.5, 1.5]);
+        assert_eq!(data(1).len(), 40);
+        assert!(print(&model).contains("<40 bytes>"));
+    }
+
+    #[test]
     fn mistakes_are_placed() {
         let error = parse("graph main(%x: f32[2]) -> (%y) {\n  %y: f32[2] = Relu(%x)\n}\n").unwrap_err();
         assert!(error.to_string().contains("line 2"), "{error}");

@@ -269,17 +269,20 @@ impl Cursor<'_> {
         Ok((name, tensor))
     }
 
+    /// A number up to the closing parenthesis.
+    fn argument<T: std::str::FromStr>(&mut self) -> Result<T, String> {
+        let (argument, rest) = self.rest.split_once(')').ok_or("')' is expected")?;
+        self.rest = rest.trim_start();
+        argument.trim().parse().map_err(|_| format!("'{argument}' is no number"))
+    }
+
     fn literal(&mut self, dtype: DType, shape: &Shape) -> Result<Data, String> {
         let elements =
             shape.elements().filter(|n| *n <= MOST_ELEMENTS).ok_or("a constant's shape must be fixed")?;
         let values: Vec<f64> = if self.take("splat(") {
-            let value = self.json()?;
-            self.expect(")")?;
-            vec![value; elements]
+            vec![self.argument()?; elements]
         } else if self.take("random(") {
-            let seed = self.json()?;
-            self.expect(")")?;
-            random(seed, elements)
+            random(self.argument()?, elements)
         } else {
             self.json()?
         };

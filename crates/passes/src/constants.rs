@@ -1,0 +1,44 @@
+//! Access to constant tensors.
+
+use std::borrow::Cow;
+
+use litesmith_graph::model::Parameter;
+use litesmith_graph::{DType, Data, Graph, Tensor, TensorId, TensorKind};
+
+/// The elements of a constant or parameter; `None` for any other tensor and for sparse ones.
+pub(crate) fn data<'a>(tensor: &'a Tensor, parameters: &'a [Parameter]) -> Option<&'a Data> {
+    match &tensor.kind {
+        _ if tensor.sparsity.is_some() => None,
+        TensorKind::Constant(data) => Some(data),
+        TensorKind::Parameter(id) => parameters.get(id.0 as usize).map(|parameter| &parameter.data),
+        _ => None,
+    }
+}
+
+/// The single-precision elements of a constant or parameter that is not quantized.
+pub(crate) fn floats<'a>(
+    graph: &'a Graph,
+    parameters: &'a [Parameter],
+    id: TensorId,
+) -> Option<Cow<'a, [f32]>> {
+    let tensor = &graph[id];
+    let plain = tensor.quantization.is_none() && tensor.dtype == DType::F32;
+    data(tensor, parameters).filter(|_| plain)?.floats(tensor.dtype)
+}
+
+/// The elements of a constant that is one number or one for each of `channels`, spread over all
+/// channels. The constant's shape must have no axis longer than 1 but the last.
+pub(crate) fn per_channel(
+    graph: &Graph,
+    parameters: &[Parameter],
+    id: TensorId,
+    channels: usize,
+) -> Option<Vec<f32>> {
+    let values = floats(graph, parameters, id)?;
+    let last = graph[id].shape.last().and_then(|dim| dim.fixed()).unwrap_or(1);
+    match values.as_ref() {
+        [value] => Some(vec![*value; channels]),
+        values if values.len() == channels && last == channels => Some(values.to_vec()),
+        _ => None,
+    }
+}

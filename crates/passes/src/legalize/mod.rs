@@ -1,0 +1,175 @@
+//! Decomposes what the target lacks: the only place that does.
+
+mod activations;
+mod normalization;
+mod padding;
+mod reshape;
+#[cfg(test)]
+mod tests;
+
+use litesmith_graph::model::Parameter;
+use litesmith_graph::{Facts, Graph, Model, ModelError, Op, Tensor, TensorId};
+use thiserror::Error;
+
+use crate::{Pass, drop_identities, fold_affine, fold_constants, fuse_activations, remove_dead, run, share};
+
+/// What a model is made ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// TFLite's builtin operators.
+    Tflite,
+}
+
+/// Why a model cannot be made ready for a target.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LegalizeError {
+    /// Operators that the target cannot express.
+    #[error("not supported by the target: {}", .0.iter().map(Refused::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Refused>),
+    /// The model does not fit itself.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+/// An operator that the target cannot express.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("layer '{layer}' ({operator}): {reason}")]
+pub struct Refused {
+    /// Name of the layer.
+    pub layer: String,
+    /// Name of the operator.
+    pub operator: String,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// What follows decomposition: what it has opened is folded and fused once more.
+const AFTERWARDS: &[Pass] = &[
+    Pass { name: "fold-constants", apply: fold_constants::apply },
+    Pass { name: "drop-identities", apply: drop_identities::apply },
+    Pass { name: "fold-affine", apply: fold_affine::apply },
+    Pass { name: "fuse-activations", apply: fuse_activations::apply },
+    Pass { name: "share", apply: share::apply },
+    Pass { name: "remove-dead", apply: remove_dead::apply },
+];
+
+/// Rewrites every operator that `target` lacks into operators that it has. Parameters become
+/// constants.
+///
+/// # Errors
+/// All operators for which there is no such rewrite.
+pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> {
+    let Target::Tflite = target;
+    litesmith_graph::infer_model(model)?;
+    let Model { graphs, parameters, .. } = model;
+    let mut refused = Vec::new();
+    for graph in graphs.iter_mut() {
+        parameters_to_constants(graph, parameters);
+        for index in 0..graph.nodes.len() {
+            let id = litesmith_graph::NodeId(index as u32);
+            if let Err(reason) = decompose(graph, parameters, id) {
+                let (layer, operator) = (graph[id].name.clone(), graph[id].op.name().to_owned());
+                refused.push(Refused { layer, operator, reason });
+            }
+        }
+        if !graph.sort() {
+            return Err(ModelError::Model(format!("graph '{}' has a cycle", graph.name)).into());
+        }
+    }
+    if !refused.is_empty() {
+        return Err(LegalizeError::Refused(refused));
+    }
+    run(model, AFTERWARDS, &mut |_, _| {})?;
+    Ok(())
+}
+
+fn parameters_to_constants(graph: &mut Graph, parameters: &[Parameter]) {
+    for tensor in &mut graph.tensors {
+        if let Some(data) = crate::constants::data(tensor, parameters).cloned() {
+            tensor.kind = litesmith_graph::TensorKind::Constant(data);
+        }
+    }
+}
+
+/// Rewrites one node in place: it keeps its outputs and becomes the last of the new nodes.
+fn decompose(graph: &mut Graph, parameters: &[Parameter], id: litesmith_graph::NodeId) -> Result<(), String> {
+    match &graph[id].op {
+        Op::BatchNorm(_) => normalization::batch_norm(graph, parameters, id),
+        Op::Unary(unary) => {
+            let kind = unary.kind;
+            activations::unary(graph, id, kind);
+            Ok(())
+        }
+        Op::Dropout(_) => {
+            graph[id].op = litesmith_graph::ops::Identity::default().into();
+            Ok(())
+        }
+        Op::Conv2D(_) | Op::DepthwiseConv2D(_) => {
+            padding::convolution(graph, id);
+            Ok(())
+        }
+        Op::Pool2D(_) => padding::pool(graph, id),
+        Op::Reshape(_) => {
+            reshape::reshape(graph, id);
+            Ok(())
+        }
+        Op::FakeQuant(_) => {
+            Err("simulated quantization cannot be written: convert it to integers first".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Builds the nodes that stand for one high-level node.
+struct Builder<'a> {
+    graph: &'a mut Graph,
+    node: litesmith_graph::NodeId,
+}
+
+impl<'a> Builder<'a> {
+    fn new(graph: &'a mut Graph, node: litesmith_graph::NodeId) -> Builder<'a> {
+        Builder { graph, node }
+    }
+
+    /// An input of the node that is replaced.
+    fn input(&self, index: usize) -> Option<TensorId> {
+        self.graph[self.node].inputs.get(index).copied().flatten()
+    }
+
+    fn name(&self, suffix: &str) -> String {
+        let output = &self.graph[self.graph[self.node].outputs[0]];
+        format!("{}/{suffix}", output.name)
+    }
+
+    /// A constant number.
+    fn number(&mut self, value: f32) -> TensorId {
+        let name = self.name("constant");
+        self.graph.add_tensor(Tensor::floats(&name, &[], vec![value]))
+    }
+
+    /// A new node before the replaced one; its result has the shape and type that it infers.
+    fn push(&mut self, suffix: &str, op: impl Into<Op>, inputs: &[TensorId]) -> TensorId {
+        let op = op.into();
+        let facts: Vec<Facts> = inputs
+            .iter()
+            .map(|id| Facts::new(self.graph[*id].dtype, self.graph[*id].shape.clone()))
+            .collect();
+        let present: Vec<_> = facts.iter().map(Some).collect();
+        // What does not infer is found by the validation that follows every pass.
+        let inferred = op.infer(litesmith_graph::Inputs(&present)).ok().and_then(|mut outputs| outputs.pop());
+        let facts = inferred.unwrap_or_else(|| facts[0].clone());
+        let name = self.name(suffix);
+        let output = self.graph.add_tensor(Tensor::activation(&name, facts.dtype, facts.shape));
+        let layer = self.graph[self.node].name.clone();
+        self.graph.add_node(&layer, op, inputs.iter().copied().map(Some).collect(), vec![output]);
+        output
+    }
+
+    /// Lets the replaced node be this one.
+    fn finish(self, op: impl Into<Op>, inputs: &[TensorId]) {
+        let node = &mut self.graph[self.node];
+        node.op = op.into();
+        node.inputs = inputs.iter().copied().map(Some).collect();
+    }
+}
