@@ -88,7 +88,8 @@ impl<'a> Taps<'a> {
         if reading == Reading::Rows {
             let start = inside.iter().map(|range| range.start).max().unwrap_or(0);
             let end = inside.iter().map(|range| range.end).min().unwrap_or(0);
-            inside = vec![start.min(end)..end];
+            inside.truncate(1);
+            inside[0] = start.min(end)..end;
         }
         // The first-level cache holds 8 or 12 lines per 4096 bytes: pixels a multiple of that
         // apart push each other out before their line is used up.
@@ -182,24 +183,14 @@ impl<'a> Taps<'a> {
     /// The taps of row `row` for the pixels of a run, on the input line `line`.
     fn find_taps(&mut self, run: &Run, row: usize, line: &[f32]) {
         let Image { channels, window, zeros, .. } = self.image;
-        let step = window.stride[1] * channels;
         for (column, inside) in self.inside.iter().enumerate() {
             let tap = row * window.kernel[1] + column;
             let pointers = &mut self.pointers[tap * run.of..][run.pixel..run.end];
-            let start = inside.start.saturating_sub(run.x).min(pointers.len());
-            let end = inside.end.saturating_sub(run.x).min(pointers.len()).max(start);
-            pointers[..start].fill(zeros.as_ptr());
-            if start < end {
-                let first = self.image.column(run.x + start, column) * channels;
-                let last = first + (end - start - 1) * step;
-                assert!(last + channels <= line.len(), "tap outside the input");
-                let mut place = line[first..].as_ptr();
-                for pointer in &mut pointers[start..end] {
-                    *pointer = place;
-                    place = place.wrapping_add(step);
-                }
-            }
-            pointers[end..].fill(zeros.as_ptr());
+            let inside = run.part(inside);
+            pointers[..inside.start].fill(zeros.as_ptr());
+            pointers[inside.end..].fill(zeros.as_ptr());
+            let first = self.image.column(run.x + inside.start, column);
+            spread(&mut pointers[inside], line, [first, window.stride[1], 1], channels);
         }
     }
 
@@ -208,22 +199,38 @@ impl<'a> Taps<'a> {
     fn find_row(&mut self, run: &Run, row: usize, line: &[f32]) {
         let Image { channels, window, .. } = self.image;
         let floats = window.kernel[1] * channels;
-        for pixel in run.pixel..run.end {
-            let x = run.x + pixel - run.pixel;
-            self.pointers[row * run.of + pixel] = if self.inside[0].contains(&x) {
-                line[self.image.column(x, 0) * channels..][..floats].as_ptr()
-            } else {
-                let copy = &mut self.copies[(pixel * window.kernel[0] + row) * floats..][..floats];
-                for (column, tap) in copy.chunks_exact_mut(channels).enumerate() {
-                    let at = self.image.column(x, column).wrapping_mul(channels);
-                    match line.get(at..at.wrapping_add(channels)) {
-                        Some(input) => tap.copy_from_slice(input),
-                        None => tap.fill(0.0),
-                    }
+        let inside = run.part(&self.inside[0]);
+        let pointers = &mut self.pointers[row * run.of..][run.pixel..run.end];
+        let first = self.image.column(run.x + inside.start, 0);
+        let reach = [first, window.stride[1], window.kernel[1]];
+        spread(&mut pointers[inside.clone()], line, reach, channels);
+        for pixel in (0..inside.start).chain(inside.end..pointers.len()) {
+            let copy = (run.pixel + pixel) * window.kernel[0] + row;
+            let copy = &mut self.copies[copy * floats..][..floats];
+            for (column, tap) in copy.chunks_exact_mut(channels).enumerate() {
+                let at = self.image.column(run.x + pixel, column).wrapping_mul(channels);
+                match line.get(at..at.wrapping_add(channels)) {
+                    Some(input) => tap.copy_from_slice(input),
+                    None => tap.fill(0.0),
                 }
-                copy.as_ptr()
-            };
+            }
+            pointers[pixel] = copy.as_ptr();
         }
+    }
+}
+
+/// Points `pointers` into `line`: the first to pixel `first`, then every `stride` pixels, each with
+/// `reach` pixels from there.
+fn spread(pointers: &mut [*const f32], line: &[f32], [first, stride, reach]: [usize; 3], channels: usize) {
+    if pointers.is_empty() {
+        return;
+    }
+    let end = first + (pointers.len() - 1) * stride + reach;
+    assert!(end * channels <= line.len(), "tap outside the input");
+    let mut place = line[first * channels..].as_ptr();
+    for pointer in pointers {
+        *pointer = place;
+        place = place.wrapping_add(stride * channels);
     }
 }
 
@@ -236,6 +243,15 @@ struct Run {
     /// The output column of the first, and the output row counted over the whole batch.
     x: usize,
     y: usize,
+}
+
+impl Run {
+    /// Which pixels of the run, counted from its first, are output columns in `columns`.
+    fn part(&self, columns: &Range<usize>) -> Range<usize> {
+        let pixels = self.end - self.pixel;
+        let start = columns.start.saturating_sub(self.x).min(pixels);
+        start..columns.end.saturating_sub(self.x).clamp(start, pixels)
+    }
 }
 
 impl<'a> Image<'a> {
