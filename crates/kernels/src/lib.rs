@@ -5,11 +5,14 @@
 //! [`reference`] that defines its result, and is tested against it on random shapes for every
 //! instruction set that the machine has.
 
+pub mod convert;
 pub mod elementwise;
 pub mod float;
 pub mod isa;
+pub mod movement;
 mod multiversion;
 pub mod pool;
+pub mod pooling;
 pub mod quantized;
 pub mod reference;
 pub mod window;

@@ -2,4 +2,5 @@
 
 pub mod convolution;
 pub mod elementwise;
+pub mod pooling;
 pub mod quantized;

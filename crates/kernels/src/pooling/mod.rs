@@ -1,0 +1,191 @@
+//! Max and average pooling over `[batch, height, width, channels]`.
+//!
+//! Both fold a window's rows first (long vectors: whole rows of the input), then its columns. That
+//! is the order of summation of float averages.
+
+mod average;
+mod max;
+mod span;
+
+pub use average::{average_pool, average_pool_quantized};
+pub use max::max_pool;
+
+use crate::multiversion::multiversion;
+use crate::{Isa, ThreadPool, Window};
+use span::Span;
+
+/// How the taps of a window become one value.
+trait Fold<T>: Copy + Sync {
+    /// What is carried from tap to tap.
+    type State: Copy;
+    /// The state before any tap.
+    const START: Self::State;
+    /// Takes in a tap.
+    fn add(state: Self::State, tap: T) -> Self::State;
+    /// Joins the states of two sets of taps.
+    fn join(a: Self::State, b: Self::State) -> Self::State;
+    /// The value of `taps` taps, none of which lies in the padding.
+    fn finish(self, state: Self::State, taps: usize) -> T;
+}
+
+#[derive(Clone, Copy)]
+struct Geometry<'a> {
+    window: &'a Window,
+    height: usize,
+    width: usize,
+    channels: usize,
+    output: [usize; 2],
+}
+
+/// Runs a pooling: checks the lengths and splits the output's rows over the threads.
+fn pool<T: Copy + Send + Sync, F: Fold<T>>(
+    isa: Isa,
+    threads: &ThreadPool,
+    window: &Window,
+    [batch, height, width, channels]: [usize; 4],
+    input: &[T],
+    fold: F,
+    output: &mut [T],
+) {
+    let [output_height, output_width] = window.output([height, width]);
+    assert_eq!(input.len(), batch * height * width * channels, "the input must have its shape's length");
+    assert_eq!(
+        output.len(),
+        batch * output_height * output_width * channels,
+        "the output must have the length that the window gives"
+    );
+    let geometry = Geometry { window, height, width, channels, output: [output_height, output_width] };
+    let row_len = output_width * channels;
+    let work_per_row = (row_len * window.taps()).max(1);
+    let rows = threads.rows_per_task(batch * output_height, (128 * 1024usize).div_ceil(work_per_row));
+    threads.run_rows(output, row_len, rows, |first, piece| {
+        pool_rows(isa, geometry, input, first, fold, piece);
+    });
+}
+
+multiversion! {
+    fn pool_rows[T: Copy, F: Fold<T>](
+        geometry: Geometry<'_>,
+        input: &[T],
+        first_row: usize,
+        fold: F,
+        output: &mut [T],
+    ) {
+        let Geometry { window, height, width, channels, output: [output_height, output_width] } = geometry;
+        let row_len = width * channels;
+        let mut columns = vec![F::START; row_len];
+        let mut states = vec![F::START; channels];
+        for (row, output) in (first_row..).zip(output.chunks_exact_mut(output_width * channels)) {
+            let (image, y) = (row / output_height, row % output_height);
+            let rows = Span::new(window, 0, height, y);
+            columns.fill(F::START);
+            for y in rows.indices() {
+                let start = (image * height + y) * row_len;
+                for (column, &tap) in columns.iter_mut().zip(&input[start..start + row_len]) {
+                    *column = F::add(*column, tap);
+                }
+            }
+            for (x, output) in output.chunks_exact_mut(channels).enumerate() {
+                let span = Span::new(window, 1, width, x);
+                states.fill(F::START);
+                for x in span.indices() {
+                    let column = &columns[x * channels..(x + 1) * channels];
+                    for (state, &more) in states.iter_mut().zip(column) {
+                        *state = F::join(*state, more);
+                    }
+                }
+                let taps = rows.taps * span.taps;
+                for (o, &state) in output.iter_mut().zip(&states) {
+                    *o = fold.finish(state, taps);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::pooling::windows;
+    use proptest::prelude::*;
+
+    fn window() -> impl Strategy<Value = Window> {
+        (any::<[u8; 2]>(), any::<[u8; 2]>(), any::<[u8; 2]>(), any::<[u8; 4]>()).prop_map(
+            |(kernel, stride, dilation, pad)| {
+                let kernel = kernel.map(|k| usize::from(k % 4) + 1);
+                let dilation = dilation.map(|d| usize::from(d % 2) + 1);
+                // Less padding than the window reaches, so that every window sees the input.
+                let pads: [usize; 4] = std::array::from_fn(|i| usize::from(pad[i]) % kernel[i % 2]);
+                Window {
+                    kernel,
+                    stride: stride.map(|s| usize::from(s % 3) + 1),
+                    dilation,
+                    pad_before: [pads[0], pads[1]],
+                    pad_after: [pads[2], pads[3]],
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_level_agrees_with_the_plain_loop(
+            window in window(),
+            shape in (1usize..3, 7usize..14, 7usize..14, 1usize..70),
+            seed in any::<u32>(),
+        ) {
+            let shape = [shape.0, shape.1, shape.2, shape.3];
+            let elements = shape.iter().product::<usize>() as u32;
+            let bytes: Vec<u8> = (0..elements).map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let floats: Vec<f32> = bytes.iter().map(|&x| f32::from(x) * 0.1 - 9.0).collect();
+
+            let largest = windows(&window, shape, &bytes, |taps| (*taps.iter().max().unwrap()).clamp(9, 250));
+            let largest_float = windows(&window, shape, &floats, |taps| taps.iter().copied().fold(-7.0, f32::max));
+            let mean = windows(&window, shape, &bytes, |taps| {
+                let sum: f64 = taps.iter().map(|&x| f64::from(x) - 128.0).sum();
+                ((sum / taps.len() as f64).round() + 128.0) as u8
+            });
+            let mean_float = windows(&window, shape, &floats, |taps| {
+                taps.iter().map(|&x| f64::from(x)).sum::<f64>() / taps.len() as f64
+            });
+            let mut first: Option<Vec<f32>> = None;
+            for isa in Isa::available_levels() {
+                let threads = ThreadPool::new(2);
+                let mut output = vec![0; largest.len()];
+                max_pool(isa, &threads, &window, shape, &bytes, [9, 250], &mut output);
+                prop_assert_eq!(&output, &largest);
+                average_pool_quantized(isa, &threads, &window, shape, &bytes, [0, 255], &mut output);
+                prop_assert_eq!(&output, &mean);
+                let mut output = vec![0.0; largest.len()];
+                max_pool(isa, &threads, &window, shape, &floats, [-7.0, f32::INFINITY], &mut output);
+                prop_assert_eq!(&output, &largest_float);
+                average_pool(isa, &threads, &window, shape, &floats, [f32::NEG_INFINITY, f32::INFINITY], &mut output);
+                prop_assert!(output.iter().zip(&mean_float).all(|(&a, &b)| (f64::from(a) - b).abs() < 1e-5));
+                // The same bits on every level.
+                prop_assert_eq!(&output, first.get_or_insert_with(|| output.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn averages_over_very_many_taps_stay_exact() {
+        let window = Window { kernel: [300, 300], ..Window::POINT };
+        let input: Vec<u8> = (0..90_000u32).map(|i| (i % 251) as u8).collect();
+        let sum: i64 = input.iter().map(|&x| i64::from(x) - 128).sum();
+        let expected = ((sum as f64 / 90_000.0).round() + 128.0) as u8;
+        let mut output = [0];
+        let shape = [1, 300, 300, 1];
+        average_pool_quantized(
+            Isa::detect(),
+            &ThreadPool::new(1),
+            &window,
+            shape,
+            &input,
+            [0, 255],
+            &mut output,
+        );
+        assert_eq!(output, [expected]);
+    }
+}
