@@ -8,6 +8,7 @@
 //! This crate does no input or output and no arithmetic on weights.
 #![forbid(unsafe_code)]
 
+mod builtin;
 pub mod data;
 pub mod dtype;
 pub mod graph;

@@ -107,6 +107,7 @@ fn decompose(graph: &mut Graph, parameters: &[Parameter], id: litesmith_graph::N
         }
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) => {
             padding::convolution(graph, id);
+            zero_bias(graph, id);
             Ok(())
         }
         Op::Pool2D(_) => padding::pool(graph, id),
@@ -119,6 +120,20 @@ fn decompose(graph: &mut Graph, parameters: &[Parameter], id: litesmith_graph::N
         }
         _ => Ok(()),
     }
+}
+
+/// Gives a convolution without bias one of zeros: kernels for small devices demand it.
+fn zero_bias(graph: &mut Graph, id: litesmith_graph::NodeId) {
+    let Some(rule) = graph[id].op.quantization().weights else { return };
+    let channels = graph[graph[id].outputs[0]].shape.last().and_then(|dim| dim.fixed());
+    let float = graph[graph[id].outputs[0]].dtype == litesmith_graph::DType::F32;
+    let (Some(channels), true, None) = (channels, float, graph[id].inputs.get(rule.bias).copied().flatten()) else {
+        return;
+    };
+    let name = format!("{}/bias", graph[id].name);
+    let bias = graph.add_tensor(Tensor::floats(&name, &[channels], vec![0.0; channels]));
+    graph[id].inputs.resize(rule.bias + 1, None);
+    graph[id].inputs[rule.bias] = Some(bias);
 }
 
 /// Builds the nodes that stand for one high-level node.

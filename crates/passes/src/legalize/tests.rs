@@ -90,7 +90,8 @@ fn explicit_padding_becomes_an_operator() {
         r#"graph main(%x: f32[1,4,4,1]) -> (%y) {
              %y/pad: f32[1,5,4,1] = Pad(%x) {"amounts":[[0,0],[1,0],[0,0],[0,0]]} # conv
              %w: f32[1,1,1,1] = [2]
-             %y: f32[1,5,4,1] = Conv2D(%y/pad, %w, _) # conv
+             %conv/bias: f32[1] = [0]
+             %y: f32[1,5,4,1] = Conv2D(%y/pad, %w, %conv/bias) # conv
            }"#,
     );
 }
