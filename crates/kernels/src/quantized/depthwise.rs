@@ -5,6 +5,8 @@ mod avx2;
 mod channelwise;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod sliding;
+#[cfg(target_arch = "x86_64")]
 mod vnni;
 
 use crate::{Isa, ThreadPool, Window};

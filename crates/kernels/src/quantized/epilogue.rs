@@ -100,6 +100,38 @@ impl Requantizer {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl Requantizer {
+    /// 32 outputs of one pixel as words, not yet held to their lower bound.
+    ///
+    /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be there.
+    #[inline(always)]
+    unsafe fn words(&self, sums: [__m512i; 2], scale: [__m512; 2]) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let words = _mm512_packs_epi32(self.round(sums[0], scale[0]), self.round(sums[1], scale[1]));
+            _mm512_adds_epi16(words, _mm512_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
+    /// Scaled and rounded sums. Below -2^31 the conversion gives -2^31, which packing saturates
+    /// like any very low value; the upper bound is met before it.
+    ///
+    /// # Safety
+    /// AVX-512 F must be there.
+    #[inline(always)]
+    unsafe fn round(&self, sums: __m512i, scale: __m512) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let values = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale);
+            _mm512_cvtps_epi32(_mm512_min_ps(values, _mm512_set1_ps(self.high)))
+        }
+    }
+}
+
 impl Epilogue for Requantizer {
     type Out = u8;
     const PACKED: bool = true;
@@ -129,19 +161,7 @@ impl Epilogue for Requantizer {
         unsafe {
             let scale = self.scale.as_ptr().add(lane);
             let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            let high = _mm512_set1_ps(self.high);
-            // Below -2^31 the conversion gives -2^31, which the packs saturate like any very low
-            // value; the upper bound is already met.
-            let round = |sum: __m512i, scale: __m512| {
-                let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-                _mm512_cvtps_epi32(_mm512_min_ps(value, high))
-            };
-            let zero_point = _mm512_set1_epi16(i16::from(self.zero_point));
-            let words = |sums: [__m512i; 2]| {
-                let words = _mm512_packs_epi32(round(sums[0], scale[0]), round(sums[1], scale[1]));
-                _mm512_adds_epi16(words, zero_point)
-            };
-            let bytes = _mm512_packus_epi16(words(sums[0]), words(sums[1]));
+            let bytes = _mm512_packus_epi16(self.words(sums[0], scale), self.words(sums[1], scale));
             let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
             // The two pixels alternate by 8 channels.
             let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);

@@ -129,6 +129,26 @@ impl<'a> Source<'a> {
         self.pixels
     }
 
+    /// All bytes of the input.
+    pub(super) fn input(&self) -> &'a [u8] {
+        self.input
+    }
+
+    /// Height and width of the input.
+    pub(super) fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Height and width of the output.
+    pub(super) fn output(&self) -> [usize; 2] {
+        self.output
+    }
+
+    /// What taps outside a sample's image read.
+    pub(super) fn border(&self, sample: usize) -> &'a [u8] {
+        &self.borders[sample * self.border_pitch..][..self.geometry.read]
+    }
+
     /// Number of places in the input from which a whole tap can be read.
     fn safe(&self) -> usize {
         (self.input.len() + 1).saturating_sub(self.geometry.read)

@@ -11,7 +11,7 @@ use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
 use super::super::split::{Grid, Target, share};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, vnni};
+use super::{avx2, sliding::Sliding, vnni};
 
 /// What tiles are computed from, besides the input.
 pub(in super::super) struct Operands<'a, W> {
@@ -59,6 +59,8 @@ pub(in super::super) enum Channelwise {
     Avx2(Packed<avx2::Avx2>),
     #[cfg(target_arch = "x86_64")]
     Vnni(Packed<vnni::Vnni>),
+    #[cfg(target_arch = "x86_64")]
+    Sliding(Sliding),
 }
 
 /// Calls a method of the packed product, whatever its kernel.
@@ -70,6 +72,8 @@ macro_rules! with_packed {
             Channelwise::Avx2($packed) => $body,
             #[cfg(target_arch = "x86_64")]
             Channelwise::Vnni($packed) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Channelwise::Sliding($packed) => $body,
         }
     };
 }
@@ -82,6 +86,10 @@ impl Channelwise {
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
             #[cfg(target_arch = "x86_64")]
+            Isa::Vnni | Isa::Amx if Sliding::suits(&filter.window) => {
+                Channelwise::Sliding(Sliding::new(filter, packed))
+            }
+            #[cfg(target_arch = "x86_64")]
             Isa::Vnni | Isa::Amx => Channelwise::Vnni(Packed::new(filter, packed)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Channelwise::Avx2(Packed::new(filter, packed)),
@@ -91,12 +99,12 @@ impl Channelwise {
 
     /// The taps it reads.
     pub(in super::super) fn geometry(&self) -> &Geometry {
-        with_packed!(self, packed => &packed.geometry)
+        with_packed!(self, packed => packed.geometry())
     }
 
     /// The output channel at each lane.
     pub(in super::super) fn lanes(&self) -> &[Option<usize>] {
-        with_packed!(self, packed => &packed.lanes)
+        with_packed!(self, packed => packed.lanes())
     }
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
@@ -140,6 +148,14 @@ impl<K: Kernel> Packed<K> {
             }
         }
         Packed { geometry, channels, lanes, weights }
+    }
+
+    fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    fn lanes(&self) -> &[Option<usize>] {
+        &self.lanes
     }
 
     fn run<E: Epilogue>(

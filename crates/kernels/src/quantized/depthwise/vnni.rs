@@ -8,8 +8,8 @@ use super::super::gather::{SLOTS, Tile};
 use super::super::split::Target;
 use super::channelwise::{Kernel, Operands};
 
-const WIDTH: usize = 32;
-const BUNDLE: usize = 4;
+pub(super) const WIDTH: usize = 32;
+pub(super) const BUNDLE: usize = 4;
 
 /// Sums of 32 channels, four taps at a time.
 pub(in super::super) struct Vnni;
@@ -20,7 +20,7 @@ impl Kernel for Vnni {
     const BUNDLE: usize = BUNDLE;
 
     fn channel(lane: usize, packed: bool) -> usize {
-        if packed { packed_channel(lane) } else { lane }
+        place(lane, packed)
     }
 
     unsafe fn tile<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &E, target: &Target<E::Out>) {
@@ -29,14 +29,18 @@ impl Kernel for Vnni {
     }
 }
 
+/// The channel at a lane.
+pub(super) const fn place(lane: usize, packed: bool) -> usize {
+    lane / WIDTH * WIDTH + if packed { packed_channel(lane % WIDTH) } else { lane % WIDTH }
+}
+
 /// For each lane and tap of a bundle, where the byte stands in the four loads of 32 channels.
-const fn interleave(packed: bool) -> [[u8; 64]; 2] {
+pub(super) const fn interleave(packed: bool) -> [[u8; 64]; 2] {
     let mut table = [[0; 64]; 2];
     let mut i = 0;
     while i < 128 {
         let (lane, tap) = (i / BUNDLE, i % BUNDLE);
-        let channel = if packed { packed_channel(lane) } else { lane };
-        table[i / 64][i % 64] = (tap * WIDTH + channel) as u8;
+        table[i / 64][i % 64] = (tap * WIDTH + place(lane, packed)) as u8;
         i += 1;
     }
     table
@@ -46,9 +50,11 @@ const fn interleave(packed: bool) -> [[u8; 64]; 2] {
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &E, target: &Target<E::Out>) {
-    let table = const { [interleave(false), interleave(true)] }[usize::from(E::PACKED)];
+    let table = &const { [interleave(false), interleave(true)] }[usize::from(E::PACKED)];
     // SAFETY: two vectors of 64 bytes.
-    let table = [0, 1].map(|i| unsafe { _mm512_loadu_si512(table[i].as_ptr().cast()) });
+    let table = unsafe {
+        [_mm512_loadu_si512(table[0].as_ptr().cast()), _mm512_loadu_si512(table[1].as_ptr().cast())]
+    };
     let block_weights = WIDTH * tile.pointers.len();
     for (block, weights) in operands.weights.chunks_exact(block_weights).enumerate() {
         let first = block * WIDTH;
@@ -60,12 +66,17 @@ unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &
         unsafe {
             let initial = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
             for row in (0..tile.rows).step_by(2) {
-                let last = tile.rows - 1;
-                let rows = [row, (row + 1).min(last)];
-                let sums = rows.map(|row| sums(tile.pointers, row, first, mask, table, weights, initial));
-                let out = rows.map(|row| target.at(tile.pixel + row, first, channels));
-                let samples = rows.map(|row| tile.samples[row]);
-                epilogue.pair(samples, first, sums, channels, out, row < last);
+                let (next, both) = ((row + 1).min(tile.rows - 1), row + 1 < tile.rows);
+                let sums = [
+                    sums(tile.pointers, row, first, mask, table, weights, initial),
+                    sums(tile.pointers, next, first, mask, table, weights, initial),
+                ];
+                let out = [
+                    target.at(tile.pixel + row, first, channels),
+                    target.at(tile.pixel + next, first, channels),
+                ];
+                let samples = [tile.samples[row], tile.samples[next]];
+                epilogue.pair(samples, first, sums, channels, out, both);
             }
         }
     }
@@ -87,9 +98,12 @@ unsafe fn sums(
     // SAFETY: reads the bytes of `mask` as the caller promises, and two vectors of weights a bundle.
     unsafe {
         for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
-            let load = |tap: usize| _mm256_maskz_loadu_epi8(mask, taps[tap][row].add(first).cast());
-            let join = |a, b| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(a), b);
-            let [low, high] = [join(load(0), load(1)), join(load(2), load(3))];
+            let low = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, taps[0][row].add(first).cast()));
+            let low =
+                _mm512_inserti64x4::<1>(low, _mm256_maskz_loadu_epi8(mask, taps[1][row].add(first).cast()));
+            let high = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(mask, taps[2][row].add(first).cast()));
+            let high =
+                _mm512_inserti64x4::<1>(high, _mm256_maskz_loadu_epi8(mask, taps[3][row].add(first).cast()));
             for vector in 0..2 {
                 let bytes = _mm512_permutex2var_epi8(low, table[vector], high);
                 let weights = _mm512_loadu_si512(weights.as_ptr().add(64 * vector).cast());

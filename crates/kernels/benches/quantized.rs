@@ -1,0 +1,238 @@
+//! Quantized kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1.
+//!
+//! Prints, beside what criterion says, the multiply-accumulates per second of each layer (best of
+//! all batches) and their share of the peak of the machine's byte dot product, measured just
+//! before each layer because clocks drift. Choose the instruction set and the threads with
+//! `LITESMITH_ISA` and `LITESMITH_THREADS`; the peak is that of one thread times the threads.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion};
+use litesmith_kernels::float::Clamp;
+use litesmith_kernels::quantized::{Conv2d, Depthwise, HybridConv2d, Requantize, Rescale};
+use litesmith_kernels::{Isa, ThreadPool, Window};
+
+/// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
+type Layer = (usize, usize, usize, usize, usize);
+
+const RESNET50: [Layer; 19] = [
+    (7, 2, 224, 3, 64),
+    (3, 1, 56, 64, 64),
+    (3, 1, 28, 128, 128),
+    (3, 1, 14, 256, 256),
+    (3, 1, 7, 512, 512),
+    (1, 1, 56, 64, 64),
+    (1, 1, 56, 256, 64),
+    (1, 1, 56, 64, 256),
+    (1, 2, 56, 256, 128),
+    (1, 2, 56, 256, 512),
+    (1, 1, 28, 512, 128),
+    (1, 1, 28, 128, 512),
+    (1, 1, 14, 1024, 256),
+    (1, 1, 14, 256, 1024),
+    (1, 2, 28, 512, 1024),
+    (1, 2, 14, 1024, 2048),
+    (1, 1, 7, 2048, 512),
+    (1, 1, 7, 512, 2048),
+    (1, 1, 1, 2048, 1000),
+];
+
+const MOBILENET_V2: [Layer; 23] = [
+    (3, 2, 224, 3, 32),
+    (3, 1, 112, 32, 0),
+    (1, 1, 112, 32, 16),
+    (1, 1, 112, 16, 96),
+    (3, 2, 112, 96, 0),
+    (1, 1, 56, 96, 24),
+    (1, 1, 56, 24, 144),
+    (3, 1, 56, 144, 0),
+    (1, 1, 56, 144, 24),
+    (3, 2, 56, 144, 0),
+    (1, 1, 28, 32, 192),
+    (3, 1, 28, 192, 0),
+    (1, 1, 28, 192, 32),
+    (1, 1, 14, 64, 384),
+    (3, 1, 14, 384, 0),
+    (1, 1, 14, 384, 64),
+    (3, 1, 14, 576, 0),
+    (3, 2, 14, 576, 0),
+    (1, 1, 7, 160, 960),
+    (3, 1, 7, 960, 0),
+    (1, 1, 7, 960, 160),
+    (1, 1, 7, 320, 1280),
+    (1, 1, 1, 1280, 1000),
+];
+
+const DYNAMIC: [Layer; 4] =
+    [(3, 1, 56, 64, 64), (1, 1, 56, 64, 256), (1, 1, 14, 1024, 256), (1, 1, 1, 2048, 1000)];
+
+/// Padding that Keras calls "same".
+fn same(kernel: usize, stride: usize, size: usize) -> Window {
+    let total = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
+    let [before, after] = [total / 2, total - total / 2];
+    Window {
+        kernel: [kernel; 2],
+        stride: [stride; 2],
+        dilation: [1; 2],
+        pad_before: [before; 2],
+        pad_after: [after; 2],
+    }
+}
+
+fn bytes(count: usize) -> Vec<u8> {
+    (0..count).map(|i| (i * 7919 % 1009) as u8).collect()
+}
+
+fn weights(count: usize) -> Vec<i8> {
+    bytes(count).into_iter().map(|byte| byte as i8).collect()
+}
+
+struct Bench {
+    criterion: Criterion,
+    pool: ThreadPool,
+    isa: Isa,
+}
+
+impl Bench {
+    /// Times `step`, which does `work` multiply-accumulates.
+    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) {
+        let best = Cell::new(f64::INFINITY);
+        let pool = &self.pool;
+        let peak = peak() * pool.threads() as f64;
+        let mut group = self.criterion.benchmark_group(group);
+        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let start = Instant::now();
+                (0..iterations).for_each(|_| step(pool));
+                let taken = start.elapsed();
+                best.set(best.get().min(taken.as_secs_f64() / iterations as f64));
+                taken
+            });
+        });
+        group.finish();
+        if best.get().is_finite() {
+            let rate = work as f64 / best.get();
+            println!(
+                "    {name}: {:.1} us, {:.1} GMAC/s, {:.0} % of the peak of {:.1}",
+                best.get() * 1e6,
+                rate / 1e9,
+                rate / peak * 100.0,
+                peak / 1e9
+            );
+        }
+    }
+
+    fn layer(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) {
+        let window = same(kernel, stride, size);
+        let [height, width] = window.output([size, size]);
+        let (input, shape) = (bytes(size * size * channels), [1, size, size]);
+        let requantize = Requantize { scale: vec![1e-4], zero_point: 9, min: 9, max: 255 };
+        if out_channels == 0 {
+            let weights = weights(kernel * kernel * channels);
+            let conv = Depthwise::new(self.isa, window, channels, 1, &weights, None, 128, requantize);
+            let mut output = vec![0; height * width * channels];
+            let name = format!("depthwise {kernel}x{kernel}s{stride} {size}x{size}x{channels}");
+            let work = output.len() * kernel * kernel;
+            self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
+            return;
+        }
+        let weights = weights(out_channels * kernel * kernel * channels);
+        let conv = Conv2d::new(self.isa, window, 1, channels, out_channels, &weights, None, 128, requantize);
+        let mut output = vec![0; height * width * out_channels];
+        let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
+        let work = output.len() * kernel * kernel * channels;
+        self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
+    }
+
+    /// A dynamic-range layer, its quantization of the input counted in.
+    fn dynamic(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) {
+        let window = same(kernel, stride, size);
+        let [height, width] = window.output([size, size]);
+        let input: Vec<f32> = bytes(size * size * channels).into_iter().map(f32::from).collect();
+        let weights = weights(out_channels * kernel * kernel * channels);
+        let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU };
+        let conv = HybridConv2d::new(self.isa, window, 1, channels, out_channels, &weights, &rescale);
+        let mut scratch = vec![0; input.len()];
+        let mut output = vec![0.0; height * width * out_channels];
+        let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
+        let work = output.len() * kernel * kernel * channels;
+        self.time(group, &name, work, |pool| {
+            conv.run(pool, &input, [1, size, size], &mut scratch, &mut output);
+        });
+    }
+}
+
+/// The peak of one thread in multiply-accumulates per second, by the best instructions the machine
+/// has, whatever the instruction set that is timed.
+fn peak() -> f64 {
+    const ROUNDS: usize = 100_000;
+    let round: unsafe fn(usize) -> usize = match Isa::detect() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Vnni | Isa::Amx => x86::products_512,
+        _ => plain_products,
+    };
+    (0..10)
+        .map(|_| {
+            let start = Instant::now();
+            // SAFETY: the instruction set was checked.
+            let products = unsafe { round(ROUNDS) };
+            products as f64 / start.elapsed().as_secs_f64()
+        })
+        .fold(0.0, f64::max)
+}
+
+/// Multiply-accumulates in plain Rust, for machines without a byte dot product that is known here.
+unsafe fn plain_products(rounds: usize) -> usize {
+    let mut sums = [0_i32; 64];
+    let (x, y) = (black_box(3_i16), black_box([5_i16; 64]));
+    for _ in 0..rounds {
+        for (sum, y) in sums.iter_mut().zip(&y) {
+            *sum = sum.wrapping_add(i32::from(x) * i32::from(*y));
+        }
+    }
+    black_box(sums);
+    rounds * sums.len()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    /// Twelve chains of products, enough to hide their latency.
+    const CHAINS: usize = 12;
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn products_512(rounds: usize) -> usize {
+        let [x, y] = black_box([_mm512_set1_epi32(0x0102_0304), _mm512_set1_epi32(0x0201_0403)]);
+        let mut sums = [x; CHAINS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, x, y);
+            }
+        }
+        black_box(sums);
+        rounds * CHAINS * 64
+    }
+}
+
+fn main() {
+    let isa = match std::env::var("LITESMITH_ISA") {
+        Ok(name) => name.parse().expect("an instruction set of this machine"),
+        Err(_) => Isa::detect(),
+    };
+    let threads = std::env::var("LITESMITH_THREADS").map_or(1, |n| n.parse().expect("a number of threads"));
+    let criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
+        .configure_from_args();
+    let mut bench = Bench { criterion, pool: ThreadPool::new(threads), isa };
+    println!("{isa}, {threads} threads");
+    RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
+    MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
+    DYNAMIC.into_iter().for_each(|layer| bench.dynamic("dynamic", layer));
+    bench.criterion.final_summary();
+}

@@ -1,0 +1,378 @@
+//! 3x3 depthwise products with AVX-512 VNNI, for windows that slide by one pixel or by two: each
+//! column of the input is brought into the order of the products once for all outputs that see it.
+//!
+//! A column is four rows of 32 channels, interleaved so that `vpdpbusd` multiplies the four rows of
+//! a channel at once. Sliding by one, the weights `(w0, w1, w2, 0)` and `(0, w0, w1, w2)` make two
+//! rows of the output from it; sliding by two, `(w0, w1, w2, 0)` makes one.
+
+use std::arch::x86_64::*;
+
+use crate::{ThreadPool, Window};
+
+use super::super::aligned::Aligned;
+use super::super::epilogue::Epilogue;
+use super::super::filter::Filter;
+use super::super::gather::{Geometry, Source};
+use super::super::split::{Grid, Target};
+use super::vnni::{BUNDLE, WIDTH, interleave, place};
+
+/// Horizontal taps.
+const TAPS: usize = 3;
+
+/// Weights of a block of 32 channels for one horizontal tap and one row of the output.
+const TAP_WEIGHTS: usize = WIDTH * BUNDLE;
+
+/// The weights of a 3x3 depthwise filter, packed.
+pub(in super::super) struct Sliding {
+    geometry: Geometry,
+    channels: usize,
+    /// Step of the window, 1 or 2 in both directions.
+    stride: usize,
+    /// Padding above and to the left.
+    pad: [usize; 2],
+    lanes: Vec<Option<usize>>,
+    /// `[block][horizontal tap][row of the output][lane][row of the input]`.
+    weights: Aligned<i8>,
+}
+
+impl Sliding {
+    /// Whether this is the kernel for a window.
+    pub(super) fn suits(window: &Window) -> bool {
+        let slides = window.stride == [1, 1] || window.stride == [2, 2];
+        window.kernel == [TAPS, TAPS] && window.dilation == [1, 1] && slides
+    }
+
+    pub(super) fn new(filter: &Filter, packed: bool) -> Sliding {
+        let (channels, stride) = (filter.out_channels, filter.window.stride[0]);
+        let lanes: Vec<_> = (0..channels.next_multiple_of(WIDTH))
+            .map(|lane| Some(place(lane, packed)).filter(|&channel| channel < channels))
+            .collect();
+        let rows = rows(stride);
+        let mut weights = Aligned::zeroed(lanes.len() * TAPS * rows * BUNDLE);
+        for (lane, channel) in lanes.iter().enumerate() {
+            let Some(channel) = *channel else { continue };
+            for (row, tap) in (0..rows).flat_map(|row| (0..TAPS * TAPS).map(move |tap| (row, tap))) {
+                let [down, right] = [tap / TAPS, tap % TAPS];
+                let vector = (lane / WIDTH * TAPS + right) * rows + row;
+                weights[vector * TAP_WEIGHTS + lane % WIDTH * BUNDLE + row + down] =
+                    filter.weight(channel, tap, 0);
+            }
+        }
+        let geometry = Geometry::of_channels(filter.window, channels, 1);
+        Sliding { geometry, channels, stride, pad: filter.window.pad_before, lanes, weights }
+    }
+
+    /// The taps it reads.
+    pub(super) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The output channel at each lane.
+    pub(super) fn lanes(&self) -> &[Option<usize>] {
+        &self.lanes
+    }
+
+    /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
+    /// epilogue.
+    pub(super) fn run<E: Epilogue>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        epilogue: &E,
+        output: &mut [E::Out],
+    ) {
+        let pixels = source.pixels();
+        assert_eq!(Some(output.len()), pixels.checked_mul(self.channels), "length of the output");
+        assert_eq!(initial.len(), self.lanes.len(), "initial sums");
+        if pixels == 0 {
+            return;
+        }
+        let [height, width] = source.output();
+        let bands = height.div_ceil(rows(self.stride));
+        let all = pixels / (height * width) * bands;
+        let target = Target::new(output, self.channels);
+        let work = pixels.saturating_mul(self.weights.len());
+        let grid = Grid::new(all, 1, 1, work, pool.threads());
+        pool.run(grid.tasks(), &|task| {
+            for band in grid.part(task).0 {
+                let band = Band::new(self, source, band / bands, band % bands);
+                // SAFETY: made only where the instruction set is there; `Band::new` points at whole
+                // rows of the input or at the border; lanes were counted above; tasks have
+                // different bands.
+                unsafe {
+                    if self.stride == 1 {
+                        by_one(self, &band, initial, epilogue, &target);
+                    } else {
+                        by_two(self, &band, initial, epilogue, &target);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Rows of the output that are made together.
+fn rows(stride: usize) -> usize {
+    if stride == 1 { 2 } else { 1 }
+}
+
+/// Some neighbouring rows of the output and the rows of the input that they see.
+struct Band {
+    sample: usize,
+    /// First pixel of the first row of the output, pixels of a row, and whether there is a second.
+    pixel: usize,
+    outputs: usize,
+    both: bool,
+    /// First pixel of each row of the input and bytes between its pixels (0 for the border).
+    rows: [*const u8; BUNDLE],
+    steps: [usize; BUNDLE],
+    /// What pixels outside the image are.
+    border: *const u8,
+    /// Pixels of a row of the input.
+    width: usize,
+    /// Column of the input that the first output's first tap sees.
+    left: isize,
+}
+
+impl Band {
+    fn new(layer: &Sliding, source: &Source, sample: usize, index: usize) -> Band {
+        let ([height, width], [out_height, out_width]) = (source.size(), source.output());
+        let row = index * rows(layer.stride);
+        let top = (row * layer.stride) as isize - layer.pad[0] as isize;
+        let border = source.border(sample).as_ptr();
+        let (mut rows, mut steps) = ([border; BUNDLE], [0; BUNDLE]);
+        for (down, (pointer, step)) in rows.iter_mut().zip(&mut steps).enumerate() {
+            let y = top + down as isize;
+            if y >= 0 && y < height as isize {
+                let pixel = (sample * height + y as usize) * width;
+                *pointer = source.input()[pixel * layer.channels..].as_ptr();
+                *step = layer.channels;
+            }
+        }
+        Band {
+            sample,
+            pixel: (sample * out_height + row) * out_width,
+            outputs: out_width,
+            both: layer.stride == 1 && row + 1 < out_height,
+            rows,
+            steps,
+            border,
+            width,
+            left: -(layer.pad[1] as isize),
+        }
+    }
+
+    /// The pixels of a column, which may lie outside the image, from a channel on.
+    #[inline(always)]
+    fn column(&self, column: isize, channel: usize) -> [*const u8; BUNDLE] {
+        if (column as usize) >= self.width {
+            return [self.border.wrapping_add(channel); BUNDLE];
+        }
+        let mut pixels = self.rows;
+        for (pixel, step) in pixels.iter_mut().zip(&self.steps) {
+            *pixel = pixel.wrapping_add(column as usize * step + channel);
+        }
+        pixels
+    }
+}
+
+/// Where a block of 32 channels stands, and how its columns are loaded.
+struct Block {
+    first: usize,
+    channels: usize,
+    mask: u32,
+    table: [__m512i; 2],
+}
+
+/// Loads a column: two vectors of 16 channels x 4 rows.
+///
+/// # Safety
+/// The block's channels must be readable at each row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn load<const FULL: bool>(rows: [*const u8; BUNDLE], block: &Block) -> [__m512i; 2] {
+    // SAFETY: reads the block's channels, which the caller vouches for.
+    unsafe {
+        let low = _mm512_castsi256_si512(load_row::<FULL>(rows[0], block));
+        let low = _mm512_inserti64x4::<1>(low, load_row::<FULL>(rows[1], block));
+        let high = _mm512_castsi256_si512(load_row::<FULL>(rows[2], block));
+        let high = _mm512_inserti64x4::<1>(high, load_row::<FULL>(rows[3], block));
+        let [first, second] = block.table;
+        [_mm512_permutex2var_epi8(low, first, high), _mm512_permutex2var_epi8(low, second, high)]
+    }
+}
+
+/// # Safety
+/// The block's channels must be readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn load_row<const FULL: bool>(row: *const u8, block: &Block) -> __m256i {
+    // SAFETY: the caller's promise; a full block has 32 channels, another loads those of its mask.
+    unsafe {
+        if FULL { _mm256_loadu_si256(row.cast()) } else { _mm256_maskz_loadu_epi8(block.mask, row.cast()) }
+    }
+}
+
+/// Adds the products of a column to the sums of one output pixel.
+///
+/// # Safety
+/// AVX-512 VNNI must be there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn add(sums: &mut [__m512i; 2], column: [__m512i; 2], weights: [__m512i; 2]) {
+    sums[0] = _mm512_dpbusd_epi32(sums[0], column[0], weights[0]);
+    sums[1] = _mm512_dpbusd_epi32(sums[1], column[1], weights[1]);
+}
+
+/// Loads `COUNT` pairs of vectors of weights.
+///
+/// # Safety
+/// AVX-512 must be there.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_weights<const COUNT: usize>(weights: &[i8]) -> [[__m512i; 2]; COUNT] {
+    let mut vectors = [[_mm512_setzero_si512(); 2]; COUNT];
+    for (pair, bytes) in vectors.iter_mut().zip(weights.chunks_exact(TAP_WEIGHTS)) {
+        // SAFETY: a chunk is two vectors.
+        unsafe {
+            pair[0] = _mm512_loadu_si512(bytes.as_ptr().cast());
+            pair[1] = _mm512_loadu_si512(bytes[TAP_WEIGHTS / 2..].as_ptr().cast());
+        }
+    }
+    vectors
+}
+
+/// Runs `$body::<FULL, E>` for each block of channels of a layer.
+macro_rules! each_block {
+    ($body:ident, $layer:ident, $band:ident, $initial:ident, $epilogue:ident, $target:ident) => {{
+        let table = &const { [interleave(false), interleave(true)] }[usize::from(E::PACKED)];
+        let weights = $layer.weights.chunks_exact(TAPS * rows($layer.stride) * TAP_WEIGHTS);
+        for (index, (weights, initial)) in weights.zip($initial.chunks_exact(WIDTH)).enumerate() {
+            let first = index * WIDTH;
+            let channels = ($layer.channels - first).min(WIDTH);
+            // SAFETY: the tables are two vectors of bytes, initial sums two vectors of words; the
+            // rest is the caller's promise.
+            unsafe {
+                let table = [
+                    _mm512_loadu_si512(table[0].as_ptr().cast()),
+                    _mm512_loadu_si512(table[1].as_ptr().cast()),
+                ];
+                let block = Block { first, channels, mask: u32::MAX >> (WIDTH - channels), table };
+                if channels == WIDTH {
+                    $body::<true, E>($band, &block, weights, initial, $epilogue, $target);
+                } else {
+                    $body::<false, E>($band, &block, weights, initial, $epilogue, $target);
+                }
+            }
+        }
+    }};
+}
+
+/// All channels of two rows of the output, windows sliding by one.
+///
+/// # Safety
+/// AVX-512 VNNI and VBMI must be there; the band must be one of the layer's; no one else may write
+/// its outputs meanwhile.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn by_one<E: Epilogue>(
+    layer: &Sliding,
+    band: &Band,
+    initial: &[i32],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    each_block!(block_by_one, layer, band, initial, epilogue, target);
+}
+
+/// # Safety
+/// As for [`by_one`]; `initial` are the sums of the block's 32 lanes.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn block_by_one<const FULL: bool, E: Epilogue>(
+    band: &Band,
+    block: &Block,
+    weights: &[i8],
+    initial: &[i32],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weights = load_weights::<{ 2 * TAPS }>(weights);
+        let initial = initial.as_ptr();
+        let mut columns = [
+            load::<FULL>(band.column(band.left, block.first), block),
+            load::<FULL>(band.column(band.left + 1, block.first), block),
+        ];
+        for output in 0..band.outputs {
+            let column = load::<FULL>(band.column(band.left + output as isize + 2, block.first), block);
+            let start = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
+            let mut sums = [start; 2];
+            add(&mut sums[0], columns[0], weights[0]);
+            add(&mut sums[1], columns[0], weights[1]);
+            add(&mut sums[0], columns[1], weights[2]);
+            add(&mut sums[1], columns[1], weights[3]);
+            add(&mut sums[0], column, weights[4]);
+            add(&mut sums[1], column, weights[5]);
+            columns = [columns[1], column];
+            let pixel = band.pixel + output;
+            let out = [
+                target.at(pixel, block.first, block.channels),
+                target.at(pixel + if band.both { band.outputs } else { 0 }, block.first, block.channels),
+            ];
+            epilogue.pair([band.sample; 2], block.first, sums, block.channels, out, band.both);
+        }
+    }
+}
+
+/// All channels of a row of the output, windows sliding by two.
+///
+/// # Safety
+/// As for [`by_one`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn by_two<E: Epilogue>(
+    layer: &Sliding,
+    band: &Band,
+    initial: &[i32],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    each_block!(block_by_two, layer, band, initial, epilogue, target);
+}
+
+/// # Safety
+/// As for [`block_by_one`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn block_by_two<const FULL: bool, E: Epilogue>(
+    band: &Band,
+    block: &Block,
+    weights: &[i8],
+    initial: &[i32],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weights = load_weights::<TAPS>(weights);
+        let initial = initial.as_ptr();
+        let mut column = load::<FULL>(band.column(band.left, block.first), block);
+        for output in (0..band.outputs).step_by(2) {
+            let start = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
+            let mut sums = [start; 2];
+            for (index, sums) in sums.iter_mut().enumerate() {
+                let at = band.left + 2 * (output + index) as isize;
+                add(sums, column, weights[0]);
+                add(sums, load::<FULL>(band.column(at + 1, block.first), block), weights[1]);
+                column = load::<FULL>(band.column(at + 2, block.first), block);
+                add(sums, column, weights[2]);
+            }
+            let both = output + 1 < band.outputs;
+            let pixel = band.pixel + output;
+            let out = [
+                target.at(pixel, block.first, block.channels),
+                target.at(pixel + usize::from(both), block.first, block.channels),
+            ];
+            epilogue.pair([band.sample; 2], block.first, sums, block.channels, out, both);
+        }
+    }
+}
