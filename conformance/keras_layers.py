@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Every ordinary Keras layer: what litesmith reads from a Keras file computes what Keras computes.
+
+    cargo build --release && conformance/.venv/bin/python conformance/keras_layers.py [--cases conv,dense] [--int8]
+
+Each small model of `layer_models.py` is written by Keras 3 and by tf_keras, as .keras and as .h5. For each file
+`litesmith run` must agree with Keras, and so must the float TFLite file that `litesmith convert` makes, in LiteRT at
+batch 1 and at batch 5. With `--int8`, our int8 file must be as near to Keras as TensorFlow's. Exit status 1 when an
+ordinary model fails; a refusal (exit code 3) is accepted for the few rare ones.
+"""
+
+import argparse
+import hashlib
+import re
+import sys
+import traceback
+from pathlib import Path
+
+import command
+import keras
+import layer_models
+import models
+import numpy as np
+import peers
+import tensorflow as tf
+import tf_keras
+from absl import logging
+
+# tf_keras warns about every file without training configuration.
+tf.get_logger().setLevel("ERROR")
+logging.set_verbosity(logging.ERROR)
+
+PACKAGES = {"keras": keras, "tf_keras": tf_keras}
+ERROR = 2e-5  # of the largest output
+INT8_LOSS_DB = 1.0
+INT8_ENOUGH_DB = 30.0
+
+
+def seed_weights(model, random):
+    """Gives weights that start as zeros or ones other values, so that leaving one out shows."""
+    for weight in model.weights:
+        name = re.sub(r":\d+$", "", getattr(weight, "path", weight.name)).rsplit("/", 1)[-1]
+        shape = tuple(weight.shape)
+        if name in ("gamma", "scale"):
+            weight.assign(random.uniform(0.7, 1.3, shape))
+        elif name in ("moving_variance", "alpha"):
+            weight.assign(random.uniform(0.1, 0.9, shape))
+        elif name in ("bias", "beta", "moving_mean"):
+            weight.assign(random.normal(0, 0.3, shape))
+
+
+def random_inputs(model, count, seed):
+    random = np.random.default_rng(seed)
+    inputs = {}
+    for tensor in model.inputs:
+        name, shape = tensor.name.split(":")[0], (count, *tensor.shape[1:])
+        ids = name == "ids"
+        inputs[name] = random.integers(0, 20, shape).astype(np.float32) if ids else normal(random, shape)
+    return inputs
+
+
+def normal(random, shape):
+    return random.normal(0, 1, shape).astype(np.float32)
+
+
+def keras_outputs(model, inputs):
+    outputs = model.predict([inputs[t.name.split(":")[0]] for t in model.inputs], verbose=0)
+    if isinstance(outputs, dict):
+        # In the order of the names, as a TFLite signature has them.
+        return [outputs[name] for name in sorted(outputs)]
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def prepare(case, cache):
+    """Folder with the files of a case, made if need be: MODEL files, inputs.npz, and MODEL.npz with the truth."""
+    folder = Path(cache) / "layers" / case.name
+    source = Path(layer_models.__file__).read_bytes() + Path(__file__).read_bytes()
+    wanted = hashlib.sha256(source).hexdigest()
+    stamp = folder / "recipe"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for name, package in PACKAGES.items():
+        if case.only_keras3 and name != "keras":
+            continue
+        package.backend.clear_session()
+        package.utils.set_random_seed(1)
+        model = case.build(package)
+        seed_weights(model, np.random.default_rng(2))
+        inputs = random_inputs(model, layer_models.SAMPLES, 3)
+        np.savez(folder / "inputs.npz", **inputs)
+        np.savez(folder / "calibration.npz", **random_inputs(model, 40, 4))
+        for ending in ("keras", "h5"):
+            path = folder / f"{name}.{ending}"
+            try:
+                model.save(path)
+                # The truth is what Keras makes of the file: not every layer survives every format.
+                truth = keras_outputs(package.models.load_model(path, compile=False), inputs)
+            except (ValueError, TypeError, NotImplementedError, AttributeError, KeyError) as error:
+                print(f"{case.name}: {name} cannot keep it in {path.name}: {str(error)[:150]}", file=sys.stderr)
+                path.unlink(missing_ok=True)
+                continue
+            np.savez(path.with_name(path.name + ".npz"), *truth)
+    stamp.write_text(wanted)
+    return folder
+
+
+def truth_of(path):
+    with np.load(path.with_name(path.name + ".npz")) as arrays:
+        return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+
+
+def largest_error(outputs, truth):
+    """The largest difference, relative to the largest value of its output; says what does not fit."""
+    if len(outputs) != len(truth):
+        raise ValueError(f"{len(outputs)} outputs instead of {len(truth)}")
+    worst = 0.0
+    for i, (value, expected) in enumerate(zip(outputs, truth, strict=True)):
+        if value.shape != expected.shape:
+            raise ValueError(f"output {i} is {value.shape} instead of {expected.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"output {i} is not finite")
+        worst = max(worst, float(np.abs(value - expected).max() / max(np.abs(expected).max(), 1e-6)))
+    return worst
+
+
+def in_order(runner, outputs):
+    """LiteRT's outputs in the order of the model: by name where numbered, else as the graph lists them."""
+    names = list(outputs)
+    if all(re.fullmatch(r"output_\d+", name) for name in names):
+        names.sort(key=lambda name: int(name.rsplit("_", 1)[1]))
+    else:
+        places = [detail["index"] for detail in runner.interpreter.get_output_details()]
+        names.sort(key=lambda name: places.index(runner.output_details[name]["index"]))
+    return [outputs[name] for name in names]
+
+
+def check_file(path, inputs):
+    """Error of our runtime and of our float TFLite file in LiteRT, at batch 1 and all at once."""
+    truth = truth_of(path)
+    errors = {"run": largest_error(command.infer(path, inputs), truth)}
+    converted = path.with_name(path.name + ".tflite")
+    command.succeed("convert", path, "-o", converted)
+    for batch in (1, layer_models.SAMPLES):
+        runner = peers.TfliteRunner(converted)
+        errors[f"LiteRT, batch {batch}"] = largest_error(in_order(runner, runner(inputs, batch)), truth)
+    return errors
+
+
+def check_int8(folder, inputs):
+    """Signal-to-noise of our int8 file and of TensorFlow's, worst output."""
+    path = folder / "keras.keras"
+    with np.load(folder / "calibration.npz") as arrays:
+        calibration = {name: arrays[name] for name in arrays.files}
+    truth = truth_of(path)
+    ours = folder / "litesmith-int8.tflite"
+    command.succeed("convert", path, "-o", ours, "--quantize", "int8", "--calibration", folder / "calibration.npz")
+    theirs = folder / "tensorflow-int8.tflite"
+    if not theirs.is_file():
+        model = keras.models.load_model(path, compile=False)
+        order = [tensor.name for tensor in model.inputs]
+        samples = [[calibration[name][i : i + 1] for name in order] for i in range(len(calibration[order[0]]))]
+        theirs.write_bytes(peers.convert(model, "int8", samples))
+    result = []
+    for file in (ours, theirs):
+        runner = peers.TfliteRunner(file)
+        outputs = in_order(runner, runner.real(runner(inputs)))
+        result.append(min(peers.signal_to_noise(t, o) for t, o in zip(truth, outputs, strict=True)))
+    return result
+
+
+def check_case(case, options):
+    """(passed, text) of each file of the case."""
+    folder = prepare(case, options.cache)
+    with np.load(folder / "inputs.npz") as arrays:
+        inputs = {name: arrays[name] for name in arrays.files}
+    for path in sorted(p for p in folder.iterdir() if p.name.split(".", 1)[1] in ("keras", "h5")):
+        yield path.name, *attempt(case, lambda path=path: judge_float(check_file(path, inputs)))
+    if options.int8:
+        yield "int8", *attempt(case, lambda: judge_int8(*check_int8(folder, inputs)))
+
+
+def judge_float(errors):
+    bad = {what: error for what, error in errors.items() if not error <= ERROR}
+    shown = ", ".join(f"{what} {error:.1e}" for what, error in (bad or errors).items())
+    return not bad, shown
+
+
+def judge_int8(ours, theirs):
+    return ours >= min(theirs - INT8_LOSS_DB, INT8_ENOUGH_DB), f"{ours:.1f} dB, TensorFlow's {theirs:.1f} dB"
+
+
+def attempt(case, check):
+    try:
+        return check()
+    except command.Failed as failure:
+        refused = "exits with 3" in str(failure)
+        return refused and case.rare, str(failure)
+    except Exception as error:  # one broken file must not hide the state of the others
+        if not isinstance(error, ValueError):
+            traceback.print_exc()
+        return False, f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="", help="only those whose name contains one of these, comma-separated")
+    parser.add_argument("--int8", action="store_true", help="also compare int8 files with TensorFlow's")
+    parser.add_argument("--prepare", action="store_true", help="only build the models")
+    parser.add_argument("--cache", type=Path, default=models.default_cache())
+    options = parser.parse_args()
+    parts = options.cases.split(",")
+    cases = [case for case in layer_models.CASES.values() if any(part in case.name for part in parts)]
+    if not cases:
+        raise SystemExit(f"no case contains {options.cases}; known: {', '.join(layer_models.CASES)}")
+    if options.prepare:
+        for case in cases:
+            prepare(case, options.cache)
+        return 0
+    command.require_binary()
+
+    passed = failed = 0
+    for case in cases:
+        for file, good, text in check_case(case, options):
+            passed, failed = passed + good, failed + (not good)
+            print(f"{'pass' if good else 'FAIL'}  {case.name} {file}: {text}", flush=True)
+    print(f"{passed} of {passed + failed} pass.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
