@@ -7,14 +7,19 @@
 
 pub mod convert;
 pub mod elementwise;
+pub mod fake_quantize;
 pub mod float;
 pub mod isa;
 pub mod movement;
 mod multiversion;
+pub mod normalize;
 pub mod pool;
 pub mod pooling;
 pub mod quantized;
+pub mod reduce;
 pub mod reference;
+pub mod resize;
+pub mod softmax;
 pub mod window;
 
 pub use isa::Isa;

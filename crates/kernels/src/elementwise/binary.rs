@@ -27,6 +27,8 @@ pub enum Binary {
     FloorDiv,
     /// `a - b * floor(a / b)`.
     FloorMod,
+    /// `a` where it is not below 0, else `a * b`: a parametric rectifier of slope `b`.
+    Prelu,
 }
 
 /// An integer was to be divided by zero.
@@ -56,6 +58,7 @@ impl Binary {
             Binary::SquaredDifference => squared_difference(a, b),
             Binary::FloorDiv => a.floor_div(b),
             Binary::FloorMod => a.floor_mod(b),
+            Binary::Prelu => prelu(a, b),
         }
     }
 
@@ -101,6 +104,7 @@ pub fn binary<T: Number>(
         Binary::SquaredDifference => apply!(squared_difference),
         Binary::FloorDiv => apply!(|a: T, b: T| a.floor_div(b)),
         Binary::FloorMod => apply!(|a: T, b: T| a.floor_mod(b)),
+        Binary::Prelu => apply!(prelu),
     }
     Ok(())
 }
@@ -111,14 +115,19 @@ fn squared_difference<T: Number>(a: T, b: T) -> T {
     difference.times(difference)
 }
 
+#[inline(always)]
+fn prelu<T: Number>(a: T, b: T) -> T {
+    if a < T::ZERO { a.times(b) } else { a }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::elementwise::number::Ordered;
 
-    fn all() -> [Binary; 10] {
+    fn all() -> [Binary; 11] {
         use Binary::*;
-        [Add, Sub, Mul, Div, Maximum, Minimum, Pow, SquaredDifference, FloorDiv, FloorMod]
+        [Add, Sub, Mul, Div, Maximum, Minimum, Pow, SquaredDifference, FloorDiv, FloorMod, Prelu]
     }
 
     fn check<T: Number>(a: &[T], b: &[T], clamp: [T; 2]) {

@@ -68,9 +68,12 @@ impl QuantizedBinary {
                     .then(|| Box::new([a, b].map(|operand| Table::new(|x| x, operand, output))));
                 Rule::Extreme { rescale, larger: operator == Binary::Maximum }
             }
-            Binary::Div | Binary::Pow | Binary::SquaredDifference | Binary::FloorDiv | Binary::FloorMod => {
-                Rule::Pairs(PairTable::new(|x, y| operator.value(x, y), a, b, output))
-            }
+            Binary::Div
+            | Binary::Pow
+            | Binary::SquaredDifference
+            | Binary::FloorDiv
+            | Binary::FloorMod
+            | Binary::Prelu => Rule::Pairs(PairTable::new(|x, y| operator.value(x, y), a, b, output)),
         };
         QuantizedBinary { rule, clamp }
     }

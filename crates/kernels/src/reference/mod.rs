@@ -4,3 +4,4 @@ pub mod convolution;
 pub mod elementwise;
 pub mod pooling;
 pub mod quantized;
+pub mod reduce;
