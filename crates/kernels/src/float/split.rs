@@ -72,7 +72,7 @@ impl Split {
 }
 
 /// Part `index` of `total` things in `parts` even parts.
-fn part(total: usize, index: usize, parts: usize) -> Range<usize> {
+pub(super) fn part(total: usize, index: usize, parts: usize) -> Range<usize> {
     total * index / parts..total * (index + 1) / parts
 }
 

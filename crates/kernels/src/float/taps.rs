@@ -276,6 +276,31 @@ impl<'a> Image<'a> {
         (x * self.window.stride[1] + column * self.window.dilation[1]).wrapping_sub(self.window.pad_before[1])
     }
 
+    /// Points to `rows` x `columns` input pixels side by side, row by row; the first is the one
+    /// that the first tap of the output pixel `[sample, y, x]` sees.
+    pub(super) fn find_patch(
+        &self,
+        [sample, y, x]: [usize; 3],
+        [rows, columns]: [usize; 2],
+        pointers: &mut [*const f32],
+    ) {
+        let Image { channels, window, zeros, shape: [_, _, width], .. } = *self;
+        let left = x * window.stride[1];
+        let start = window.pad_before[1].saturating_sub(left).min(columns);
+        let end = (width + window.pad_before[1]).saturating_sub(left).clamp(start, columns);
+        for (row, pointers) in pointers.chunks_exact_mut(columns).take(rows).enumerate() {
+            match self.line(sample, y, row) {
+                Some(line) => {
+                    pointers[..start].fill(zeros.as_ptr());
+                    pointers[end..].fill(zeros.as_ptr());
+                    let first = self.column(x, start);
+                    spread(&mut pointers[start..end], line, [first, 1, 1], channels);
+                }
+                None => pointers.fill(zeros.as_ptr()),
+            }
+        }
+    }
+
     /// The output columns for which tap column `column` lies inside the input.
     fn inside(&self, column: usize) -> Range<usize> {
         let stride = self.window.stride[1];

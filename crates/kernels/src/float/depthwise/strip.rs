@@ -1,0 +1,125 @@
+//! Tiles of pixels one after the other, with a pointer per tap and pixel: for every window.
+
+use super::{Block, Single};
+use crate::float::Clamp;
+use crate::float::lanes::{Lanes, MOST_PIXELS, Portable, for_each_isa, for_each_pixel};
+use crate::float::split::Split;
+use crate::float::taps::{Image, Reading, Taps};
+use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool};
+
+/// Most pixels in a tile.
+const PIXELS: usize = 8;
+
+impl Single {
+    /// Computes the whole output.
+    pub(super) fn run_strips(
+        &self,
+        functions: &Functions,
+        pool: &ThreadPool,
+        image: Image<'_>,
+        output: &DisjointSlice<'_, f32>,
+    ) {
+        let pixels = output.len() / self.channels;
+        let tiles = pixels.div_ceil(PIXELS);
+        let split = Split::new(&self.work(tiles, PIXELS), pool.threads());
+        pool.run(split.tasks(), &|task| {
+            let mut taps = Taps::new(image, Reading::Taps, PIXELS);
+            let (tiles, blocks) = split.task(task);
+            for first in tiles.map(|tile| tile * PIXELS) {
+                let count = PIXELS.min(pixels - first);
+                let strip = Strip {
+                    pointers: taps.find(first, count),
+                    taps: self.window.taps(),
+                    block: self.block(&blocks, first, count, output),
+                };
+                // SAFETY: `functions` checked the instruction set; each tap has all channels;
+                // tasks of a split share no pixel and channel.
+                unsafe { functions.by_pixels[count - 1](&strip) };
+            }
+        });
+    }
+}
+
+/// What one call computes.
+struct Strip {
+    /// `[taps][pixels]` pointers to all channels of an input pixel.
+    pointers: *const *const f32,
+    taps: usize,
+    block: Block,
+}
+
+/// The functions of one instruction set.
+pub(super) struct Functions {
+    /// Floats in a register.
+    pub(super) lanes: usize,
+    /// For 1, 2, ... [`PIXELS`] pixels.
+    by_pixels: [unsafe fn(&Strip); PIXELS],
+}
+
+for_each_isa!(
+    /// A tile of `P` pixels.
+    ///
+    /// # Safety
+    /// The processor has the instruction set and the pointers are good for what they say.
+    unsafe fn strip<const P: usize>(argument: &super::Strip) = strip
+);
+
+macro_rules! functions {
+    ($lanes:ty, $isa:ident, $($pixels:literal)*) => {
+        Functions { lanes: <$lanes>::COUNT, by_pixels: [$($isa::strip::<$pixels>),*] }
+    };
+}
+
+static PORTABLE: Functions = functions!(Portable, portable, 1 2 3 4 5 6 7 8);
+#[cfg(target_arch = "x86_64")]
+static AVX2: Functions = functions!(crate::float::lanes::Avx2, avx2, 1 2 3 4 5 6 7 8);
+#[cfg(target_arch = "x86_64")]
+static AVX512: Functions = functions!(crate::float::lanes::Avx512, avx512, 1 2 3 4 5 6 7 8);
+#[cfg(target_arch = "aarch64")]
+static NEON: Functions = functions!(crate::float::lanes::Neon, neon, 1 2 3 4 5 6 7 8);
+
+/// The functions for an instruction set, which the machine must have.
+pub(super) fn functions(isa: Isa) -> &'static Functions {
+    assert!(isa.available(), "this machine cannot run '{isa}'");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::AvxVnni => &AVX2,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => &NEON,
+        _ => &PORTABLE,
+    }
+}
+
+/// The inner loop for every instruction set: `P` pixels times one register of channels at a time.
+#[inline(always)]
+unsafe fn strip<L: Lanes, const P: usize>(strip: &Strip) {
+    let Block { end, output, channels, clamp: Clamp { min, max }, .. } = strip.block;
+    let mut weights = strip.block.weights;
+    for channel in (strip.block.first..end).step_by(L::COUNT) {
+        let count = end - channel;
+        // SAFETY: of every access: in bounds by the caller's promise.
+        unsafe {
+            let mut acc = [L::load(weights); MOST_PIXELS];
+            weights = weights.add(L::COUNT);
+            let mut pointers = strip.pointers;
+            for _ in 0..strip.taps {
+                let w = L::load(weights);
+                weights = weights.add(L::COUNT);
+                for_each_pixel!(i < P, {
+                    let x = (*pointers.add(i)).add(channel);
+                    let x = if count >= L::COUNT { L::load(x) } else { L::load_first(x, count) };
+                    acc[i] = acc[i].add_product(x, w);
+                });
+                pointers = pointers.add(P);
+            }
+            for_each_pixel!(i < P, {
+                let to = output.add(i * channels + channel);
+                let value = acc[i].clamp(min, max);
+                if count >= L::COUNT { value.store(to) } else { value.store_first(to, count) }
+            });
+        }
+    }
+}
