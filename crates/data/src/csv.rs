@@ -24,9 +24,10 @@ pub(crate) struct Table {
 ///
 /// The columns are separated by commas, semicolons, tabs or blanks, whichever comes first in that
 /// order in the first line. Empty lines and lines that start with `#` are skipped. The first line is
-/// a header if it has a word where the second has a number, or nothing but words. A row has as many
-/// values as the input has elements, or one more: then the column called `label` or `y`, else the
-/// last one, is the label (a number, or a word; words are numbered in alphabetical order).
+/// a header if it has a word where the second has a number, or nothing but words; one that does not
+/// name every column (scikit-learn's tables start with counts and class names) is passed over. A row
+/// has as many values as the input has elements, or one more: then the column called `label` or `y`,
+/// else the last one, is the label (a number, or a word; words are numbered in alphabetical order).
 pub(crate) fn read(
     reader: impl BufRead,
     path: &Path,
@@ -41,14 +42,16 @@ pub(crate) fn read(
     let separator = Separator::of(&first);
     let first: Vec<String> = separator.fields(&first).map(str::to_owned).collect();
     let second = lines.next_line()?.map(str::to_owned);
-    let header = is_header(&first, second.as_deref().map(|line| separator.fields(line).collect()));
-    let columns = Columns::of(&first, header, input)?;
-    let mut rows = Rows::new(columns, input, max_memory);
+    let second: Option<Vec<&str>> = second.as_deref().map(|line| separator.fields(line).collect());
+    let header = is_header(&first, second.as_deref());
+    let count = second.as_ref().filter(|_| header).map_or(first.len(), Vec::len);
+    let names = Some(first.as_slice()).filter(|names| header && names.len() == count);
+    let mut rows = Rows::new(Columns::of(count, names, input)?, input, max_memory);
     if !header {
         rows.push(first.iter().map(String::as_str), path, first_number)?;
     }
     if let Some(second) = second {
-        rows.push(separator.fields(&second), path, lines.number)?;
+        rows.push(second.into_iter(), path, lines.number)?;
         while let Some(line) = lines.next_line()? {
             let line = line.to_owned();
             rows.push(separator.fields(&line), path, lines.number)?;
@@ -134,7 +137,7 @@ fn is_number(field: &str) -> bool {
     field.parse::<f64>().is_ok()
 }
 
-fn is_header(first: &[String], second: Option<Vec<&str>>) -> bool {
+fn is_header(first: &[String], second: Option<&[&str]>) -> bool {
     let no_numbers = !first.iter().any(|field| is_number(field));
     no_numbers
         || second.is_some_and(|second| {
@@ -152,10 +155,9 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(first: &[String], header: bool, input: &InputSpec) -> Result<Self, DataError> {
-        let count = first.len();
+    fn of(count: usize, names: Option<&[String]>, input: &InputSpec) -> Result<Self, DataError> {
         let is_label = |name: &String| ["label", "y"].contains(&name.to_lowercase().as_str());
-        let named = first.iter().position(is_label).filter(|_| header);
+        let named = names.and_then(|names| names.iter().position(is_label));
         let free = input.shape.contains(&None);
         let without_label = if free && named.is_some() { None } else { fill(&input.shape, count) };
         if let Some(shape) = without_label {
@@ -230,7 +232,7 @@ impl Rows {
             parsed.map_err(|_| broken(format!("column {}: `{field}` is not a number", column + 1)))?;
         }
         if count != self.columns.count {
-            return Err(broken(format!("{count} columns, the first line has {}", self.columns.count)));
+            return Err(broken(format!("{count} columns, the lines before have {}", self.columns.count)));
         }
         self.samples += 1;
         let bytes = match &self.values {
@@ -331,6 +333,8 @@ mod tests {
         // The header of scikit-learn's iris.csv: counts, then class names.
         let iris = "150,4,setosa,versicolor,virginica\n5.1,3.5,1.4,0.2,0\n4.9,3.0,1.4,0.2,2\n";
         assert_eq!(table(iris, 4).unwrap().values.shape(), [2, 4]);
+        // That of its breast_cancer.csv does not even have as many columns.
+        assert_eq!(table("2,3,malignant,benign\n1,2,3,4,5,0\n", 5).unwrap().values.shape(), [1, 5]);
         for text in
             ["1;2\n3;4", "1\t2\n3\t4", "1 2\n 3  4 ", "# a b\n1 2\n# between\n3 4\n", "\u{feff}1,2\n3,4"]
         {
@@ -374,7 +378,7 @@ mod tests {
         let message = |text: &str| table(text, 2).unwrap_err().to_string();
         assert_eq!(message("1,2\n3,x\n"), "t.csv: line 2: column 2: `x` is not a number");
         assert_eq!(message("1,2\n3,\n"), "t.csv: line 2: column 2: `` is not a number");
-        assert_eq!(message("1,2\n3\n"), "t.csv: line 2: 1 columns, the first line has 2");
+        assert_eq!(message("1,2\n3\n"), "t.csv: line 2: 1 columns, the lines before have 2");
         assert_eq!(message("1,2,1\n3,4,b\n"), "t.csv: line 2: the label `b` is not a number");
         assert_eq!(message("1,2,3,4\n"), "input `x` needs samples of shape [2], got [4]");
         assert!(matches!(table("", 2), Err(DataError::Empty { .. })));

@@ -36,7 +36,9 @@ impl Dataset {
     ///   images directly in the folder have no labels. Files are sorted by name, other files skipped.
     ///   A single image is a set of one. Images are cropped if the options say so, resized as
     ///   `tf.image.resize` does by default and brought to the input's channels (1 or 3, last or first).
-    ///   JPEG decoders are allowed to differ: values may be off by 1 from libjpeg's.
+    ///   PNG pixels are exact; JPEG decoders are allowed to differ: against libjpeg's accurate mode
+    ///   (Pillow) values are off by 1 here and there, by up to 4 where colours are subsampled.
+    ///   TensorFlow's default is a faster, coarser mode that is itself off by more.
     /// - **npz**: arrays named as the inputs; or `x`, or the only array, for a single input; or
     ///   `arr_0`, `arr_1` ... by place. The array `y` (or `label`, `labels`) holds the targets. The
     ///   first axis counts samples. A missing or additional axis of 1 is mended; any other difference

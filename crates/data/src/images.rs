@@ -41,7 +41,8 @@ pub(crate) fn list(folder: &Path) -> Result<Listing, DataError> {
     match (files.is_empty(), here.images.is_empty()) {
         (true, true) => Err(DataError::Empty {
             path: folder.to_owned(),
-            what: "no PNG or JPEG images, neither here nor in sub-folders".to_owned(),
+            what: "no PNG or JPEG images here or in sub-folders (data of other kinds: name the file itself)"
+                .to_owned(),
         }),
         (true, false) => Ok(Listing { files: here.images, labels: None, class_names: None }),
         (false, true) => Ok(Listing { files, labels: Some(labels), class_names: Some(classes) }),

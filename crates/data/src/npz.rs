@@ -166,10 +166,10 @@ pub fn write(path: &Path, arrays: &[Array], compression: Compression) -> Result<
     Ok(())
 }
 
-/// Writes `arrays` as an npz archive to `writer`; see [`write`]. The same arrays give the same bytes.
+/// Writes `arrays` as an npz archive to `writer`; see [`write()`]. The same arrays give the same bytes.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_to(
     writer: impl Write + Seek,
     arrays: &[Array],
