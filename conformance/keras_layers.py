@@ -23,6 +23,7 @@ import models
 import numpy as np
 import peers
 import tensorflow as tf
+import tensorflow_convert
 import tf_keras
 from absl import logging
 
@@ -162,7 +163,7 @@ def check_int8(folder, inputs):
         model = keras.models.load_model(path, compile=False)
         order = [tensor.name for tensor in model.inputs]
         samples = [[calibration[name][i : i + 1] for name in order] for i in range(len(calibration[order[0]]))]
-        theirs.write_bytes(peers.convert(model, "int8", samples))
+        theirs.write_bytes(tensorflow_convert.convert(model, "int8", samples))
     result = []
     for file in (ours, theirs):
         runner = peers.TfliteRunner(file)
@@ -176,7 +177,7 @@ def check_case(case, options):
     folder = prepare(case, options.cache)
     with np.load(folder / "inputs.npz") as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
-    for path in sorted(p for p in folder.iterdir() if p.name.split(".", 1)[1] in ("keras", "h5")):
+    for path in sorted([*folder.glob("*.keras"), *folder.glob("*.h5")]):
         yield path.name, *attempt(case, lambda path=path: judge_float(check_file(path, inputs)))
     if options.int8:
         yield "int8", *attempt(case, lambda: judge_int8(*check_int8(folder, inputs)))

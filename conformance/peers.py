@@ -1,44 +1,22 @@
 #!/usr/bin/env python3
-"""TensorFlow's converter and LiteRT, with the converter's files kept in the cache.
+"""LiteRT, and TensorFlow's files of the models, which are kept in the cache.
 
     conformance/.venv/bin/python conformance/peers.py --models ResNet50     # fills the cache ahead of time
 """
 
 import argparse
-import contextlib
-import io
 import json
 import time
-import warnings
 from functools import cache
 
 import models
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-# litesmith's modes and what TensorFlow is asked for. `int8` has float input and output, `int8-only` int8 ones.
-MODES = ["none", "dynamic", "float16", "int8", "int8-only"]
+from tensorflow_convert import MODES, convert
 
 # LiteRT's plain kernels take seconds an image on the large models.
 REFERENCE_IMAGES = 4
-
-
-def convert(model, mode, samples=()):
-    """TensorFlow's TFLite file for a Keras model; `samples` are lists of arrays in the order of the inputs."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if mode != "none":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if mode == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if mode in ("int8", "int8-only"):
-        converter.representative_dataset = lambda: iter(samples)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    if mode == "int8-only":
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    # The export to a SavedModel prints every variable.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-        return converter.convert()
 
 
 class TfliteRunner:

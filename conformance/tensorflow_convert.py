@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""TensorFlow's converter, as people call it. Run as a program it converts one file:
+
+    conformance/.venv/bin/python conformance/tensorflow_convert.py model.keras out.tflite int8 calibration.npz
+"""
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# litesmith's modes and what TensorFlow is asked for. `int8` has float input and output, `int8-only` int8 ones.
+MODES = ["none", "dynamic", "float16", "int8", "int8-only"]
+
+
+def convert(model, mode, samples=()):
+    """TensorFlow's TFLite file for a Keras model; `samples` are lists of arrays in the order of the inputs."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if mode != "none":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode in ("int8", "int8-only"):
+        converter.representative_dataset = lambda: iter(samples)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if mode == "int8-only":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    # The export to a SavedModel prints every variable.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        return converter.convert()
+
+
+def main():
+    source, target, mode, *calibration = sys.argv[1:]
+    model = keras.models.load_model(source, compile=False)
+    samples = []
+    if calibration:
+        with np.load(calibration[0]) as arrays:
+            columns = [arrays[tensor.name] for tensor in model.inputs]
+        samples = [[column[i : i + 1] for column in columns] for i in range(len(columns[0]))]
+    Path(target).write_bytes(convert(model, mode, samples))
+
+
+if __name__ == "__main__":
+    main()
