@@ -1,2 +1,55 @@
+//! Recipes, calibration and post-training quantization.
+//!
+//! [`calibrate`] runs a legalized float model on samples and keeps [`Statistics`]; [`quantize`] makes
+//! the quantized model of a [`Mode`], as a [`Recipe`] and each operator's own rule say. What stays
+//! float is listed with its reason.
 #![forbid(unsafe_code)]
-//! Recipes, calibration, post-training quantization.
+
+mod calibrate;
+mod dynamic;
+mod error;
+mod float16;
+mod integer;
+mod mode;
+mod parameters;
+mod ranges;
+mod recipe;
+mod report;
+mod statistics;
+mod weights;
+
+pub use calibrate::calibrate;
+pub use error::QuantizeError;
+pub use mode::{InterfaceType, Mode, Options, Ranges};
+pub use parameters::{activation_parameters, nearest_away};
+pub use recipe::{Granularity, Recipe, RecipeError, Rule};
+pub use report::{Outcome, Precision, Report};
+pub use statistics::{Range, Statistics, StatisticsError};
+
+use litesmith_graph::Model;
+
+/// Makes the quantized model of a legalized float model. Modes with integer activations need
+/// statistics.
+///
+/// # Errors
+/// If statistics are missing or do not fit the model, or, under [`Mode::Int8Only`], for every
+/// operator that would stay float.
+pub fn quantize(
+    model: &mut Model,
+    options: &Options,
+    recipe: &Recipe,
+    statistics: Option<&Statistics>,
+) -> Result<Report, QuantizeError> {
+    float16::widen(model);
+    litesmith_graph::infer_model(model)?;
+    let report = match options.mode {
+        Mode::Float16 => float16::apply(model, recipe),
+        Mode::Dynamic => dynamic::apply(model, recipe),
+        Mode::Int8 | Mode::Int8Only => {
+            let statistics = statistics.ok_or(QuantizeError::NoStatistics(options.mode))?;
+            integer::apply(model, options, recipe, statistics)
+        }
+    }?;
+    litesmith_graph::infer_model(model)?;
+    Ok(report)
+}

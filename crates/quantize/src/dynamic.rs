@@ -1,0 +1,144 @@
+//! Dynamic range: int8 weights beside real-valued activations, which kernels quantize while the model
+//! runs.
+
+use litesmith_graph::{
+    DType, Data, Graph, Model, NodeId, Op, Quantization, Tensor, TensorId, TensorKind, ops,
+};
+
+use crate::error::QuantizeError;
+use crate::recipe::{Choice, Granularity, Recipe};
+use crate::report::{Outcome, Precision, Report};
+use crate::weights::{Layout, for_dynamic};
+
+/// Smaller constants stay float: quantizing them saves nothing.
+const FEWEST_ELEMENTS: usize = 1024;
+
+pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Result<Report, QuantizeError> {
+    let mut report = Report::default();
+    for graph in &mut model.graphs {
+        for index in 0..graph.nodes.len() {
+            let id = NodeId(index as u32);
+            let Some(weights) = Quantizable::of(graph, id) else { continue };
+            let (layer, operator) = (graph[id].name.clone(), graph[id].op.builtin_name().to_owned());
+            let choice = recipe.choice(&[&layer], &operator);
+            let reason = if choice.skip {
+                Some("the recipe keeps it float".to_owned())
+            } else if weights.elements < FEWEST_ELEMENTS {
+                Some(format!(
+                    "it has {} weights; below {FEWEST_ELEMENTS} nothing is gained",
+                    weights.elements
+                ))
+            } else {
+                weights.apply(graph, id, choice)?;
+                None
+            };
+            let precision = if reason.is_some() { Precision::Float32 } else { Precision::Dynamic };
+            report.outcomes.push(Outcome { layer, operator, precision, reason });
+        }
+        if !graph.sort() {
+            return Err(litesmith_graph::ModelError::Model("the graph has a cycle".into()).into());
+        }
+        graph.remove_dead();
+    }
+    Ok(report)
+}
+
+/// A constant operand that dynamic-range kernels take as int8.
+struct Quantizable {
+    /// Its place among the node's inputs.
+    place: usize,
+    tensor: TensorId,
+    elements: usize,
+    /// Axis of output channels, for kernels that take one scale for each.
+    axis: Option<usize>,
+}
+
+impl Quantizable {
+    fn of(graph: &Graph, id: NodeId) -> Option<Quantizable> {
+        let (place, axis) = match &graph[id].op {
+            Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_) => {
+                let rule = graph[id].op.quantization().weights?;
+                (rule.input, Some(rule.axis))
+            }
+            Op::BatchMatMul(_) => (1, None),
+            Op::Gather(_) => (0, None),
+            _ => return None,
+        };
+        let tensor = graph[id].inputs.get(place).copied().flatten()?;
+        let fixed =
+            graph[tensor].dtype == DType::F32 && matches!(graph[tensor].kind, TensorKind::Constant(_));
+        let elements = graph[tensor].shape.elements()?;
+        fixed.then_some(Quantizable { place, tensor, elements, axis })
+    }
+
+    fn apply(self, graph: &mut Graph, id: NodeId, choice: Choice) -> Result<(), QuantizeError> {
+        let source = graph[self.tensor].clone();
+        let (TensorKind::Constant(data), Some(shape)) = (&source.kind, source.shape.to_fixed()) else {
+            return Ok(());
+        };
+        let values = data.elements::<f32>();
+        crate::weights::check_finite(&graph[id].name, &source.name, &values)?;
+        let (axis, granularity) = match self.axis {
+            Some(axis) => (axis, choice.granularity),
+            None => (0, Granularity::PerTensor),
+        };
+        let weights = for_dynamic(&values, Layout::new(&shape, axis), granularity);
+        let quantization = match granularity {
+            Granularity::PerChannel => Quantization::per_channel(weights.scales, axis),
+            Granularity::PerTensor => Quantization::per_tensor(weights.scales[0], 0),
+        };
+        let stored = Tensor::constant(&source.name, DType::I8, source.shape, Data::from_vec(weights.values))
+            .with_quantization(quantization.clone());
+        let stored = graph.add_tensor(stored);
+        graph[id].inputs[self.place] = Some(stored);
+        match &mut graph[id].op {
+            Op::FullyConnected(op) => op.asymmetric_quantize_inputs = true,
+            Op::BatchMatMul(op) => op.asymmetric_quantize_inputs = true,
+            Op::Gather(_) => dequantize_output(graph, id, quantization),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A table's entries come out as int8 and are dequantized behind.
+fn dequantize_output(graph: &mut Graph, id: NodeId, quantization: Quantization) {
+    let output = graph[id].outputs[0];
+    let name = format!("{}/int8", graph[output].name);
+    let shape = graph[output].shape.clone();
+    let entries =
+        graph.add_tensor(Tensor::activation(&name, DType::I8, shape).with_quantization(quantization));
+    graph[id].outputs[0] = entries;
+    let layer = graph[id].name.clone();
+    graph.add_node(&layer, ops::Dequantize::default(), vec![Some(entries)], vec![output]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use litesmith_graph::{infer_model, text, validate};
+
+    #[test]
+    fn large_weights_become_integers_and_small_ones_stay() {
+        let mut model = text::parse(
+            "graph main(%x: f32[batch,32]) -> (%z) {
+               %w: f32[32,32] = random(1)
+               %b: f32[32] = random(2)
+               %v: f32[31,32] = random(3)
+               %y: f32[batch,32] = FullyConnected(%x, %w, %b) # large
+               %z: f32[batch,31] = FullyConnected(%y, %v, _) # small
+             }",
+        )
+        .unwrap();
+        let report = apply(&mut model, &Recipe::default()).unwrap();
+        infer_model(&mut model).unwrap();
+        validate(&model).unwrap();
+        assert_eq!(report.outcomes[0].precision, Precision::Dynamic);
+        assert_eq!(report.outcomes[1].precision, Precision::Float32);
+        let graph = model.main();
+        let weights = &graph[graph.nodes[0].inputs[1].unwrap()];
+        assert_eq!(weights.dtype, DType::I8);
+        assert_eq!(weights.quantization.as_ref().unwrap().scales.len(), 32);
+        assert_eq!(graph[graph.nodes[0].inputs[2].unwrap()].dtype, DType::F32);
+    }
+}

@@ -1,0 +1,151 @@
+//! Half-precision weights: every real-valued constant is stored as float16 behind a `DEQUANTIZE`.
+
+use std::collections::HashMap;
+
+use half::f16;
+use litesmith_graph::{DType, Data, Graph, Model, Node, Op, Tensor, TensorId, TensorKind, ops};
+
+use crate::error::QuantizeError;
+use crate::recipe::Recipe;
+use crate::report::{Outcome, Precision, Report};
+
+pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Result<Report, QuantizeError> {
+    let mut report = Report::default();
+    for graph in &mut model.graphs {
+        narrow(graph, recipe, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) -> Result<(), QuantizeError> {
+    let mut widened: HashMap<TensorId, TensorId> = HashMap::new();
+    let mut widening = Vec::new();
+    for index in 0..graph.nodes.len() {
+        let constants: Vec<(usize, TensorId)> = float_constants(graph, &graph.nodes[index]);
+        if constants.is_empty() {
+            continue;
+        }
+        let node = &graph.nodes[index];
+        let (layer, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
+        let skip = recipe.choice(&[&layer], &operator).skip;
+        for (place, constant) in constants.into_iter().filter(|_| !skip) {
+            let wide = match widened.get(&constant) {
+                Some(wide) => *wide,
+                None => {
+                    let (node, wide) = widen_at_run_time(graph, &layer, constant)?;
+                    widening.push(node);
+                    widened.insert(constant, wide);
+                    wide
+                }
+            };
+            graph.nodes[index].inputs[place] = Some(wide);
+        }
+        let precision = if skip { Precision::Float32 } else { Precision::Float16 };
+        let reason = skip.then(|| "the recipe keeps it float".to_owned());
+        report.outcomes.push(Outcome { layer, operator, precision, reason });
+    }
+    // In front of everything else, as TensorFlow writes them.
+    graph.nodes.splice(0..0, widening);
+    graph.remove_dead();
+    Ok(())
+}
+
+fn float_constants(graph: &Graph, node: &Node) -> Vec<(usize, TensorId)> {
+    let constant =
+        |id: &TensorId| graph[*id].dtype == DType::F32 && matches!(graph[*id].kind, TensorKind::Constant(_));
+    let inputs = node.inputs.iter().enumerate().filter_map(|(place, id)| Some((place, (*id)?)));
+    inputs.filter(|(_, id)| constant(id)).collect()
+}
+
+/// Adds the float16 form of a constant and returns the node that widens it, with its output.
+fn widen_at_run_time(
+    graph: &mut Graph,
+    layer: &str,
+    constant: TensorId,
+) -> Result<(Node, TensorId), QuantizeError> {
+    let tensor = graph[constant].clone();
+    let values = match &tensor.kind {
+        TensorKind::Constant(data) => data.elements::<f32>(),
+        _ => Default::default(),
+    };
+    let narrow: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
+    if let Some(place) = narrow.iter().position(|x| !x.is_finite()) {
+        let (tensor, value) = (tensor.name, values[place]);
+        return Err(QuantizeError::Weight { layer: layer.to_owned(), tensor, value, target: "float16" });
+    }
+    let stored = Tensor::constant(&tensor.name, DType::F16, tensor.shape.clone(), Data::from_vec(narrow));
+    let stored = graph.add_tensor(stored);
+    let wide =
+        graph.add_tensor(Tensor::activation(&format!("{}/float32", tensor.name), DType::F32, tensor.shape));
+    let op = ops::Dequantize::default().into();
+    Ok((Node { name: layer.to_owned(), op, inputs: vec![Some(stored)], outputs: vec![wide] }, wide))
+}
+
+/// Makes half-precision constants single precision again, so that a float16 model can be quantized
+/// otherwise.
+pub(crate) fn widen(model: &mut Model) {
+    for graph in &mut model.graphs {
+        let is_widening = |node: &Node| {
+            let input = node.inputs.first().copied().flatten();
+            matches!(node.op, Op::Dequantize(_))
+                && input.is_some_and(|id| graph[id].dtype == DType::F16 && graph[id].is_fixed())
+        };
+        let widening: Vec<bool> = graph.nodes.iter().map(is_widening).collect();
+        for (index, _) in widening.iter().enumerate().filter(|(_, widening)| **widening) {
+            let node = graph.nodes[index].clone();
+            let Some(input) = node.inputs[0] else { continue };
+            let TensorKind::Constant(data) = &graph[input].kind else { continue };
+            let wide: Vec<f32> = data.elements::<f16>().iter().map(|x| x.to_f32()).collect();
+            graph[node.outputs[0]].kind = TensorKind::Constant(Data::from_vec(wide));
+        }
+        let constant: Vec<bool> = graph.tensors.iter().map(|tensor| tensor.is_fixed()).collect();
+        graph.nodes.retain(|node| !node.outputs.iter().any(|id| constant[id.index()]));
+        graph.remove_dead();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use litesmith_graph::{text, validate};
+
+    const DENSE: &str = "graph main(%x: f32[batch,2]) -> (%y) {
+          %w: f32[1,2] = [1.5,-2]
+          %y: f32[batch,1] = FullyConnected(%x, %w, _) # dense
+        }";
+
+    #[test]
+    fn constants_are_narrowed_and_widened_back() {
+        let mut model = text::parse(DENSE).unwrap();
+        let source = model.clone();
+        let report = apply(&mut model, &Recipe::default()).unwrap();
+        assert_eq!(report.outcomes[0].precision, Precision::Float16);
+        validate(&model).unwrap();
+        let names: Vec<_> = model.main().nodes.iter().map(|node| node.op.name()).collect();
+        assert_eq!(names, ["Dequantize", "FullyConnected"]);
+        widen(&mut model);
+        validate(&model).unwrap();
+        let weights = |model: &Model| {
+            let id = model.main().nodes[0].inputs[1].unwrap();
+            model.data(&model.main()[id]).unwrap().clone()
+        };
+        assert_eq!(weights(&model), weights(&source));
+    }
+
+    #[test]
+    fn what_half_precision_cannot_hold_is_refused() {
+        let mut model = text::parse(&DENSE.replace("-2", "70000")).unwrap();
+        let error = apply(&mut model, &Recipe::default()).unwrap_err();
+        assert!(matches!(error, QuantizeError::Weight { value: 70000.0, .. }), "{error}");
+    }
+
+    #[test]
+    fn the_recipe_keeps_layers_float() {
+        let mut model = text::parse(DENSE).unwrap();
+        let mut recipe = Recipe::default();
+        recipe.keep_float("dense");
+        let report = apply(&mut model, &recipe).unwrap();
+        assert_eq!(report.float().count(), 1);
+        assert_eq!(model.main().nodes.len(), 1);
+    }
+}

@@ -1,0 +1,80 @@
+//! Which operators become integer, and why others do not.
+
+use litesmith_graph::{DType, Graph, Node, Op, TensorId};
+
+use crate::recipe::{Choice, Recipe};
+use crate::report::{Outcome, Precision, Report};
+
+/// What becomes of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It has an integer kernel and its real-valued tensors become int8.
+    Integer(Choice),
+    /// It stays float, for this reason.
+    Float(String),
+    /// It has no real-valued tensor.
+    Untouched,
+}
+
+impl Decision {
+    pub(super) fn is_integer(&self) -> bool {
+        matches!(self, Decision::Integer(_))
+    }
+}
+
+/// Decides on every node of a graph.
+pub(super) fn decide(graph: &Graph, recipe: &Recipe) -> Vec<Decision> {
+    graph.nodes.iter().map(|node| decide_node(graph, recipe, node)).collect()
+}
+
+fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node) -> Decision {
+    let tensors = node.present_inputs().chain(node.outputs.iter().copied());
+    let types: Vec<DType> = tensors.map(|id| graph[id].dtype).collect();
+    if types.iter().all(|dtype| !dtype.is_float()) {
+        return Decision::Untouched;
+    }
+    let mut names = vec![node.name.as_str()];
+    names.extend(node.outputs.iter().map(|id| graph[*id].name.as_str()));
+    let choice = recipe.choice(&names, node.op.builtin_name());
+    let rule = node.op.quantization();
+    let fixed =
+        |place: usize| node.inputs.get(place).copied().flatten().is_none_or(|id| graph[id].is_fixed());
+    let reason = if choice.skip {
+        "the recipe keeps it float"
+    } else if !rule.int8 || matches!(node.op, Op::Dequantize(_) | Op::Quantize(_)) {
+        "TFLite has no int8 kernel for it"
+    } else if types.iter().any(|dtype| matches!(dtype, DType::F16 | DType::F64)) {
+        "it works on another floating-point type than float32"
+    } else if rule.weights.is_some_and(|weights| !fixed(weights.input) || !fixed(weights.bias)) {
+        "its weights are computed by the model"
+    } else if node.present_inputs().any(|id| graph[id].quantization.is_some()) {
+        "it reads a quantized tensor already"
+    } else {
+        return Decision::Integer(choice);
+    };
+    Decision::Float(reason.to_owned())
+}
+
+/// The decisions as a report.
+pub(super) fn report(graph: &Graph, decisions: &[Decision]) -> Report {
+    let mut report = Report::default();
+    for (node, decision) in graph.nodes.iter().zip(decisions) {
+        let (precision, reason) = match decision {
+            Decision::Integer(_) => (Precision::Int8, None),
+            Decision::Float(reason) => (Precision::Float32, Some(reason.clone())),
+            Decision::Untouched => continue,
+        };
+        let operator = node.op.builtin_name().to_owned();
+        report.outcomes.push(Outcome { layer: node.name.clone(), operator, precision, reason });
+    }
+    report
+}
+
+/// The real-valued inputs of a node that are no weights or biases, with their places.
+pub(super) fn operands(graph: &Graph, node: &Node) -> Vec<(usize, TensorId)> {
+    let weights = node.op.quantization().weights;
+    let is_weight =
+        |place: usize| weights.is_some_and(|weights| place == weights.input || place == weights.bias);
+    let inputs = node.inputs.iter().enumerate().filter_map(|(place, id)| Some((place, (*id)?)));
+    inputs.filter(|(place, id)| !is_weight(*place) && graph[*id].dtype == DType::F32).collect()
+}

@@ -1,0 +1,169 @@
+//! Full-integer quantization: decide which operators become integer, give every tensor its scale and
+//! zero point, rewrite the graph.
+
+mod assign;
+mod decide;
+mod rewrite;
+
+use litesmith_graph::Model;
+
+use crate::error::QuantizeError;
+use crate::mode::{Mode, Options};
+use crate::ranges::of_graph;
+use crate::recipe::Recipe;
+use crate::report::Report;
+use crate::statistics::Statistics;
+
+pub(crate) fn apply(
+    model: &mut Model,
+    options: &Options,
+    recipe: &Recipe,
+    statistics: &Statistics,
+) -> Result<Report, QuantizeError> {
+    let graph = model.main();
+    let ranges = of_graph(graph, statistics, options.ranges)?;
+    let decisions = decide::decide(graph, recipe);
+    let report = decide::report(graph, &decisions);
+    if options.mode == Mode::Int8Only && report.float().next().is_some() {
+        return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
+    }
+    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges);
+    let graph = rewrite::rewrite(graph, &decisions, &parameters, options)?;
+    *model.main_mut() = graph;
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mode::{InterfaceType, Ranges};
+    use crate::statistics::Range;
+    use litesmith_graph::{DType, Graph, TensorId, infer_model, text, validate};
+
+    fn quantized(source: &str, ranges: &[(&str, f32, f32)], mode: Mode) -> Result<Model, QuantizeError> {
+        let mut model = text::parse(source).unwrap();
+        infer_model(&mut model).unwrap();
+        let mut statistics = Statistics::new();
+        for (name, min, max) in ranges {
+            statistics.record(name, Range { min: *min, max: *max });
+        }
+        apply(&mut model, &Options::new(mode), &Recipe::default(), &statistics)?;
+        infer_model(&mut model).unwrap();
+        validate(&model).unwrap();
+        Ok(model)
+    }
+
+    fn operators(model: &Model) -> Vec<&str> {
+        model.main().nodes.iter().map(|node| node.op.builtin_name()).collect()
+    }
+
+    fn parameters(graph: &Graph, id: TensorId) -> (f32, i32) {
+        graph[id].quantization.as_ref().unwrap().single().unwrap()
+    }
+
+    #[test]
+    fn a_product_becomes_integer_between_quantize_and_dequantize() {
+        let source = "graph main(%x: f32[batch,2]) -> (%y) {
+             %w: f32[1,2] = [1.27,-0.635]
+             %b: f32[1] = [0.5]
+             %y: f32[batch,1] = FullyConnected(%x, %w, %b) # dense
+           }";
+        let model = quantized(source, &[("x", -1.0, 1.0), ("y", 0.0, 2.55)], Mode::Int8).unwrap();
+        assert_eq!(operators(&model), ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE"]);
+        let graph = model.main();
+        let dense = &graph.nodes[1];
+        assert_eq!(parameters(graph, dense.inputs[0].unwrap()), (2.0 / 255.0, -1));
+        assert_eq!(graph[dense.inputs[2].unwrap()].dtype, DType::I32);
+        assert_eq!(parameters(graph, dense.outputs[0]).1, -128);
+        assert_eq!(graph[graph.outputs[0]].name, "y");
+
+        let model = quantized(source, &[("x", -1.0, 1.0), ("y", 0.0, 2.55)], Mode::Int8Only).unwrap();
+        assert_eq!(operators(&model), ["FULLY_CONNECTED"]);
+        assert_eq!(model.main()[model.main().inputs[0]].dtype, DType::I8);
+    }
+
+    #[test]
+    fn unsigned_interfaces_are_converted_at_the_ends() {
+        let mut model = text::parse("graph main(%x: f32[4]) -> (%y) {\n%y: f32[4] = Unary(%x)\n}").unwrap();
+        let mut statistics = Statistics::new();
+        statistics.record("x", Range { min: -1.0, max: 1.0 });
+        statistics.record("y", Range { min: 0.0, max: 1.0 });
+        let mut options = Options::new(Mode::Int8Only);
+        (options.inputs, options.outputs) = (InterfaceType::Uint8, InterfaceType::Uint8);
+        apply(&mut model, &options, &Recipe::default(), &statistics).unwrap();
+        validate(&model).unwrap();
+        assert_eq!(operators(&model), ["QUANTIZE", "RELU", "QUANTIZE"]);
+        let graph = model.main();
+        assert_eq!((graph[graph.inputs[0]].dtype, parameters(graph, graph.inputs[0]).1), (DType::U8, 127));
+        assert_eq!((graph[graph.outputs[0]].dtype, parameters(graph, graph.outputs[0]).1), (DType::U8, 0));
+    }
+
+    #[test]
+    fn a_concatenation_gives_its_scale_to_its_producers_but_not_to_a_gate() {
+        let source = r#"graph main(%x: f32[1,2]) -> (%z) {
+             %a: f32[1,2] = Unary(%x)
+             %b: f32[1,2] = Unary(%x) {"kind":"logistic"}
+             %c: f32[1,2] = Reshape(%a) {"shape":[1,2]}
+             %z: f32[1,4] = Concat(%c, %b) {"axis":1}
+           }"#;
+        let ranges = [("x", -4.0, 2.0), ("a", 0.0, 2.0), ("b", 0.0, 0.9), ("c", 0.0, 2.0), ("z", 0.0, 2.55)];
+        let model = quantized(source, &ranges, Mode::Int8Only).unwrap();
+        assert_eq!(operators(&model), ["RELU", "LOGISTIC", "RESHAPE", "QUANTIZE", "CONCATENATION"]);
+        let graph = model.main();
+        for node in [0, 2, 3, 4] {
+            assert_eq!(parameters(graph, graph.nodes[node].outputs[0]), (0.01, -128), "node {node}");
+        }
+        assert_eq!(parameters(graph, graph.nodes[1].outputs[0]), (1.0 / 256.0, -128));
+    }
+
+    #[test]
+    fn a_clip_does_not_narrow_what_others_read_too() {
+        let source = r#"graph main(%x: f32[1,2]) -> (%y, %z) {
+             %two: f32[] = [2]
+             %a: f32[1,2] = Unary(%x)
+             %y: f32[1,2] = Binary(%a, %two) {"kind":"minimum"}
+             %z: f32[1,2] = Unary(%a) {"kind":"tanh"}
+           }"#;
+        let ranges = [("x", -4.0, 4.0), ("a", 0.0, 4.0), ("y", 0.0, 2.0), ("z", 0.0, 1.0)];
+        let model = quantized(source, &ranges, Mode::Int8Only).unwrap();
+        assert_eq!(operators(&model), ["RELU", "QUANTIZE", "MINIMUM", "TANH"]);
+    }
+
+    #[test]
+    fn float_operators_are_bridged_or_refused() {
+        let source = r#"graph main(%x: f32[1,2]) -> (%z) {
+             %a: f32[1,2] = Unary(%x)
+             %b: f32[1,2] = Unary(%a) {"kind":"sin"} # wave
+             %z: f32[1,2] = Unary(%b)
+           }"#;
+        let ranges = [("x", -1.0, 1.0), ("a", 0.0, 1.0), ("b", -1.0, 1.0), ("z", 0.0, 1.0)];
+        let model = quantized(source, &ranges, Mode::Int8).unwrap();
+        assert_eq!(
+            operators(&model),
+            ["QUANTIZE", "RELU", "DEQUANTIZE", "SIN", "QUANTIZE", "RELU", "DEQUANTIZE"]
+        );
+        let Err(QuantizeError::FloatLeft(left)) = quantized(source, &ranges, Mode::Int8Only) else {
+            panic!()
+        };
+        assert_eq!((left[0].layer.as_str(), left[0].operator.as_str()), ("wave", "SIN"));
+    }
+
+    #[test]
+    fn tensorflow_ranges_are_an_option() {
+        let options = Options { ranges: Ranges::Tensorflow, ..Options::new(Mode::Int8) };
+        let mut model = text::parse(
+            "graph main(%x: f32[4]) -> (%z) {
+               %a: f32[4] = Unary(%x)
+               %z: f32[4] = Binary(%a, %x)
+             }",
+        )
+        .unwrap();
+        let mut statistics = Statistics::new();
+        for (name, max) in [("x", 1.0), ("a", 1.0), ("z", 2.55)] {
+            statistics.record(name, Range { min: 0.0, max });
+        }
+        apply(&mut model, &options, &Recipe::default(), &statistics).unwrap();
+        let graph = model.main();
+        assert_eq!(parameters(graph, graph.nodes[1].outputs[0]), (0.01, -128));
+    }
+}

@@ -1,0 +1,72 @@
+//! What a model is quantized to.
+
+use std::fmt;
+
+/// Which numbers become integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Weights become int8; activations are quantized while the model runs.
+    Dynamic,
+    /// Weights become half precision.
+    Float16,
+    /// Weights and activations become int8 wherever there is an integer kernel.
+    Int8,
+    /// As `Int8`, and everything must become integer.
+    Int8Only,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Dynamic => "dynamic",
+            Mode::Float16 => "float16",
+            Mode::Int8 => "int8",
+            Mode::Int8Only => "int8-only",
+        })
+    }
+}
+
+/// Type of the model's real-valued inputs or outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InterfaceType {
+    /// Real numbers; the model quantizes and dequantizes by itself.
+    Float32,
+    /// Signed integers, quantized by the caller.
+    Int8,
+    /// Unsigned integers, quantized by the caller.
+    Uint8,
+}
+
+/// Which range of an activation counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Ranges {
+    /// The one it really has.
+    #[default]
+    Exact,
+    /// The one that TensorFlow's calibrator sees, which reads some tensors after an operator has
+    /// overwritten them in place.
+    Tensorflow,
+}
+
+/// How to quantize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which numbers become integers.
+    pub mode: Mode,
+    /// Which range of an activation counts.
+    pub ranges: Ranges,
+    /// Type of real-valued inputs (integer modes only).
+    pub inputs: InterfaceType,
+    /// Type of real-valued outputs (integer modes only).
+    pub outputs: InterfaceType,
+}
+
+impl Options {
+    /// The mode with exact ranges and the interface that it usually has: integers for
+    /// [`Mode::Int8Only`], real numbers otherwise.
+    #[must_use]
+    pub fn new(mode: Mode) -> Options {
+        let interface = if mode == Mode::Int8Only { InterfaceType::Int8 } else { InterfaceType::Float32 };
+        Options { mode, ranges: Ranges::Exact, inputs: interface, outputs: interface }
+    }
+}

@@ -1,0 +1,201 @@
+//! Recipes: which layers become what. A TOML file of ordered rules; later rules win.
+//!
+//! ```toml
+//! [[rule]]
+//! layers = "block_1_*"        # a pattern with * and ?; all layers where left out
+//! operators = ["CONV_2D"]     # TFLite's names; all operators where left out
+//! skip = true                 # stays float
+//!
+//! [[rule]]
+//! operators = ["FULLY_CONNECTED"]
+//! granularity = "per-tensor"  # of the weights; per-channel is the default
+//! ```
+
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Ordered rules; later ones win.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The rules.
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<Rule>,
+}
+
+/// What some layers become.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Pattern of layer names (`*` any text, `?` any character); all where left out.
+    pub layers: Option<String>,
+    /// TFLite names of operators; all where left out.
+    pub operators: Option<Vec<String>>,
+    /// Whether the layers stay float.
+    pub skip: Option<bool>,
+    /// Bits of weights and activations; 8 is supported.
+    pub bits: Option<u32>,
+    /// How many scales weights have.
+    pub granularity: Option<Granularity>,
+    /// How ranges are found; `min-max` is supported.
+    pub observer: Option<Observer>,
+}
+
+/// How many scales weights have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// One for each output channel.
+    #[default]
+    PerChannel,
+    /// One.
+    PerTensor,
+}
+
+/// How the range of an activation is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observer {
+    /// The smallest and the largest element of all samples.
+    #[default]
+    MinMax,
+}
+
+/// A recipe that cannot be followed.
+#[derive(Debug, Error)]
+pub enum RecipeError {
+    /// It is no recipe.
+    #[error("this is no recipe: {0}")]
+    Broken(#[from] toml::de::Error),
+    /// A rule asks for something that is not supported.
+    #[error("rule {rule} of the recipe asks for {bits} bits; 8 are supported")]
+    Bits {
+        /// Which rule, from 1.
+        rule: usize,
+        /// The bits.
+        bits: u32,
+    },
+}
+
+/// What one layer becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Choice {
+    pub(crate) skip: bool,
+    pub(crate) granularity: Granularity,
+}
+
+impl Recipe {
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// If the text is none or asks for something that is not supported.
+    pub fn from_toml(text: &str) -> Result<Recipe, RecipeError> {
+        let recipe: Recipe = toml::from_str(text)?;
+        for (index, rule) in recipe.rules.iter().enumerate() {
+            if let Some(bits) = rule.bits.filter(|bits| *bits != 8) {
+                return Err(RecipeError::Bits { rule: index + 1, bits });
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// Adds a rule that keeps layers float.
+    pub fn keep_float(&mut self, layers: &str) {
+        self.rules.push(Rule { layers: Some(layers.to_owned()), skip: Some(true), ..Rule::default() });
+    }
+
+    /// Patterns of rules that match none of these layers: most likely misspelt.
+    #[must_use]
+    pub fn unused_patterns(&self, layers: &[&str]) -> Vec<&str> {
+        let patterns = self.rules.iter().filter_map(|rule| rule.layers.as_deref());
+        patterns.filter(|pattern| !layers.iter().any(|layer| matches(pattern, layer))).collect()
+    }
+
+    /// What a layer with this operator becomes. `names` are all that the layer is known by.
+    pub(crate) fn choice(&self, names: &[&str], operator: &str) -> Choice {
+        let mut choice = Choice::default();
+        for rule in &self.rules {
+            let layer =
+                rule.layers.as_deref().is_none_or(|pattern| names.iter().any(|name| matches(pattern, name)));
+            let named =
+                rule.operators.as_ref().is_none_or(|operators| operators.iter().any(|name| name == operator));
+            if layer && named {
+                choice.skip = rule.skip.unwrap_or(choice.skip);
+                choice.granularity = rule.granularity.unwrap_or(choice.granularity);
+            }
+        }
+        choice
+    }
+}
+
+/// Whether a name fits a pattern of `*` (any text) and `?` (any character).
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where to go on when what follows the last star does not fit.
+    let mut retry = None;
+    while n < name.len() {
+        if p < pattern.len() && pattern[p] == '*' {
+            retry = Some((p + 1, n));
+            p += 1;
+        } else if p < pattern.len() && (pattern[p] == '?' || pattern[p] == name[n]) {
+            (p, n) = (p + 1, n + 1);
+        } else if let Some((after_star, taken)) = retry {
+            retry = Some((after_star, taken + 1));
+            (p, n) = (after_star, taken + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_rules_win() {
+        let text = "
+            [[rule]]
+            layers = \"block_?_*\"
+            skip = true
+            [[rule]]
+            operators = [\"ADD\"]
+            granularity = \"per-tensor\"
+            [[rule]]
+            layers = \"*_expand\"
+            skip = false
+        ";
+        let recipe = Recipe::from_toml(text).unwrap();
+        assert!(recipe.choice(&["block_1_add"], "ADD").skip);
+        assert_eq!(recipe.choice(&["block_1_add"], "ADD").granularity, Granularity::PerTensor);
+        assert!(!recipe.choice(&["block_1_expand"], "CONV_2D").skip);
+        assert!(!recipe.choice(&["block_12_add"], "ADD").skip);
+        assert_eq!(recipe.unused_patterns(&["block_1_add"]), ["*_expand"]);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        assert!(matches!(
+            Recipe::from_toml("[[rule]]\nbits = 4"),
+            Err(RecipeError::Bits { rule: 1, bits: 4 })
+        ));
+        assert!(Recipe::from_toml("[[rule]]\nlayer = \"x\"").is_err());
+        assert!(Recipe::from_toml("[[rule]]\nobserver = \"entropy\"").is_err());
+    }
+
+    #[test]
+    fn patterns_fit_as_in_a_shell() {
+        for (pattern, name, fits) in [
+            ("*", "", true),
+            ("a*c", "abbc", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a?c", "ac", false),
+            ("conv*", "my_conv", false),
+            ("**x", "yx", true),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

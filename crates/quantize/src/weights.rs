@@ -1,0 +1,149 @@
+//! Integer weights and biases.
+//!
+//! Weights are symmetric and narrow, integers in [-127, 127] with zero point 0, `scale = max|w| / 127`
+//! in single precision, one scale for each output channel or one for all.
+
+use crate::error::QuantizeError;
+use crate::parameters::nearest_away;
+use crate::recipe::Granularity;
+
+/// Largest weight that an all-zero channel is taken to have, so that its scale does not vanish.
+const SMALLEST_EXTENT: f32 = 5e-7;
+
+/// Largest integer a bias may take: beyond it the sum of products could overflow.
+const LARGEST_BIAS: f32 = (1u32 << 30) as f32;
+
+/// Weights as integers.
+pub(crate) struct Weights {
+    pub(crate) values: Vec<i8>,
+    /// One for each output channel, or one.
+    pub(crate) scales: Vec<f32>,
+}
+
+/// How weights lie in memory: output channels along one axis.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) channels: usize,
+    /// Number of weights between two output channels.
+    pub(crate) stride: usize,
+}
+
+impl Layout {
+    /// The layout of weights of this shape with output channels along `axis`.
+    pub(crate) fn new(shape: &[usize], axis: usize) -> Layout {
+        Layout { channels: shape[axis], stride: shape[axis + 1..].iter().product() }
+    }
+
+    fn channel(self, index: usize) -> usize {
+        index / self.stride.max(1) % self.channels.max(1)
+    }
+
+    /// Largest absolute weight of each channel.
+    fn extents(self, weights: &[f32]) -> Vec<f32> {
+        let mut extents = vec![0f32; self.channels];
+        for (index, weight) in weights.iter().enumerate() {
+            let extent = &mut extents[self.channel(index)];
+            *extent = extent.max(weight.abs());
+        }
+        extents
+    }
+}
+
+fn extents(weights: &[f32], layout: Layout, granularity: Granularity) -> Vec<f32> {
+    let extents = layout.extents(weights);
+    match granularity {
+        Granularity::PerChannel => extents,
+        Granularity::PerTensor => vec![extents.into_iter().fold(0.0, f32::max)],
+    }
+}
+
+/// Checks that weights are numbers.
+pub(crate) fn check_finite(layer: &str, tensor: &str, values: &[f32]) -> Result<(), QuantizeError> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => {
+            let (layer, tensor) = (layer.to_owned(), tensor.to_owned());
+            Err(QuantizeError::Weight { layer, tensor, value: *value, target: "int8" })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Weights for integer activations, `q = round(w * (1 / scale))` in single precision.
+///
+/// Where a bias would not fit beside the sum of products (beyond 2^30), the weight scale of its
+/// channel is raised until the bias is exactly that large, as TensorFlow does.
+pub(crate) fn for_integer(
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    layout: Layout,
+    granularity: Granularity,
+    input_scale: f32,
+) -> Weights {
+    let extents = extents(weights, layout, granularity);
+    let mut scales: Vec<f32> = extents.iter().map(|extent| extent.max(SMALLEST_EXTENT) / 127.0).collect();
+    for (channel, bias) in bias.into_iter().flatten().enumerate() {
+        let index = if scales.len() == 1 { 0 } else { channel };
+        if bias.abs() / (input_scale * scales[index]) > LARGEST_BIAS {
+            scales[index] = bias.abs() / (LARGEST_BIAS * input_scale);
+        }
+    }
+    let inverses: Vec<f32> = scales.iter().map(|scale| 1.0 / scale).collect();
+    let inverse =
+        |index: usize| if inverses.len() == 1 { inverses[0] } else { inverses[layout.channel(index)] };
+    let quantized = |(index, w): (usize, &f32)| nearest_away(w * inverse(index)).clamp(-127.0, 127.0) as i8;
+    Weights { values: weights.iter().enumerate().map(quantized).collect(), scales }
+}
+
+/// Weights for dynamic range, `q = round(w * 127 / max|w|)` in double precision.
+pub(crate) fn for_dynamic(weights: &[f32], layout: Layout, granularity: Granularity) -> Weights {
+    let extents: Vec<f32> =
+        extents(weights, layout, granularity).into_iter().map(|extent| extent.max(SMALLEST_EXTENT)).collect();
+    let extent = |index: usize| if extents.len() == 1 { extents[0] } else { extents[layout.channel(index)] };
+    let quantized = |(index, w): (usize, &f32)| {
+        (f64::from(*w) * 127.0 / f64::from(extent(index))).round().clamp(-127.0, 127.0) as i8
+    };
+    let values = weights.iter().enumerate().map(quantized).collect();
+    Weights { values, scales: extents.iter().map(|extent| extent / 127.0).collect() }
+}
+
+/// A bias on the grid of the products, `scale = input * weight` in single precision,
+/// `q = round(b * (1 / scale))`. The scales come back too.
+pub(crate) fn bias(bias: &[f32], input_scale: f32, weight_scales: &[f32]) -> (Vec<i32>, Vec<f32>) {
+    let scales: Vec<f32> = weight_scales.iter().map(|scale| input_scale * scale).collect();
+    let inverse = |channel: usize| 1.0 / scales[if scales.len() == 1 { 0 } else { channel }];
+    let quantized =
+        bias.iter().enumerate().map(|(channel, b)| nearest_away(b * inverse(channel)) as i32).collect();
+    (quantized, scales)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: Layout = Layout { channels: 2, stride: 2 };
+
+    #[test]
+    fn each_channel_has_its_own_scale() {
+        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerChannel, 1.0);
+        assert_eq!(weights.values, [127, -64, 0, 0]);
+        assert_eq!(weights.scales, [0.01, 5e-7 / 127.0]);
+        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerTensor, 1.0);
+        assert_eq!(weights.scales, [0.01]);
+    }
+
+    #[test]
+    fn channels_of_a_depthwise_kernel_alternate() {
+        let layout = Layout::new(&[1, 2, 1, 2], 3);
+        let weights = for_dynamic(&[1.0, 10.0, -0.5, 5.0], layout, Granularity::PerChannel);
+        assert_eq!(weights.values, [127, 127, -64, 64]);
+    }
+
+    #[test]
+    fn a_bias_that_would_overflow_raises_the_weight_scale() {
+        let weights =
+            for_integer(&[1e-6, 0.0, 1.0, 0.0], Some(&[100.0, 1.0]), TWO, Granularity::PerChannel, 0.1);
+        let (bias, scales) = bias(&[100.0, 1.0], 0.1, &weights.scales);
+        assert_eq!(bias[0], 1 << 30);
+        assert_eq!(scales[1], 0.1 * (1.0 / 127.0));
+    }
+}
