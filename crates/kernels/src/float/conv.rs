@@ -5,7 +5,7 @@ use super::aligned::Aligned;
 use super::packed::{Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
-use super::tile::Tiles;
+use super::tile;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -59,7 +59,7 @@ impl Conv2d {
 
         let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
         let pointers = reading.pointers(&window);
-        let tiles = Tiles::of(isa);
+        let tiles = tile::tiles(isa);
         let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
         packed.fill(weights, bias);
         let zeros = Aligned::zeros(reading.zeros(&window, in_channels));

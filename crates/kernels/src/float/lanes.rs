@@ -155,6 +155,37 @@ macro_rules! for_each_isa {
 }
 pub(super) use for_each_isa;
 
+/// Defines a function that gives the table of functions for an instruction set.
+///
+/// `table_by_isa!(fn name -> Type = table)` makes `name(isa) -> &'static Type` from
+/// `table!(Lanes of that set, module of that set)`. It panics when the machine lacks the set.
+macro_rules! table_by_isa {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident -> $Type:ty = $table:ident) => {
+        $(#[$doc])*
+        $visibility fn $name(isa: $crate::Isa) -> &'static $Type {
+            use $crate::Isa;
+            assert!(isa.available(), "this machine cannot run '{isa}'");
+            static PORTABLE: $Type = $table!($crate::float::lanes::Portable, portable);
+            #[cfg(target_arch = "x86_64")]
+            static AVX2: $Type = $table!($crate::float::lanes::Avx2, avx2);
+            #[cfg(target_arch = "x86_64")]
+            static AVX512: $Type = $table!($crate::float::lanes::Avx512, avx512);
+            #[cfg(target_arch = "aarch64")]
+            static NEON: $Type = $table!($crate::float::lanes::Neon, neon);
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 | Isa::AvxVnni => &AVX2,
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => &NEON,
+                _ => &PORTABLE,
+            }
+        }
+    };
+}
+pub(super) use table_by_isa;
+
 /// Repeats a block for each pixel of a tile, with a literal index.
 ///
 /// A `for` loop would do the same, but where the function around it is big the compiler does not

@@ -4,7 +4,7 @@ use super::Clamp;
 use super::packed::{Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
-use super::tile::Tiles;
+use super::tile;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -64,7 +64,7 @@ pub fn matmul(
     let transposed = if adjoint_a { transpose(pool, a, depth, rows) } else { Vec::new() };
     let a = if adjoint_a { &transposed } else { a };
 
-    let tiles = Tiles::of(isa);
+    let tiles = tile::tiles(isa);
     let zeros = vec![0.0; depth];
     let [row_parts, column_parts] = [rows.div_ceil(ROWS_PER_TASK), columns.div_ceil(COLUMNS_PER_TASK)];
     let output = DisjointSlice::new(output);

@@ -170,7 +170,7 @@ impl Packed {
             clamp: output.clamp,
         };
         let function = self.tiles.functions[panel.registers - 1][pixels.len() - 1];
-        // SAFETY: `Tiles::of` checked the instruction set; the panel was packed for these taps,
+        // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these taps,
         // this depth and these registers; the rest is the caller's promise.
         unsafe { function(&tile) };
     }

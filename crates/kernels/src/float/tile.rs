@@ -2,8 +2,7 @@
 //! sums stay in registers.
 
 use super::Clamp;
-use super::lanes::{Lanes, MOST_PIXELS, Portable, for_each_isa, for_each_pixel};
-use crate::Isa;
+use super::lanes::{Lanes, MOST_PIXELS, for_each_isa, for_each_pixel, table_by_isa};
 
 /// What one call of a tile function computes.
 pub(super) struct Tile {
@@ -50,7 +49,11 @@ for_each_isa!(
 );
 
 macro_rules! tiles {
-    ($lanes:ty, $isa:ident, $($pixels:literal)*) => {
+    ($lanes:ty, portable) => { tiles!($lanes, portable: 1 2 3 4) };
+    ($lanes:ty, avx2) => { tiles!($lanes, avx2: 1 2 3 4 5 6) };
+    ($lanes:ty, avx512) => { tiles!($lanes, avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14) };
+    ($lanes:ty, neon) => { tiles!($lanes, neon: 1 2 3 4 5 6 7 8 9 10 11 12) };
+    ($lanes:ty, $isa:ident: $($pixels:literal)*) => {
         Tiles {
             lanes: <$lanes>::COUNT,
             pixels: <$lanes>::PIXELS,
@@ -59,32 +62,13 @@ macro_rules! tiles {
     };
 }
 
-static PORTABLE: Tiles = tiles!(Portable, portable, 1 2 3 4);
-#[cfg(target_arch = "x86_64")]
-static AVX2: Tiles = tiles!(super::lanes::Avx2, avx2, 1 2 3 4 5 6);
-#[cfg(target_arch = "x86_64")]
-static AVX512: Tiles = tiles!(super::lanes::Avx512, avx512, 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-#[cfg(target_arch = "aarch64")]
-static NEON: Tiles = tiles!(super::lanes::Neon, neon, 1 2 3 4 5 6 7 8 9 10 11 12);
-
-impl Tiles {
-    /// The functions for an instruction set.
+table_by_isa!(
+    /// The tile functions for an instruction set.
     ///
     /// # Panics
     /// When the machine does not have it.
-    pub(super) fn of(isa: Isa) -> &'static Tiles {
-        assert!(isa.available(), "this machine cannot run '{isa}'");
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::AvxVnni => &AVX2,
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => &NEON,
-            _ => &PORTABLE,
-        }
-    }
-}
+    pub(super) fn tiles -> Tiles = tiles
+);
 
 /// The one inner loop, for every instruction set: `P` pixels times `V` registers of channels.
 #[inline(always)]

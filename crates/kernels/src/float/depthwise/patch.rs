@@ -3,7 +3,7 @@
 
 use super::{Block, Single};
 use crate::float::Clamp;
-use crate::float::lanes::{Lanes, Portable, for_each_isa};
+use crate::float::lanes::{Lanes, for_each_isa, table_by_isa};
 use crate::float::split::{Split, part};
 use crate::float::taps::Image;
 use crate::pool::DisjointSlice;
@@ -80,45 +80,28 @@ for_each_isa!(
 );
 
 macro_rules! functions {
-    ($lanes:ty, $isa:ident) => {
-        [functions!($lanes, $isa, 1), functions!($lanes, $isa, 2)]
-    };
+    ($lanes:ty, $isa:ident) => { [functions!($lanes, $isa, 1), functions!($lanes, $isa, 2)] };
     ($lanes:ty, $isa:ident, $stride:literal) => {
         Functions {
             lanes: <$lanes>::COUNT,
-            by_size: [functions!($isa, $stride, 1, 1 2 3 4), functions!($isa, $stride, 2, 1 2 3 4)],
+            by_size: [functions!($isa, $stride, 1: 1 2 3 4), functions!($isa, $stride, 2: 1 2 3 4)],
         }
     };
-    ($isa:ident, $stride:literal, $rows:literal, $($columns:literal)*) => {
+    ($isa:ident, $stride:literal, $rows:literal: $($columns:literal)*) => {
         [$($isa::patch::<$stride, $rows, $columns>),*]
     };
 }
 
-static PORTABLE: [Functions; 2] = functions!(Portable, portable);
-#[cfg(target_arch = "x86_64")]
-static AVX2: [Functions; 2] = functions!(crate::float::lanes::Avx2, avx2);
-#[cfg(target_arch = "x86_64")]
-static AVX512: [Functions; 2] = functions!(crate::float::lanes::Avx512, avx512);
-#[cfg(target_arch = "aarch64")]
-static NEON: [Functions; 2] = functions!(crate::float::lanes::Neon, neon);
+table_by_isa!(
+    /// The functions for an instruction set, for strides 1 and 2.
+    fn by_stride -> [Functions; 2] = functions
+);
 
 /// The functions for an instruction set, which the machine must have, if they can do `window`.
 pub(super) fn functions(isa: Isa, window: &Window) -> Option<&'static Functions> {
-    assert!(isa.available(), "this machine cannot run '{isa}'");
     let [down, across] = window.stride;
-    if window.kernel != [TAPS; 2] || window.dilation != [1; 2] || down != across || down > 2 {
-        return None;
-    }
-    let by_stride = match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni => &AVX2,
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &NEON,
-        _ => &PORTABLE,
-    };
-    Some(&by_stride[down - 1])
+    let fits = window.kernel == [TAPS; 2] && window.dilation == [1; 2] && down == across && down <= 2;
+    fits.then(|| &by_stride(isa)[down - 1])
 }
 
 /// Repeats a block with each of some literal numbers.

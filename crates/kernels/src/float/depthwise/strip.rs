@@ -1,12 +1,12 @@
 //! Tiles of pixels one after the other, with a pointer per tap and pixel: for every window.
 
 use super::{Block, Single};
+use crate::ThreadPool;
 use crate::float::Clamp;
-use crate::float::lanes::{Lanes, MOST_PIXELS, Portable, for_each_isa, for_each_pixel};
+use crate::float::lanes::{Lanes, MOST_PIXELS, for_each_isa, for_each_pixel, table_by_isa};
 use crate::float::split::Split;
 use crate::float::taps::{Image, Reading, Taps};
 use crate::pool::DisjointSlice;
-use crate::{Isa, ThreadPool};
 
 /// Most pixels in a tile.
 const PIXELS: usize = 8;
@@ -66,32 +66,16 @@ for_each_isa!(
 );
 
 macro_rules! functions {
-    ($lanes:ty, $isa:ident, $($pixels:literal)*) => {
-        Functions { lanes: <$lanes>::COUNT, by_pixels: [$($isa::strip::<$pixels>),*] }
+    ($lanes:ty, $isa:ident) => {
+        Functions { lanes: <$lanes>::COUNT, by_pixels: functions!($isa: 1 2 3 4 5 6 7 8) }
     };
+    ($isa:ident: $($pixels:literal)*) => { [$($isa::strip::<$pixels>),*] };
 }
 
-static PORTABLE: Functions = functions!(Portable, portable, 1 2 3 4 5 6 7 8);
-#[cfg(target_arch = "x86_64")]
-static AVX2: Functions = functions!(crate::float::lanes::Avx2, avx2, 1 2 3 4 5 6 7 8);
-#[cfg(target_arch = "x86_64")]
-static AVX512: Functions = functions!(crate::float::lanes::Avx512, avx512, 1 2 3 4 5 6 7 8);
-#[cfg(target_arch = "aarch64")]
-static NEON: Functions = functions!(crate::float::lanes::Neon, neon, 1 2 3 4 5 6 7 8);
-
-/// The functions for an instruction set, which the machine must have.
-pub(super) fn functions(isa: Isa) -> &'static Functions {
-    assert!(isa.available(), "this machine cannot run '{isa}'");
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni | Isa::Amx => &AVX512,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::AvxVnni => &AVX2,
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => &NEON,
-        _ => &PORTABLE,
-    }
-}
+table_by_isa!(
+    /// The functions for an instruction set, which the machine must have.
+    pub(super) fn functions -> Functions = functions
+);
 
 /// The inner loop for every instruction set: `P` pixels times one register of channels at a time.
 #[inline(always)]
