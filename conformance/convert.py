@@ -14,9 +14,10 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 
+import numpy as np
+
 import command
 import models
-import numpy as np
 import peers
 import tflite_file
 
@@ -156,7 +157,9 @@ def check_integers(row, found):
         f"{found.weights_differing:,} of {found.weights:,} differ, by {found.weight_steps}",
     )
     row.check(
-        "biases", found.bias_steps <= 1, f"{found.biases_differing:,} of {found.biases:,} differ, by {found.bias_steps:.1f}"
+        "biases",
+        found.bias_steps <= 1,
+        f"{found.biases_differing:,} of {found.biases:,} differ, by {found.bias_steps:.1f}",
     )
 
 

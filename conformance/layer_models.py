@@ -161,7 +161,7 @@ def pooling1d(k):
     return k.Model(a, [k.layers.MaxPooling1D(2)(a), k.layers.AveragePooling1D(3, strides=2, padding="same")(a)])
 
 
-@case
+@case(rare=True)
 def pooling3d(k):
     a = k.Input((6, 6, 8, 3), name="volume")
     return k.Model(a, [k.layers.MaxPooling3D(2)(a), k.layers.AveragePooling3D(2, padding="same")(a)])

@@ -21,11 +21,12 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import data
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import applications, layers
+
+import data
 
 THREADS = int(os.environ.get("LITESMITH_CONFORMANCE_THREADS", "2"))
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)

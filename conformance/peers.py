@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """LiteRT, and TensorFlow's files of the models, which are kept in the cache.
 
-    conformance/.venv/bin/python conformance/peers.py --models ResNet50     # fills the cache ahead of time
+    conformance/.venv/bin/python conformance/peers.py --models ResNet50 --size 96
+
+As a program it fills the cache ahead of time.
 """
 
 import argparse
@@ -9,10 +11,11 @@ import json
 import time
 from functools import cache
 
-import models
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+import models
 from tensorflow_convert import MODES, convert
 
 # LiteRT's plain kernels take seconds an image on the large models.
@@ -24,9 +27,7 @@ class TfliteRunner:
 
     def __init__(self, path, reference_kernels=False):
         resolver = OpResolverType.BUILTIN_REF if reference_kernels else OpResolverType.AUTO
-        self.interpreter = Interpreter(
-            str(path), num_threads=models.THREADS, experimental_op_resolver_type=resolver
-        )
+        self.interpreter = Interpreter(str(path), num_threads=models.THREADS, experimental_op_resolver_type=resolver)
         self.interpreter.allocate_tensors()
         signature = self.interpreter.get_signature_list()["serving_default"]
         self.input_names, self.output_names = signature["inputs"], signature["outputs"]

@@ -22,13 +22,14 @@ import time
 import zipfile
 from pathlib import Path
 
-import command
 import keras
+import numpy as np
+from keras import layers
+
+import command
 import keras_layers
 import layer_models
 import models
-import numpy as np
-from keras import layers
 
 ASSETS = command.REPOSITORY / "crates/litesmith/assets"
 PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|overflowed its stack|memory allocation of", re.I)
@@ -184,9 +185,7 @@ def truncated(trials, files):
             kept = int(share * len(content))
             cut = files.write(content[:kept], path.suffix)
             trials.convert(f"truncated{path.suffix} {kept} of {len(content)}", cut, codes=BROKEN)
-        trials.convert(
-            f"truncated{path.suffix} last byte", files.write(content[:-1], path.suffix), codes=(OK, BROKEN)
-        )
+        trials.convert(f"truncated{path.suffix} last byte", files.write(content[:-1], path.suffix), codes=(OK, BROKEN))
 
 
 def lying(trials, files):
@@ -219,8 +218,9 @@ def wrong_configurations(trials, files):
         return lambda by_name: by_name[layer]["config"].__setitem__(key, value)
 
     for layer, key, value in [
-        ("stem", "filters", 10**9), ("stem", "filters", -1), ("stem", "filters", 2**63), ("stem", "kernel_size", [0, 3]),
-        ("stem", "kernel_size", [3, -3]), ("stem", "strides", [0, 0]), ("stem", "groups", 0), ("stem", "filters", "24"),
+        ("stem", "filters", 10**9), ("stem", "filters", -1), ("stem", "filters", 2**63),
+        ("stem", "kernel_size", [0, 3]), ("stem", "kernel_size", [3, -3]), ("stem", "strides", [0, 0]),
+        ("stem", "groups", 0), ("stem", "filters", "24"),
         ("classes", "units", 11), ("block2_pool", "pool_size", [0, 0]), ("image", "batch_shape", [None, 28, 28, 2**40]),
         ("image", "batch_shape", "all"), ("block1_depthwise", "depth_multiplier", 10**6),
     ]:  # fmt: skip

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""TensorFlow's converter, as people call it. Run as a program it converts one file:
+"""TensorFlow's converter, as people call it.
 
     conformance/.venv/bin/python conformance/tensorflow_convert.py model.keras out.tflite int8 calibration.npz
+
+The calibration data are needed for int8 only.
 """
 
 import contextlib
