@@ -1,11 +1,11 @@
 //! Convolution and dense layers.
 
-use super::Clamp;
 use super::aligned::Aligned;
 use super::packed::{Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
+use super::{Clamp, assert_sound, volume};
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -33,7 +33,8 @@ impl Conv2d {
     ///
     /// # Panics
     /// When the machine lacks `isa`, when `groups` does not divide both numbers of channels, when
-    /// a number of channels is 0, or when `weights` or `bias` has another length.
+    /// a number of channels, a kernel size, stride or dilation is 0, when a number of the window
+    /// is 2^24 or more, or when `weights` or `bias` has another length.
     #[must_use]
     // Eight plain facts; a struct for them would only be taken apart again.
     #[allow(clippy::too_many_arguments)]
@@ -52,9 +53,11 @@ impl Conv2d {
             groups > 0 && in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups),
             "{groups} groups must divide {in_channels} input and {out_channels} output channels"
         );
+        assert_sound(&window);
         let depth = in_channels / groups;
         let steps = window.taps() * depth;
-        assert_eq!(weights.len(), out_channels * steps, "number of weights");
+        let expected = volume(&[out_channels, window.kernel[0], window.kernel[1], depth]);
+        assert_eq!(weights.len(), expected, "number of weights");
         assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
 
         let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
@@ -91,12 +94,13 @@ impl Conv2d {
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
         let [batch, height, width] = shape;
         let [out_height, out_width] = self.window.output([height, width]);
-        let pixels = batch * out_height * out_width;
-        assert_eq!(input.len(), batch * height * width * self.in_channels, "length of the input");
-        assert_eq!(output.len(), pixels * self.out_channels, "length of the output");
-        if pixels == 0 {
+        let out_shape = [batch, out_height, out_width, self.out_channels];
+        assert_eq!(input.len(), volume(&[batch, height, width, self.in_channels]), "length of the input");
+        assert_eq!(output.len(), volume(&out_shape), "length of the output");
+        if output.is_empty() {
             return;
         }
+        let pixels = output.len() / self.out_channels;
         let work = Work {
             pixels,
             most_pixels: self.most_pixels,

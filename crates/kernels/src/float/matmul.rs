@@ -1,10 +1,10 @@
 //! Batched matrix products.
 
-use super::Clamp;
 use super::packed::{Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
+use super::{Clamp, volume};
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -50,10 +50,10 @@ pub fn matmul(
 ) {
     let MatMul { rows, depth, columns, adjoint_a, .. } = matrices;
     let batch = broadcast(a_batch, b_batch);
-    let count: usize = batch.iter().product();
-    assert_eq!(a.len(), a_batch.iter().product::<usize>() * rows * depth, "length of a");
-    assert_eq!(b.len(), b_batch.iter().product::<usize>() * depth * columns, "length of b");
-    assert_eq!(output.len(), count * rows * columns, "length of the output");
+    let count = volume(&batch);
+    assert_eq!(a.len(), volume(&[a_batch, &[rows, depth]].concat()), "length of a");
+    assert_eq!(b.len(), volume(&[b_batch, &[depth, columns]].concat()), "length of b");
+    assert_eq!(output.len(), volume(&[count, rows, columns]), "length of the output");
     if output.is_empty() {
         return;
     }

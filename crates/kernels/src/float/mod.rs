@@ -18,6 +18,8 @@ mod split;
 mod taps;
 mod tile;
 
+use crate::Window;
+
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use matmul::{MatMul, matmul};
@@ -65,6 +67,27 @@ impl<T: Copy + PartialOrd> Clamp<T> {
             value
         }
     }
+}
+
+/// Refuses geometry whose index arithmetic could overflow, or that has no meaning.
+///
+/// # Panics
+/// When a kernel size, stride or dilation is 0, or any number is 2^24 or more.
+fn assert_sound(window: &Window) {
+    let Window { kernel, stride, dilation, pad_before, pad_after } = window;
+    let positive = [kernel, stride, dilation].into_iter().flatten().all(|number| *number > 0);
+    assert!(positive, "kernel sizes, strides and dilations must be positive");
+    let all = [kernel, stride, dilation, pad_before, pad_after];
+    assert!(all.into_iter().flatten().all(|number| *number < 1 << 24), "window out of range");
+}
+
+/// The number of elements of a tensor.
+///
+/// # Panics
+/// When it overflows.
+fn volume(dims: &[usize]) -> usize {
+    let product = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
+    product.expect("number of elements out of range")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::aligned::Aligned;
 use super::split::Work;
 use super::taps::Image;
-use super::{Clamp, Conv2d};
+use super::{Clamp, Conv2d, assert_sound, volume};
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -29,8 +29,9 @@ impl Depthwise {
     /// `bias` has `in_channels * multiplier` elements, `None` stands for zeros.
     ///
     /// # Panics
-    /// When the machine lacks `isa`, when `in_channels` or `multiplier` is 0, or when `weights` or
-    /// `bias` has another length.
+    /// When the machine lacks `isa`, when `in_channels`, `multiplier`, a kernel size, stride or
+    /// dilation is 0, when a number of the window is 2^24 or more, or when `weights` or `bias` has
+    /// another length.
     #[must_use]
     pub fn new(
         isa: Isa,
@@ -42,8 +43,10 @@ impl Depthwise {
         clamp: Clamp,
     ) -> Depthwise {
         assert!(in_channels > 0 && multiplier > 0, "a depthwise convolution needs channels");
-        let channels = in_channels * multiplier;
-        assert_eq!(weights.len(), window.taps() * channels, "number of weights");
+        assert_sound(&window);
+        let channels = volume(&[in_channels, multiplier]);
+        let [height, width] = window.kernel;
+        assert_eq!(weights.len(), volume(&[height, width, channels]), "number of weights");
         assert!(bias.is_none_or(|bias| bias.len() == channels), "number of biases");
         if multiplier == 1 {
             return Depthwise(Method::Single(Single::new(isa, window, channels, weights, bias, clamp)));
@@ -139,10 +142,10 @@ impl Single {
     fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
         let [batch, height, width] = shape;
         let [out_height, out_width] = self.window.output([height, width]);
-        let pixels = batch * out_height * out_width;
-        assert_eq!(input.len(), batch * height * width * self.channels, "length of the input");
-        assert_eq!(output.len(), pixels * self.channels, "length of the output");
-        if pixels == 0 {
+        let out_shape = [batch, out_height, out_width, self.channels];
+        assert_eq!(input.len(), volume(&[batch, height, width, self.channels]), "length of the input");
+        assert_eq!(output.len(), volume(&out_shape), "length of the output");
+        if output.is_empty() {
             return;
         }
         let image = Image {

@@ -1,5 +1,9 @@
 //! Arm Advanced SIMD registers.
 
+// Where the target always has Advanced SIMD the intrinsics without pointers are safe, elsewhere
+// they are not.
+#![allow(unused_unsafe)]
+
 use std::arch::aarch64::*;
 
 use super::Lanes;
