@@ -14,7 +14,7 @@ use litesmith_kernels::elementwise::{
 };
 use litesmith_kernels::pooling::{average_pool_quantized, max_pool};
 use litesmith_kernels::reduce::{QuantizedSum, Reduce, Reduction, reduce};
-use litesmith_kernels::softmax::{softmax, softmax_quantized};
+use litesmith_kernels::softmax::{QuantizedSoftmax, softmax};
 use litesmith_kernels::{Isa, ThreadPool, Window, convert, movement};
 
 struct Bench<'a> {
@@ -103,8 +103,9 @@ fn quantized(bench: &mut Bench<'_>) {
     bench.run("mean u8 7x7x2048", 50 * 2048, |isa, pool| {
         mean.apply(isa, pool, &plan, &a[..49 * 2048], &mut output[..2048]);
     });
+    let softmax = QuantizedSoftmax::new(0.1, 1.0);
     bench.run("softmax u8 1000", 2000, |isa, pool| {
-        softmax_quantized(isa, pool, [1, 1000, 1], 0.1, &a[..1000], &mut output[..1000]);
+        softmax.apply(isa, pool, [1, 1000, 1], &a[..1000], &mut output[..1000]);
     });
     let window =
         Window { kernel: [3, 3], stride: [2, 2], dilation: [1, 1], pad_before: [1, 1], pad_after: [1, 1] };

@@ -35,77 +35,69 @@ pub fn log_softmax<T: Float>(isa: Isa, pool: &ThreadPool, shape: [usize; 3], inp
     lines(pool, shape, input, output, |input, output| log_softmax_line(isa, input, output));
 }
 
-/// Softmax of quantized bytes of this scale (the zero point does not matter); the output has scale
-/// 1/256 and zero point 0 (-128 in a model's `int8`). Correctly rounded, ties to even, and equal to
-/// LiteRT's in every value.
-///
-/// # Panics
-/// When a length does not fit.
-pub fn softmax_quantized(
-    isa: Isa,
-    pool: &ThreadPool,
-    shape: [usize; 3],
-    scale_times_beta: f32,
-    input: &[u8],
-    output: &mut [u8],
-) {
-    let exponentials = Exponentials::new(scale_times_beta);
-    lines(pool, shape, input, output, |input, output| {
-        let largest = input.iter().copied().max().unwrap_or(0);
-        let scale = 256.0 / exponentials.sum(input, largest);
-        let value = |below: u8| (exponentials.real[usize::from(below)] * scale).round_ties_even() as u8;
-        map_below(isa, largest, value, input, output);
-    });
+/// Softmax and its logarithm of quantized bytes, prepared for a scale (the zero point does not
+/// matter). Correctly rounded, ties to even, and equal to LiteRT's in every value.
+#[derive(Clone, Debug)]
+pub struct QuantizedSoftmax {
+    scale: f64,
+    /// `e^(-scale * steps)` for each number of steps below the largest element.
+    exponentials: Box<[f64; 256]>,
+    /// The same in steps of 2^-40: sums of these are exact, so their order does not matter.
+    fixed: Box<[u64; 256]>,
 }
 
-/// `log(softmax(x))` of quantized bytes of this scale, into bytes of `output_affine` (in TFLite scale
-/// 1/16 and zero point 255, that is 127 in `int8`). Correctly rounded, ties to even, and equal to
-/// LiteRT's in every value.
-///
-/// # Panics
-/// When a length does not fit.
-pub fn log_softmax_quantized(
-    isa: Isa,
-    pool: &ThreadPool,
-    shape: [usize; 3],
-    scale: f32,
-    output_affine: Affine,
-    input: &[u8],
-    output: &mut [u8],
-) {
-    let exponentials = Exponentials::new(scale);
-    lines(pool, shape, input, output, |input, output| {
-        let largest = input.iter().copied().max().unwrap_or(0);
-        let log_sum = libm::log(exponentials.sum(input, largest));
-        let value = |below: u8| output_affine.nearest(-f64::from(scale) * f64::from(below) - log_sum);
-        map_below(isa, largest, value, input, output);
-    });
-}
-
-/// `output[i] = value(largest - input[i])`: through a table where the line is long enough for it.
-fn map_below(isa: Isa, largest: u8, value: impl Fn(u8) -> u8, input: &[u8], output: &mut [u8]) {
-    if input.len() < 512 {
-        for (o, &x) in output.iter_mut().zip(input) {
-            *o = value(largest - x);
-        }
-    } else {
-        Table::from_fn(|x| value(largest.saturating_sub(x))).look_up(isa, input, output);
-    }
-}
-
-/// `e^(-scale * steps)` for each number of steps below the largest element.
-struct Exponentials {
-    real: [f64; 256],
-    /// In steps of 2^-40: sums of these are exact, so their order does not matter.
-    fixed: [u64; 256],
-}
-
-impl Exponentials {
+impl QuantizedSoftmax {
     const ONE: f64 = (1u64 << 40) as f64;
 
-    fn new(scale: f32) -> Exponentials {
-        let real = std::array::from_fn(|below| libm::exp(-f64::from(scale) * below as f64));
-        Exponentials { real, fixed: real.map(|x| (x * Self::ONE).round_ties_even() as u64) }
+    /// Prepares for inputs of this scale, times the factor `beta`.
+    ///
+    /// # Panics
+    /// When the product is negative or not finite.
+    #[must_use]
+    pub fn new(scale: f32, beta: f32) -> QuantizedSoftmax {
+        let scale = f64::from(scale) * f64::from(beta);
+        assert!(scale.is_finite() && scale >= 0.0, "a scale must be finite and positive, not {scale}");
+        let exponentials = std::array::from_fn(|below| libm::exp(-scale * below as f64));
+        let fixed = exponentials.map(|x| (x * Self::ONE).round_ties_even() as u64);
+        QuantizedSoftmax { scale, exponentials: Box::new(exponentials), fixed: Box::new(fixed) }
+    }
+
+    /// `e^(beta x) / sum(e^(beta x))` along the middle axis; the output has scale 1/256 and zero
+    /// point 0 (-128 in a model's `int8`).
+    ///
+    /// # Panics
+    /// When a length does not fit.
+    pub fn apply(&self, isa: Isa, pool: &ThreadPool, shape: [usize; 3], input: &[u8], output: &mut [u8]) {
+        lines(pool, shape, input, output, |input, output| {
+            let largest = largest_byte(isa, input);
+            let mut by_distance = [0; 256];
+            round_products(isa, &self.exponentials, 256.0 / self.sum(input, largest), &mut by_distance);
+            let table = Table::from_fn(|x| by_distance[usize::from(largest.saturating_sub(x))]);
+            table.look_up(isa, input, output);
+        });
+    }
+
+    /// The logarithm of the softmax along the middle axis, in TFLite with scale 1/16 and zero point
+    /// 255 (127 in `int8`).
+    ///
+    /// # Panics
+    /// When a length does not fit.
+    pub fn apply_log(
+        &self,
+        isa: Isa,
+        pool: &ThreadPool,
+        shape: [usize; 3],
+        output_affine: Affine,
+        input: &[u8],
+        output: &mut [u8],
+    ) {
+        lines(pool, shape, input, output, |input, output| {
+            let largest = largest_byte(isa, input);
+            let log_sum = libm::log(self.sum(input, largest));
+            for (o, &x) in output.iter_mut().zip(input) {
+                *o = output_affine.nearest(-self.scale * f64::from(largest - x) - log_sum);
+            }
+        });
     }
 
     /// The sum of `e^(scale * (x - largest))`.
@@ -119,6 +111,25 @@ impl Exponentials {
         }
         let rest: u64 = rest.iter().map(|&x| self.fixed[usize::from(largest - x)]).sum();
         (sums.iter().sum::<u64>() + rest) as f64 / Self::ONE
+    }
+}
+
+multiversion! {
+    fn largest_byte(line: &[u8]) -> u8 {
+        line.iter().fold(0, |largest, &x| largest.max(x))
+    }
+}
+
+multiversion! {
+    /// `xs * scale`, rounded to nearest, ties to even, and saturated; the products are at least 0.
+    fn round_products(xs: &[f64; 256], scale: f64, output: &mut [u8; 256]) {
+        // Adding 2^52 leaves the nearest integer in the low bits of the mantissa.
+        const MAGIC: f64 = (1u64 << 52) as f64;
+        for (o, &x) in output.iter_mut().zip(xs) {
+            let product = x * scale;
+            let held = if product < 255.0 { product } else { 255.0 };
+            *o = (held + MAGIC).to_bits() as u8;
+        }
     }
 }
 
@@ -264,14 +275,15 @@ mod tests {
             let input: Vec<u8> = (0..shape.iter().product()).map(|i: usize| (i * 7919 % 253) as u8).collect();
             let real: Vec<f64> = input.iter().map(|&x| f64::from(x) * f64::from(0.04f32)).collect();
             let expected = truth(shape, &real);
+            let softmax = QuantizedSoftmax::new(0.04, 1.0);
             for isa in Isa::available_levels() {
                 let pool = ThreadPool::new(2);
                 let mut output = vec![0; input.len()];
-                softmax_quantized(isa, &pool, shape, 0.04, &input, &mut output);
+                softmax.apply(isa, &pool, shape, &input, &mut output);
                 let rounded = expected.iter().map(|e| (e * 256.0).round_ties_even() as u8);
                 assert!(output.iter().copied().eq(rounded), "{isa}");
                 let affine = Affine::from_int8(1.0 / 16.0, 127);
-                log_softmax_quantized(isa, &pool, shape, 0.04, affine, &input, &mut output);
+                softmax.apply_log(isa, &pool, shape, affine, &input, &mut output);
                 assert!(output.iter().copied().eq(expected.iter().map(|e| affine.nearest(e.ln()))), "{isa}");
             }
         }
@@ -280,7 +292,8 @@ mod tests {
     #[test]
     fn a_certain_class_saturates() {
         let mut output = [0; 3];
-        softmax_quantized(Isa::detect(), &ThreadPool::new(1), [1, 3, 1], 1.0, &[255, 0, 3], &mut output);
+        let softmax = QuantizedSoftmax::new(0.5, 2.0);
+        softmax.apply(Isa::detect(), &ThreadPool::new(1), [1, 3, 1], &[255, 0, 3], &mut output);
         assert_eq!(output, [255, 0, 0]);
     }
 }

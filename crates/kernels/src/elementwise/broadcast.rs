@@ -1,5 +1,7 @@
 //! NumPy broadcasting: how the elements of several operands meet.
 
+use std::ops::Range;
+
 use super::TASK_ELEMENTS;
 use crate::multiversion::multiversion;
 use crate::{Isa, ThreadPool};
@@ -100,31 +102,12 @@ impl<const N: usize> Broadcast<N> {
         self.axes.last().map_or([0; N], |axis| axis.strides)
     }
 
-    /// Calls `segment(offsets, start, len)` for each stretch of the outputs `first..first + len`
-    /// within which every operand either advances by one or stays; `start` counts from `first`.
+    /// The stretches of the outputs `first..first + len` within which every operand either advances
+    /// by one or stays.
     #[inline(always)]
-    pub(super) fn segments(
-        &self,
-        first: usize,
-        len: usize,
-        mut segment: impl FnMut([usize; N], usize, usize),
-    ) {
+    pub(super) fn segments(&self, first: usize, len: usize) -> Segments<'_, N> {
         let (inner, outer) = self.axes.split_last().expect("there is always an axis");
-        let mut done = 0;
-        while done < len {
-            let position = first + done;
-            let column = position % inner.len;
-            let mut row = position / inner.len;
-            let mut offsets: [usize; N] = std::array::from_fn(|i| column * inner.strides[i]);
-            for axis in outer.iter().rev() {
-                let index = row % axis.len;
-                row /= axis.len;
-                (0..N).for_each(|i| offsets[i] += index * axis.strides[i]);
-            }
-            let stretch = (inner.len - column).min(len - done);
-            segment(offsets, done, stretch);
-            done += stretch;
-        }
+        Segments { inner, outer, first, len, done: 0 }
     }
 
     /// Checks the lengths of the operands and the output, and calls `piece(first, output)` for
@@ -140,6 +123,49 @@ impl<const N: usize> Broadcast<N> {
         assert_eq!(output.len(), self.output_len(), "the output must have the broadcast shape");
         let rows = pool.rows_per_task(output.len(), TASK_ELEMENTS);
         pool.run_rows(output, 1, rows, piece);
+    }
+}
+
+/// Iterator over stretches; see [`Broadcast::segments`].
+pub(super) struct Segments<'a, const N: usize> {
+    inner: &'a Axis<N>,
+    outer: &'a [Axis<N>],
+    first: usize,
+    len: usize,
+    done: usize,
+}
+
+/// A stretch of the output.
+pub(super) struct Segment<const N: usize> {
+    /// Where each operand begins.
+    pub(super) offsets: [usize; N],
+    /// The outputs, counted from the first that was asked for.
+    pub(super) outputs: Range<usize>,
+}
+
+impl<const N: usize> Iterator for Segments<'_, N> {
+    type Item = Segment<N>;
+
+    // A method, not a closure: only this makes sure that it becomes part of the vectorized loop.
+    #[inline(always)]
+    fn next(&mut self) -> Option<Segment<N>> {
+        if self.done == self.len {
+            return None;
+        }
+        let position = self.first + self.done;
+        let column = position % self.inner.len;
+        let mut row = position / self.inner.len;
+        let mut offsets = self.inner.strides.map(|stride| column * stride);
+        for axis in self.outer.iter().rev() {
+            let index = row % axis.len;
+            row /= axis.len;
+            for (offset, stride) in offsets.iter_mut().zip(axis.strides) {
+                *offset += index * stride;
+            }
+        }
+        let start = self.done;
+        self.done += (self.inner.len - column).min(self.len - start);
+        Some(Segment { offsets, outputs: start..self.done })
     }
 }
 
@@ -160,8 +186,24 @@ fn join(shape: &[usize], other: &[usize]) -> Result<Vec<usize>, BroadcastError> 
         .collect()
 }
 
+/// A function of two elements.
+///
+/// Small closures will do; a longer function is better a type of its own whose method is always
+/// inlined, since the compiler may leave a long closure out of the vectorized loop.
+pub(super) trait Pairwise<T, U>: Copy + Sync {
+    /// The function's value.
+    fn value(self, a: T, b: T) -> U;
+}
+
+impl<T, U, F: Fn(T, T) -> U + Copy + Sync> Pairwise<T, U> for F {
+    #[inline(always)]
+    fn value(self, a: T, b: T) -> U {
+        self(a, b)
+    }
+}
+
 /// `output = function(a, b)` over two broadcast operands.
-pub(super) fn zip<T: Copy + Sync, U: Copy + Send, F: Fn(T, T) -> U + Copy + Sync>(
+pub(super) fn zip<T: Copy + Sync, U: Copy + Send, F: Pairwise<T, U>>(
     isa: Isa,
     pool: &ThreadPool,
     plan: &Broadcast<2>,
@@ -175,7 +217,7 @@ pub(super) fn zip<T: Copy + Sync, U: Copy + Send, F: Fn(T, T) -> U + Copy + Sync
 }
 
 multiversion! {
-    fn zip_piece[T: Copy, U: Copy, F: Fn(T, T) -> U](
+    fn zip_piece[T: Copy, U: Copy, F: Pairwise<T, U>](
         plan: &Broadcast<2>,
         first: usize,
         a: &[T],
@@ -184,30 +226,31 @@ multiversion! {
         function: F,
     ) {
         let [step_a, step_b] = plan.inner_strides();
-        plan.segments(first, output.len(), |[at_a, at_b], start, len| {
-            let output = &mut output[start..start + len];
+        for Segment { offsets: [at_a, at_b], outputs } in plan.segments(first, output.len()) {
+            let output = &mut output[outputs];
+            let len = output.len();
             match (step_a, step_b) {
-                (0, 0) => output.fill(function(a[at_a], b[at_b])),
+                (0, 0) => output.fill(function.value(a[at_a], b[at_b])),
                 (0, _) => {
                     let a = a[at_a];
                     for (o, &b) in output.iter_mut().zip(&b[at_b..at_b + len]) {
-                        *o = function(a, b);
+                        *o = function.value(a, b);
                     }
                 }
                 (_, 0) => {
                     let b = b[at_b];
                     for (o, &a) in output.iter_mut().zip(&a[at_a..at_a + len]) {
-                        *o = function(a, b);
+                        *o = function.value(a, b);
                     }
                 }
                 _ => {
                     let pairs = a[at_a..at_a + len].iter().zip(&b[at_b..at_b + len]);
                     for (o, (&a, &b)) in output.iter_mut().zip(pairs) {
-                        *o = function(a, b);
+                        *o = function.value(a, b);
                     }
                 }
             }
-        });
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::affine::{Affine, Rounding};
 use super::binary::Binary;
-use super::broadcast::{Broadcast, zip};
+use super::broadcast::{Broadcast, Segment, zip};
+use super::number::Ordered;
 use super::table::Table;
 use crate::{Isa, ThreadPool};
 
@@ -116,10 +117,10 @@ impl QuantizedBinary {
                 zip(isa, pool, plan, operands, output, move |a, b| product.value(a, b));
             }
             Rule::Extreme { rescale: None, larger: true } => {
-                zip(isa, pool, plan, operands, output, move |a: u8, b| a.max(b).clamp(low, high));
+                zip(isa, pool, plan, operands, output, move |a: u8, b| a.max(b).within([low, high]));
             }
             Rule::Extreme { rescale: None, larger: false } => {
-                zip(isa, pool, plan, operands, output, move |a: u8, b| a.min(b).clamp(low, high));
+                zip(isa, pool, plan, operands, output, move |a: u8, b| a.min(b).within([low, high]));
             }
             Rule::Extreme { rescale: Some(tables), .. } => {
                 let rescaled: [Vec<u8>; 2] = std::array::from_fn(|i| {
@@ -140,11 +141,11 @@ impl QuantizedBinary {
 
     fn look_up_pairs(&self, plan: &Broadcast<2>, first: usize, [a, b]: [&[u8]; 2], piece: &mut [u8]) {
         let [step_a, step_b] = plan.inner_strides();
-        plan.segments(first, piece.len(), |[at_a, at_b], start, len| {
-            for (i, o) in piece[start..start + len].iter_mut().enumerate() {
+        for Segment { offsets: [at_a, at_b], outputs } in plan.segments(first, piece.len()) {
+            for (i, o) in piece[outputs].iter_mut().enumerate() {
                 *o = self.value(a[at_a + i * step_a], b[at_b + i * step_b]);
             }
-        });
+        }
     }
 }
 
@@ -183,7 +184,8 @@ impl Sum {
             .wrapping_mul(self.multipliers[0])
             .wrapping_add(i32::from(b).wrapping_mul(self.multipliers[1]));
         let steps = products.wrapping_add(self.bias) >> self.shift;
-        (steps + self.zero_point).clamp(i32::from(low), i32::from(high)) as u8
+        // Not `clamp`: its check of the bounds would stand in the way of vectors.
+        (steps + self.zero_point).max(i32::from(low)).min(i32::from(high)) as u8
     }
 }
 

@@ -1,6 +1,6 @@
 //! Choosing between two tensors element by element.
 
-use super::broadcast::Broadcast;
+use super::broadcast::{Broadcast, Segment};
 use crate::ThreadPool;
 
 /// `output = if condition { a } else { b }`, all three broadcast; `plan` is made of the shapes of
@@ -17,12 +17,12 @@ pub fn select<T: Copy + Send + Sync>(
 ) {
     let [step_c, step_a, step_b] = plan.inner_strides();
     plan.run(pool, [condition.len(), a.len(), b.len()], output, |first, piece| {
-        plan.segments(first, piece.len(), |[at_c, at_a, at_b], start, len| {
-            for (i, o) in piece[start..start + len].iter_mut().enumerate() {
+        for Segment { offsets: [at_c, at_a, at_b], outputs } in plan.segments(first, piece.len()) {
+            for (i, o) in piece[outputs].iter_mut().enumerate() {
                 let chosen = condition[at_c + i * step_c] != 0;
                 *o = if chosen { a[at_a + i * step_a] } else { b[at_b + i * step_b] };
             }
-        });
+        }
     });
 }
 

@@ -1,7 +1,10 @@
 //! Average pooling.
 
+use std::marker::PhantomData;
+
 use super::{Fold, pool};
-use crate::elementwise::number::Float;
+use crate::elementwise::affine::Rounding;
+use crate::elementwise::number::{Float, Ordered};
 use crate::{Isa, ThreadPool, Window};
 
 /// The mean of each window's taps inside the input (as in TFLite, padding does not count), held
@@ -43,8 +46,11 @@ impl<T: Float> Fold<T> for Mean<T> {
     }
 
     #[inline(always)]
-    fn finish(self, state: T, taps: usize) -> T {
-        state.over(T::of(taps.max(1) as f64)).within(self.clamp)
+    fn finish(self, states: &[T], taps: usize, output: &mut [T]) {
+        let taps = T::of(taps.max(1) as f64);
+        for (o, &state) in output.iter_mut().zip(states) {
+            *o = state.over(taps).within(self.clamp);
+        }
     }
 }
 
@@ -68,36 +74,79 @@ pub fn average_pool_quantized(
     output: &mut [u8],
 ) {
     assert!(window.taps() <= MOST_TAPS, "an average over more than 2^24 taps");
-    pool(isa, threads, window, input_shape, input, QuantizedMean { clamp }, output);
+    if window.taps() <= FEW_TAPS {
+        pool(isa, threads, window, input_shape, input, QuantizedMean::<u16>::new(clamp), output);
+    } else {
+        pool(isa, threads, window, input_shape, input, QuantizedMean::<u32>::new(clamp), output);
+    }
 }
 
+/// Bytes whose sum fits 16 bits.
+const FEW_TAPS: usize = 257;
+
+/// The mean of bytes whose sum is carried in an `S`.
 #[derive(Clone, Copy)]
-struct QuantizedMean {
+struct QuantizedMean<S> {
     clamp: [u8; 2],
+    sum: PhantomData<S>,
 }
 
-impl Fold<u8> for QuantizedMean {
+impl<S> QuantizedMean<S> {
+    fn new(clamp: [u8; 2]) -> QuantizedMean<S> {
+        QuantizedMean { clamp, sum: PhantomData }
+    }
+}
+
+impl Fold<u8> for QuantizedMean<u16> {
+    type State = u16;
+    const START: u16 = 0;
+
+    #[inline(always)]
+    fn add(state: u16, tap: u8) -> u16 {
+        state.wrapping_add(u16::from(tap))
+    }
+
+    #[inline(always)]
+    fn join(a: u16, b: u16) -> u16 {
+        a.wrapping_add(b)
+    }
+
+    /// A quarter of a step toward the outside makes ties round away from zero and moves no other
+    /// quotient across a tie; with so few taps that is well above the error of the product.
+    #[inline(always)]
+    fn finish(self, states: &[u16], taps: usize, output: &mut [u8]) {
+        let taps = taps.max(1) as i32;
+        let inverse = 1.0 / taps as f32;
+        let rounding = Rounding::new(128, self.clamp);
+        for (o, &state) in output.iter_mut().zip(states) {
+            let sum = (i32::from(state) - 128 * taps) as f32;
+            *o = rounding.apply((sum + 0.25f32.copysign(sum)) * inverse);
+        }
+    }
+}
+
+impl Fold<u8> for QuantizedMean<u32> {
     type State = u32;
     const START: u32 = 0;
 
     #[inline(always)]
     fn add(state: u32, tap: u8) -> u32 {
-        state + u32::from(tap)
+        state.wrapping_add(u32::from(tap))
     }
 
     #[inline(always)]
     fn join(a: u32, b: u32) -> u32 {
-        a + b
+        a.wrapping_add(b)
     }
 
     #[inline(always)]
-    fn finish(self, state: u32, taps: usize) -> u8 {
-        let taps = taps.max(1) as i32;
-        let sum = (i64::from(state) - 128 * i64::from(taps)) as i32;
-        let raised = sum.unsigned_abs() as i32 + taps / 2;
-        // Below 2^16 taps the quotient in single precision cannot round up to the next integer.
-        let magnitude = if taps <= 1 << 16 { (raised as f32 / taps as f32) as i32 } else { raised / taps };
-        let rounded = if sum < 0 { -magnitude } else { magnitude };
-        ((rounded + 128) as u8).clamp(self.clamp[0], self.clamp[1])
+    fn finish(self, states: &[u32], taps: usize, output: &mut [u8]) {
+        let taps = taps.max(1) as i64;
+        for (o, &state) in output.iter_mut().zip(states) {
+            let sum = i64::from(state) - 128 * taps;
+            let magnitude = (sum.abs() + taps / 2) / taps;
+            let mean = 128 + if sum < 0 { -magnitude } else { magnitude };
+            *o = (mean as u8).within(self.clamp);
+        }
     }
 }

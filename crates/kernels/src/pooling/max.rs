@@ -44,7 +44,9 @@ impl<T: Ordered> Fold<T> for Largest<T> {
     }
 
     #[inline(always)]
-    fn finish(self, state: T, _: usize) -> T {
-        state.within(self.clamp)
+    fn finish(self, states: &[T], _: usize, output: &mut [T]) {
+        for (o, &state) in output.iter_mut().zip(states) {
+            *o = state.within(self.clamp);
+        }
     }
 }

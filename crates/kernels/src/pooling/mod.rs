@@ -15,7 +15,7 @@ use crate::{Isa, ThreadPool, Window};
 use span::Span;
 
 /// How the taps of a window become one value.
-trait Fold<T>: Copy + Sync {
+trait Fold<T: Copy>: Copy + Sync {
     /// What is carried from tap to tap.
     type State: Copy;
     /// The state before any tap.
@@ -24,8 +24,8 @@ trait Fold<T>: Copy + Sync {
     fn add(state: Self::State, tap: T) -> Self::State;
     /// Joins the states of two sets of taps.
     fn join(a: Self::State, b: Self::State) -> Self::State;
-    /// The value of `taps` taps, none of which lies in the padding.
-    fn finish(self, state: Self::State, taps: usize) -> T;
+    /// The values of windows of `taps` taps, none of which lies in the padding.
+    fn finish(self, states: &[Self::State], taps: usize, output: &mut [T]);
 }
 
 #[derive(Clone, Copy)]
@@ -73,31 +73,32 @@ multiversion! {
     ) {
         let Geometry { window, height, width, channels, output: [output_height, output_width] } = geometry;
         let row_len = width * channels;
+        let spans: Vec<Span> = (0..output_width).map(|x| Span::new(window, 1, width, x)).collect();
         let mut columns = vec![F::START; row_len];
         let mut states = vec![F::START; channels];
         for (row, output) in (first_row..).zip(output.chunks_exact_mut(output_width * channels)) {
             let (image, y) = (row / output_height, row % output_height);
             let rows = Span::new(window, 0, height, y);
             columns.fill(F::START);
-            for y in rows.indices() {
-                let start = (image * height + y) * row_len;
+            for tap in 0..rows.taps {
+                let start = (image * height + rows.first + tap * rows.step) * row_len;
                 for (column, &tap) in columns.iter_mut().zip(&input[start..start + row_len]) {
                     *column = F::add(*column, tap);
                 }
             }
-            for (x, output) in output.chunks_exact_mut(channels).enumerate() {
-                let span = Span::new(window, 1, width, x);
-                states.fill(F::START);
-                for x in span.indices() {
-                    let column = &columns[x * channels..(x + 1) * channels];
-                    for (state, &more) in states.iter_mut().zip(column) {
+            for (span, output) in spans.iter().zip(output.chunks_exact_mut(channels)) {
+                let start = span.first * channels;
+                match span.taps {
+                    0 => states.fill(F::START),
+                    _ => states.copy_from_slice(&columns[start..start + channels]),
+                }
+                for tap in 1..span.taps {
+                    let start = start + tap * span.step * channels;
+                    for (state, &more) in states.iter_mut().zip(&columns[start..start + channels]) {
                         *state = F::join(*state, more);
                     }
                 }
-                let taps = rows.taps * span.taps;
-                for (o, &state) in output.iter_mut().zip(&states) {
-                    *o = fold.finish(state, taps);
-                }
+                fold.finish(&states, rows.taps * span.taps, output);
             }
         }
     }
