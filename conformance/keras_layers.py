@@ -161,10 +161,8 @@ def check_int8(folder, inputs):
     theirs = folder / "tensorflow-int8.tflite"
     if not theirs.is_file():
         model = keras.models.load_model(path, compile=False)
-        order = [tensor.name for tensor in model.inputs]
-        samples = [[calibration[name][i : i + 1] for name in order] for i in range(len(calibration[order[0]]))]
         try:
-            theirs.write_bytes(tensorflow_convert.convert(model, "int8", samples))
+            theirs.write_bytes(tensorflow_convert.convert(model, "int8", tensorflow_convert.one_by_one(calibration)))
         except ConverterError:
             theirs.write_bytes(b"")  # remembers the refusal
     return worst_snr(ours, inputs, truth), worst_snr(theirs, inputs, truth)

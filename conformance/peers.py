@@ -16,7 +16,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import models
-from tensorflow_convert import MODES, convert
+from tensorflow_convert import MODES, convert, one_by_one
 
 # LiteRT's plain kernels take seconds an image on the large models.
 REFERENCE_IMAGES = 4
@@ -94,9 +94,9 @@ def reference(prepared, mode):
         measured = json.loads(note.read_text())
         if measured["tensorflow"] == wanted and measured["stamp"] == stamp(prepared):
             return path, measured
-    images = prepared.images("calibration")
+    samples = one_by_one({"image": prepared.images("calibration")})
     start = time.monotonic()
-    content = convert(loaded(prepared.keras), mode, [[images[i : i + 1]] for i in range(len(images))])
+    content = convert(loaded(prepared.keras), mode, samples)
     seconds = time.monotonic() - start
     path.write_bytes(content)
     runner = TfliteRunner(path)

@@ -24,7 +24,7 @@ MODES = ["none", "dynamic", "float16", "int8", "int8-only"]
 
 
 def convert(model, mode, samples=()):
-    """TensorFlow's TFLite file for a Keras model; `samples` are lists of arrays in the order of the inputs."""
+    """TensorFlow's TFLite file for a Keras model; `samples` are arrays by the names of the inputs."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if mode != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -40,14 +40,19 @@ def convert(model, mode, samples=()):
         return converter.convert()
 
 
+def one_by_one(arrays):
+    """Samples of batch 1 from arrays by name; TensorFlow's own order of the inputs is not Keras's."""
+    count = len(next(iter(arrays.values())))
+    return [{name: array[i : i + 1] for name, array in arrays.items()} for i in range(count)]
+
+
 def main():
     source, target, mode, *calibration = sys.argv[1:]
     model = keras.models.load_model(source, compile=False)
     samples = []
     if calibration:
         with np.load(calibration[0]) as arrays:
-            columns = [arrays[tensor.name] for tensor in model.inputs]
-        samples = [[column[i : i + 1] for column in columns] for i in range(len(columns[0]))]
+            samples = one_by_one({tensor.name: arrays[tensor.name] for tensor in model.inputs})
     Path(target).write_bytes(convert(model, mode, samples))
 
 
