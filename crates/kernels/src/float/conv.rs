@@ -1,7 +1,7 @@
 //! Convolution and dense layers.
 
 use super::aligned::Aligned;
-use super::packed::{Output, Packed};
+use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
@@ -92,6 +92,43 @@ impl Conv2d {
     /// # Panics
     /// When `input` or `output` has another length.
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        self.run_with(pool, input, shape, Addend::Nothing, output);
+    }
+
+    /// [`run`](Conv2d::run) with a tensor of the output's shape added before clamping: a fused
+    /// residual connection, `clamp(convolution + addend)`. The bits are those of a convolution
+    /// without bounds followed by the addition and the bounds.
+    ///
+    /// # Panics
+    /// When `input`, `addend` or `output` has another length.
+    pub fn run_add(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        addend: &[f32],
+        output: &mut [f32],
+    ) {
+        assert_eq!(addend.len(), output.len(), "length of the addend");
+        self.run_with(pool, input, shape, Addend::Tensor(addend), output);
+    }
+
+    /// [`run_add`](Conv2d::run_add) where the addend is what `output` holds.
+    ///
+    /// # Panics
+    /// When `input` or `output` has another length.
+    pub fn run_onto(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        self.run_with(pool, input, shape, Addend::Output, output);
+    }
+
+    fn run_with(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        addend: Addend<'_>,
+        output: &mut [f32],
+    ) {
         let [batch, height, width] = shape;
         let [out_height, out_width] = self.window.output([height, width]);
         let out_shape = [batch, out_height, out_width, self.out_channels];
@@ -119,7 +156,7 @@ impl Conv2d {
             zeros: &self.zeros,
         };
         let output = DisjointSlice::new(output);
-        let output = Output { data: &output, first: 0, pitch: self.out_channels, clamp: self.clamp };
+        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp: self.clamp };
         pool.run(split.tasks(), &|task| {
             let mut taps = Taps::new(image, self.reading, self.most_pixels);
             // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.

@@ -34,6 +34,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn store(self, to: *mut f32);
     /// Stores only the first `count < COUNT` elements.
     unsafe fn store_first(self, to: *mut f32, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
     /// `self + x * w`.
     unsafe fn add_product(self, x: Self, w: Self) -> Self;
     /// `acc + x[k] * w` for the one float `x[k]`.
@@ -85,6 +86,11 @@ impl Lanes for Portable {
             // SAFETY: `count` elements are writable by the trait's contract.
             unsafe { to.add(i).write(*value) }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] + other.0[i]))
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Batched matrix products.
 
-use super::packed::{Output, Packed};
+use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
@@ -103,7 +103,13 @@ pub fn matmul(
         let split = Split::new(&work, 1);
         let mut taps = Taps::new(image, Reading::Taps, tiles.pixels);
         let corner = (index * rows + first_row) * columns + first_column;
-        let output = Output { data: &output, first: corner, pitch: columns, clamp: Clamp::NONE };
+        let output = Output {
+            data: &output,
+            addend: Addend::Nothing,
+            first: corner,
+            pitch: columns,
+            clamp: Clamp::NONE,
+        };
         // SAFETY: tasks share no row and column of the output; each row has `depth` floats.
         unsafe { packed.run(&mut taps, &split, 0, &output) };
     });

@@ -36,9 +36,20 @@ pub(super) struct Packed {
     depth: usize,
 }
 
+/// What is added to the sums before they are clamped.
+#[derive(Clone, Copy)]
+pub(super) enum Addend<'a> {
+    Nothing,
+    /// A tensor of the output's shape.
+    Tensor(&'a [f32]),
+    /// What the output holds.
+    Output,
+}
+
 /// Where results go.
 pub(super) struct Output<'a> {
     pub(super) data: &'a DisjointSlice<'a, f32>,
+    pub(super) addend: Addend<'a>,
     /// Where channel 0 of pixel 0 is.
     pub(super) first: usize,
     /// Floats from a pixel to the next.
@@ -157,14 +168,20 @@ impl Packed {
         let first = output.first + pixels.start * output.pitch + panel.first;
         let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
         assert!(end <= output.data.len(), "tile outside the output");
+        // SAFETY: inside the output as just checked.
+        let to = unsafe { output.data.as_ptr().add(first) };
         let tile = Tile {
             pointers,
             taps: self.taps,
             skip: panel.skip,
             depth: self.depth,
             panel: self.data[panel.start..].as_ptr(),
-            // SAFETY: inside the output as just checked.
-            output: unsafe { output.data.as_ptr().add(first) },
+            output: to,
+            addend: match output.addend {
+                Addend::Nothing => std::ptr::null(),
+                Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
+                Addend::Output => to,
+            },
             pitch: output.pitch,
             channels: panel.channels,
             clamp: output.clamp,

@@ -202,6 +202,30 @@ fn bits_do_not_depend_on_threads_batch_or_tile() {
     });
 }
 
+#[test]
+fn a_fused_residual_equals_separate_steps() {
+    let (shape, channels) = ([2, 5, 6], 37);
+    let pixels: usize = shape.iter().product();
+    let input = numbers(pixels * 3, 1);
+    let addend = numbers(pixels * channels, 2);
+    let weights = numbers(channels * 3, 3);
+    for (isa, pool) in machines() {
+        let dense = |clamp| Conv2d::new(isa, Window::POINT, 1, 3, channels, &weights, None, clamp);
+        let mut separate = vec![f32::NAN; pixels * channels];
+        dense(Clamp::NONE).run(&pool, &input, shape, &mut separate);
+        for (value, addend) in separate.iter_mut().zip(&addend) {
+            *value = Clamp::RELU.apply(*value + addend);
+        }
+        let fused = dense(Clamp::RELU);
+        let mut output = vec![f32::NAN; pixels * channels];
+        fused.run_add(&pool, &input, shape, &addend, &mut output);
+        assert_eq!(output, separate);
+        output.copy_from_slice(&addend);
+        fused.run_onto(&pool, &input, shape, &mut output);
+        assert_eq!(output, separate);
+    }
+}
+
 /// Large enough for several tasks per thread and several groups of resident panels.
 #[test]
 fn bits_of_large_convolutions_do_not_depend_on_threads() {

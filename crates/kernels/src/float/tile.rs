@@ -17,6 +17,9 @@ pub(super) struct Tile {
     pub(super) panel: *const f32,
     /// The first channel of the first pixel.
     pub(super) output: *mut f32,
+    /// What to add to the sums before clamping, laid out like the output; null for nothing. It
+    /// may be the output itself.
+    pub(super) addend: *const f32,
     /// Floats from a pixel to the next in the output.
     pub(super) pitch: usize,
     /// Channels to store: enough to need the last register of the panel.
@@ -95,17 +98,32 @@ unsafe fn tile<L: Lanes, const P: usize, const V: usize>(tile: &Tile) {
             pointers = pointers.add(P);
         }
 
-        let Clamp { min, max } = tile.clamp;
         let last = tile.channels - (V - 1) * L::COUNT;
         for_each_pixel!(i < P, {
-            let mut to = tile.output.add(i * tile.pitch);
+            let mut at = i * tile.pitch;
             if V == 2 {
-                acc[i][0].clamp(min, max).store(to);
-                to = to.add(L::COUNT);
+                finish(tile, acc[i][0], at, L::COUNT);
+                at += L::COUNT;
             }
-            let value = acc[i][V - 1].clamp(min, max);
-            if last == L::COUNT { value.store(to) } else { value.store_first(to, last) }
+            finish(tile, acc[i][V - 1], at, last);
         });
+    }
+}
+
+/// Adds what is to be added to a register of sums, clamps it and stores `count` channels.
+#[inline(always)]
+unsafe fn finish<L: Lanes>(tile: &Tile, sums: L, at: usize, count: usize) {
+    let Clamp { min, max } = tile.clamp;
+    // SAFETY: of every access: in bounds by the caller's promise about the tile.
+    unsafe {
+        let mut value = sums;
+        if !tile.addend.is_null() {
+            let from = tile.addend.add(at);
+            value = value.add(if count == L::COUNT { L::load(from) } else { L::load_first(from, count) });
+        }
+        let value = value.clamp(min, max);
+        let to = tile.output.add(at);
+        if count == L::COUNT { value.store(to) } else { value.store_first(to, count) }
     }
 }
 

@@ -59,6 +59,12 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Neon(unsafe { vaddq_f32(self.0, other.0) })
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         // SAFETY: see above.
         Neon(unsafe { vfmaq_f32(self.0, x.0, w.0) })

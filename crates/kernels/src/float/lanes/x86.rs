@@ -61,6 +61,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_fmadd_ps(x.0, w.0, self.0) })
@@ -161,6 +167,12 @@ impl Lanes for Avx512 {
     unsafe fn store_first(self, to: *mut f32, count: usize) {
         // SAFETY: see above; masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to, (1 << count) - 1, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_add_ps(self.0, other.0) })
     }
 
     #[inline(always)]
