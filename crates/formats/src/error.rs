@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use litesmith_graph::ModelError;
+use litesmith_graph::{Format, ModelError};
 use thiserror::Error;
 
 /// One layer or operator that a reader or writer does not support.
@@ -38,6 +38,14 @@ pub enum FormatError {
     /// The file is of no known format.
     #[error("the format is not recognized: {0}")]
     Unrecognized(String),
+    /// The file's format is known, but not read yet.
+    #[error("{}: {} is not supported yet; Keras and TFLite files are", path.display(), name(*format))]
+    UnsupportedFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+    },
     /// Layers or operators that are not supported, all of them.
     #[error("not supported: {}", list(.0))]
     Unsupported(Vec<Unsupported>),
@@ -50,6 +58,17 @@ impl FormatError {
     /// A contradiction at a place in the file.
     pub(crate) fn broken(place: impl Into<String>, reason: impl Into<String>) -> FormatError {
         FormatError::Broken { place: place.into(), reason: reason.into() }
+    }
+}
+
+fn name(format: Format) -> &'static str {
+    match format {
+        Format::Memory => "a model in memory",
+        Format::Keras => "Keras",
+        Format::H5 => "Keras HDF5",
+        Format::SavedModel => "TensorFlow SavedModel",
+        Format::Onnx => "ONNX",
+        Format::Tflite => "TFLite",
     }
 }
 

@@ -5,7 +5,35 @@
 //! [`output`] puts them into place.
 #![deny(unsafe_code)]
 
+mod detect;
 mod error;
+pub mod keras;
 pub mod mapping;
+pub mod output;
+pub mod tflite;
 
+use std::path::Path;
+
+use litesmith_graph::{Format, Model};
+
+pub use detect::detect;
 pub use error::{FormatError, Unsupported};
+
+/// Reads a model of any known format, which is told by content.
+///
+/// # Errors
+/// Those of [`detect`] and of the format's reader; [`FormatError::UnsupportedFormat`] for formats
+/// that are known but not read yet.
+pub fn read(path: &Path) -> Result<Model, FormatError> {
+    let format = detect(path)?;
+    let model = match format {
+        Format::Tflite => return tflite::read(mapping::open(path)?),
+        Format::Keras => keras::read_keras(mapping::open(path)?)?,
+        Format::H5 => keras::read_h5(mapping::open(path)?)?,
+        Format::SavedModel | Format::Onnx | Format::Memory => {
+            return Err(FormatError::UnsupportedFormat { path: path.to_owned(), format });
+        }
+    };
+    litesmith_graph::validate(&model)?;
+    Ok(model)
+}

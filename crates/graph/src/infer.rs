@@ -7,7 +7,8 @@ use crate::shape::Shape;
 use crate::tensor::{Tensor, TensorKind};
 use crate::validate::ModelError;
 
-/// Largest integer constant whose elements are followed through shape arithmetic.
+/// Most integers of a tensor whose values are followed through shape arithmetic. Without a limit a
+/// chain of concatenations of a tensor with itself would grow without end.
 const LONGEST_VALUE: usize = 64;
 
 /// Infers the facts of every tensor of a graph, given the shapes of its inputs in order (those the
@@ -17,7 +18,7 @@ const LONGEST_VALUE: usize = 64;
 /// If an input shape contradicts the stated one, or a node does not fit its inputs.
 pub fn infer_shapes(model: &Model, id: GraphId, inputs: Option<&[Shape]>) -> Result<Vec<Facts>, ModelError> {
     let graph = &model.graphs[id.0 as usize];
-    let mut facts: Vec<Facts> = graph.tensors.iter().map(|tensor| stated(model, tensor)).collect();
+    let mut facts: Vec<Facts> = graph.tensors.iter().map(|tensor| stated_facts(model, tensor)).collect();
     if let Some(shapes) = inputs {
         for ((index, tensor), shape) in graph.inputs.iter().enumerate().zip(shapes) {
             let stated = &graph[*tensor];
@@ -72,7 +73,10 @@ pub fn infer_node(graph: &Graph, id: NodeId, facts: &[Facts]) -> Result<Vec<Fact
         operator: node.op.name().to_owned(),
         reason,
     };
-    let outputs = node.op.infer(Inputs(&inputs)).map_err(|reason| error(reason.to_string()))?;
+    let mut outputs = node.op.infer(Inputs(&inputs)).map_err(|reason| error(reason.to_string()))?;
+    for facts in &mut outputs {
+        facts.value = facts.value.take().filter(|value| value.len() <= LONGEST_VALUE);
+    }
     if outputs.len() != node.outputs.len() {
         return Err(error(format!(
             "it has {} outputs, its operator gives {}",
@@ -83,7 +87,9 @@ pub fn infer_node(graph: &Graph, id: NodeId, facts: &[Facts]) -> Result<Vec<Fact
     Ok(outputs)
 }
 
-fn stated(model: &Model, tensor: &Tensor) -> Facts {
+/// What a tensor says of itself: its stated type and shape and, of few constant integers, the values.
+#[must_use]
+pub fn stated_facts(model: &Model, tensor: &Tensor) -> Facts {
     let facts = Facts::new(tensor.dtype, tensor.shape.clone());
     let few = tensor.shape.elements().is_some_and(|elements| elements <= LONGEST_VALUE);
     if !few || !tensor.dtype.is_integer() || tensor.quantization.is_some() || tensor.sparsity.is_some() {

@@ -1,0 +1,142 @@
+//! Which format a file has, told by its content.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use litesmith_graph::Format;
+use zip::ZipArchive;
+
+use crate::error::FormatError;
+
+/// First bytes of an HDF5 file.
+const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// First bytes of a zip file with members.
+const ZIP: &[u8] = b"PK\x03\x04";
+
+/// The format of a file, or of a folder, by its content; its name does not matter.
+///
+/// # Errors
+/// If it cannot be read, or is of no format known here.
+pub fn detect(path: &Path) -> Result<Format, FormatError> {
+    let io = |source| FormatError::Io { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(io)?.is_dir() {
+        if path.join("saved_model.pb").is_file() {
+            return Ok(Format::SavedModel);
+        }
+        return Err(unrecognized(path, "it is a folder without saved_model.pb"));
+    }
+    let mut file = File::open(path).map_err(io)?;
+    let mut start = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut start).map_err(io)?;
+    if start.starts_with(HDF5) {
+        return Ok(Format::H5);
+    }
+    if start.get(4..8) == Some(crate::tflite::IDENTIFIER) {
+        return Ok(Format::Tflite);
+    }
+    if start.starts_with(ZIP) {
+        return match ZipArchive::new(BufReader::new(file)) {
+            Ok(archive) if archive.index_for_name("config.json").is_some() => Ok(Format::Keras),
+            Ok(_) => Err(unrecognized(path, "it is a zip file without config.json")),
+            Err(error) => Err(unrecognized(path, &format!("it is a broken zip file: {error}"))),
+        };
+    }
+    if is_onnx(file).map_err(io)? {
+        return Ok(Format::Onnx);
+    }
+    Err(unrecognized(path, "it starts like none of Keras, HDF5 and TFLite"))
+}
+
+fn unrecognized(path: &Path, reason: &str) -> FormatError {
+    FormatError::Unrecognized(format!("{}: {reason}", path.display()))
+}
+
+/// Whether a file is an ONNX model: protocol buffer fields from its first byte to its last, those of
+/// `ModelProto` only, the version (1) and the graph (7) among them.
+fn is_onnx(file: File) -> std::io::Result<bool> {
+    let length = file.metadata()?.len();
+    let mut file = BufReader::new(file);
+    file.seek(SeekFrom::Start(0))?;
+    let mut position = 0u64;
+    let (mut version, mut graph) = (false, false);
+    while position < length {
+        let Some((tag, read)) = varint(&mut file)? else { return Ok(false) };
+        let Some((value, more)) = varint(&mut file)? else { return Ok(false) };
+        position += read + more;
+        match (tag >> 3, tag & 7) {
+            (1, 0) => version = (1..=1000).contains(&value),
+            (5, 0) => {}
+            (field @ (2..=4 | 6..=8 | 14 | 20 | 25 | 26), 2) => {
+                graph |= field == 7;
+                let Some(end) = position.checked_add(value).filter(|end| *end <= length) else {
+                    return Ok(false);
+                };
+                let Ok(distance) = i64::try_from(value) else { return Ok(false) };
+                file.seek_relative(distance)?;
+                position = end;
+            }
+            _ => return Ok(false),
+        }
+    }
+    Ok(version && graph)
+}
+
+/// A number of up to ten bytes with seven bits each, and how many bytes it took.
+fn varint(file: &mut impl Read) -> std::io::Result<Option<(u64, u64)>> {
+    let mut value = 0u64;
+    for index in 0..10 {
+        let mut byte = [0];
+        if file.read(&mut byte)? == 0 {
+            return Ok(None);
+        }
+        value |= u64::from(byte[0] & 0x7f) << (7 * index).min(63);
+        if byte[0] & 0x80 == 0 {
+            return Ok(Some((value, index + 1)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn detected(content: &[u8]) -> Result<Format, FormatError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.txt");
+        std::fs::write(&path, content).unwrap();
+        detect(&path)
+    }
+
+    fn zipped(member: &str) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        writer.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
+        writer.write_all(b"{}").unwrap();
+        writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn content_tells_the_format() {
+        assert_eq!(detected(b"\x89HDF\r\n\x1a\n and more").unwrap(), Format::H5);
+        assert_eq!(detected(b"\x1c\0\0\0TFL3 and more").unwrap(), Format::Tflite);
+        assert_eq!(detected(&zipped("config.json")).unwrap(), Format::Keras);
+        assert_eq!(detected(b"\x08\x08\x12\x02pt\x3a\x03\x0a\x01x\x42\x02\x10\x0d").unwrap(), Format::Onnx);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("saved_model.pb"), b"").unwrap();
+        assert_eq!(detect(folder.path()).unwrap(), Format::SavedModel);
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let graph_is_too_long = b"\x08\x08\x3a\x7f\x0a\x01x";
+        for content in [&b""[..], b"text", b"PK\x03\x04", &zipped("other"), b"\x08\x08", graph_is_too_long] {
+            assert!(matches!(detected(content), Err(FormatError::Unrecognized(_))), "{content:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(detect(folder.path()), Err(FormatError::Unrecognized(_))));
+        assert!(matches!(detect(&folder.path().join("none")), Err(FormatError::Io { .. })));
+    }
+}

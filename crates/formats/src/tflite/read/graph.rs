@@ -1,0 +1,232 @@
+//! Reading of one subgraph: tensors, then operators in their order.
+
+use bytes::Bytes;
+use litesmith_graph::infer::{infer_node, stated_facts};
+use litesmith_graph::operator::Facts;
+use litesmith_graph::{
+    Dim, Graph, Model, ModelError, NodeId, Shape, Signature, Symbol, Tensor, TensorId, TensorKind,
+};
+
+use super::call::{Call, Refusal};
+use super::operators::{Decoded, decode};
+use super::tensors::{MOST_AXES, Role, read_tensor};
+use super::{OperatorCode, display_name, unsupported};
+use crate::error::{FormatError, Unsupported};
+use crate::tflite::flatbuffer::reader::Table;
+use crate::tflite::schema::{self, Builtin};
+
+/// What all subgraphs of a file share, and what was found wrong with them so far.
+pub(super) struct Context<'a> {
+    pub buffers: &'a [Bytes],
+    codes: &'a [OperatorCode],
+    /// Everything that cannot be represented.
+    pub refused: Vec<Unsupported>,
+    /// The first node that does not fit its inputs.
+    mistake: Option<ModelError>,
+}
+
+/// An operator before it is understood.
+struct Raw<'a> {
+    table: Table<'a>,
+    code: usize,
+    inputs: Vec<Option<TensorId>>,
+    outputs: Vec<TensorId>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(buffers: &'a [Bytes], codes: &'a [OperatorCode]) -> Context<'a> {
+        Context { buffers, codes, refused: Vec::new(), mistake: None }
+    }
+
+    /// What stands in the way of a model, if anything does. Mistakes may follow from what is not
+    /// supported, so that is told first.
+    pub fn finish(self) -> Result<(), FormatError> {
+        if !self.refused.is_empty() {
+            return Err(FormatError::Unsupported(self.refused));
+        }
+        self.mistake.map_or(Ok(()), |mistake| Err(mistake.into()))
+    }
+
+    pub fn read_graph(
+        &mut self,
+        table: &Table<'a>,
+        index: usize,
+        signature: Option<&Signature>,
+    ) -> Result<Graph, FormatError> {
+        let name = table.text(schema::subgraph::NAME)?;
+        let default = if index == 0 { "main".to_owned() } else { format!("subgraph_{index}") };
+        let mut graph = Graph::new(if name.is_empty() { &default } else { &name });
+        let tables = table.tables(schema::subgraph::TENSORS)?;
+        let ids = |slot| existing(table, slot, tables.len(), &graph.name);
+        let (inputs, outputs) = (ids(schema::subgraph::INPUTS)?, ids(schema::subgraph::OUTPUTS)?);
+        let operators = read_operators(table, tables.len(), &graph.name)?;
+
+        let mut roles = vec![Role::Other; tables.len()];
+        for output in operators.iter().flat_map(|operator| &operator.outputs) {
+            roles[output.index()] = Role::Produced;
+        }
+        for input in &inputs {
+            if roles[input.index()] == Role::Input {
+                let place = format!("subgraph '{}'", graph.name);
+                return Err(FormatError::broken(place, "one tensor is an input twice"));
+            }
+            roles[input.index()] = Role::Input;
+        }
+        for (table, role) in tables.iter().zip(roles) {
+            let tensor = read_tensor(self, table, role)?;
+            graph.tensors.push(tensor);
+        }
+        name_free_dims(&mut graph, &inputs, signature);
+        graph.inputs = inputs;
+        graph.outputs = outputs;
+        self.read_nodes(&mut graph, operators)?;
+        Ok(graph)
+    }
+
+    fn read_nodes(&mut self, graph: &mut Graph, operators: Vec<Raw<'a>>) -> Result<(), FormatError> {
+        let none = Model::default();
+        let mut facts: Vec<Facts> =
+            graph.tensors.iter().map(|tensor| stated_facts(&none, tensor)).collect();
+        for (index, raw) in operators.into_iter().enumerate() {
+            let Some(code) = self.codes.get(raw.code) else {
+                let reason = format!("operator code {} does not exist", raw.code);
+                return Err(FormatError::broken(format!("operator {index}"), reason));
+            };
+            let operator = operator_name(code);
+            let name = match raw.outputs.first() {
+                Some(output) if !graph[*output].name.is_empty() => display_name(&graph[*output].name),
+                _ => format!("{operator}_{index}"),
+            };
+            let call = Call {
+                name: &name,
+                code,
+                table: raw.table,
+                inputs: &raw.inputs,
+                outputs: &raw.outputs,
+                graph,
+                facts: &facts,
+            };
+            match decode(&call) {
+                Ok(Decoded::Node(op, inputs)) => {
+                    let id = graph.add_node(&name, op, inputs, raw.outputs);
+                    self.infer(graph, id, &mut facts, &operator);
+                }
+                Ok(Decoded::Constant(data)) => {
+                    for output in raw.outputs {
+                        let tensor = &mut graph[output];
+                        tensor.kind = TensorKind::Constant(data.clone());
+                        facts[output.index()] = stated_facts(&none, tensor);
+                    }
+                }
+                Err(Refusal::Unsupported(reason)) => {
+                    self.refused.push(unsupported(&name, &operator, reason));
+                }
+                Err(Refusal::File(error)) => return Err(error),
+            }
+        }
+        for (tensor, facts) in graph.tensors.iter_mut().zip(facts) {
+            if tensor.kind == TensorKind::Activation {
+                tensor.shape = facts.shape;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works out what a new node gives: the file's word is not taken for it.
+    fn infer(&mut self, graph: &Graph, id: NodeId, facts: &mut [Facts], operator: &str) {
+        let node = &graph[id];
+        let outputs = match infer_node(graph, id, facts) {
+            Ok(outputs) => outputs,
+            Err(mistake) => {
+                self.mistake.get_or_insert(mistake);
+                return;
+            }
+        };
+        for (output, inferred) in node.outputs.iter().zip(outputs) {
+            let stated = graph[*output].dtype;
+            if inferred.dtype != stated {
+                let reason = format!("a result of type {stated} from these inputs");
+                self.refused.push(unsupported(&node.name, operator, reason));
+            } else if inferred.shape.rank() > MOST_AXES {
+                self.refused.push(unsupported(&node.name, operator, "a result of so many axes"));
+            } else {
+                facts[output.index()] = inferred;
+            }
+        }
+    }
+}
+
+/// The name of an operator as errors show it.
+fn operator_name(code: &OperatorCode) -> String {
+    if code.builtin == Builtin::CUSTOM {
+        return display_name(&code.custom);
+    }
+    code.builtin.name().map_or_else(|| format!("operator {}", code.builtin.0), str::to_owned)
+}
+
+/// A list of tensors that must all be there.
+fn existing(table: &Table<'_>, slot: usize, count: usize, graph: &str) -> Result<Vec<TensorId>, FormatError> {
+    let ids = references(table, slot, count, graph)?;
+    let missing = || FormatError::broken(format!("subgraph '{graph}'"), "it names a tensor that is left out");
+    ids.into_iter().map(|id| id.ok_or_else(missing)).collect()
+}
+
+/// A list of tensors, some of them possibly left out.
+fn references(
+    table: &Table<'_>,
+    slot: usize,
+    count: usize,
+    graph: &str,
+) -> Result<Vec<Option<TensorId>>, FormatError> {
+    let indices: Vec<i32> = table.numbers(slot)?.unwrap_or_default();
+    let id = |index: i32| match u32::try_from(index) {
+        Ok(id) if (id as usize) < count => Ok(Some(TensorId(id))),
+        Err(_) if index == -1 => Ok(None),
+        _ => {
+            let reason = format!("it names tensor {index} of {count}");
+            Err(FormatError::broken(format!("subgraph '{graph}'"), reason))
+        }
+    };
+    indices.into_iter().map(id).collect()
+}
+
+fn read_operators<'a>(table: &Table<'a>, count: usize, graph: &str) -> Result<Vec<Raw<'a>>, FormatError> {
+    let read = |table: Table<'a>| {
+        let code: u32 = table.scalar(schema::operator::OPCODE_INDEX, 0)?;
+        Ok(Raw {
+            code: code as usize,
+            inputs: references(&table, schema::operator::INPUTS, count, graph)?,
+            outputs: existing(&table, schema::operator::OUTPUTS, count, graph)?,
+            table,
+        })
+    };
+    table.tables(schema::subgraph::OPERATORS)?.into_iter().map(read).collect()
+}
+
+/// Names the free axes of inputs: the first is the batch, others are called by input and axis.
+fn name_free_dims(graph: &mut Graph, inputs: &[TensorId], signature: Option<&Signature>) {
+    let mut taken = std::collections::HashSet::from(["batch".to_owned()]);
+    for (place, id) in inputs.iter().enumerate() {
+        let named = signature.and_then(|s| s.inputs.iter().find(|(_, known)| *known == place));
+        let name = identifier(named.map_or(&graph[*id].name, |(name, _)| name));
+        let Tensor { shape: Shape(dims), .. } = &mut graph[*id];
+        for (axis, dim) in dims.iter_mut().enumerate().filter(|(_, dim)| **dim == Dim::Unknown) {
+            let symbol = match axis {
+                0 => "batch".to_owned(),
+                _ if taken.insert(format!("{name}_{axis}")) => format!("{name}_{axis}"),
+                _ => format!("input{place}_{axis}"),
+            };
+            *dim = Dim::Free(Symbol::new(&symbol));
+        }
+    }
+}
+
+/// A tensor's name without TensorFlow's decoration and with nothing but letters, digits and `_`.
+fn identifier(name: &str) -> String {
+    let name = display_name(name);
+    let name = name.strip_prefix("serving_default_").unwrap_or(&name);
+    let name = name.strip_suffix(":0").unwrap_or(name);
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    if name.starts_with(|c: char| c.is_ascii_alphabetic()) { name } else { format!("input{name}") }
+}

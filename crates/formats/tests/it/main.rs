@@ -1,0 +1,4 @@
+//! Whole flows: files read, written and read again.
+
+mod keras;
+mod tflite;
