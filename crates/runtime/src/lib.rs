@@ -1,2 +1,31 @@
+//! Plans and runs models: `Model -> Plan -> results`.
+//!
+//! An [`Interpreter`] is made of a model once: nodes that read only constants are run and their
+//! results kept, weights are packed for the instruction set. The first run with certain input
+//! shapes makes a plan: shapes are inferred, each node is bound to a kernel, tensors get places in
+//! one arena by their lifetimes. Later runs of the same shapes walk through the plan's steps.
+//!
+//! ```text
+//! Model --prepare (fold, fuse)--> program --plan (infer, bind, place)--> steps --run--> results
+//! ```
+//!
+//! Inside a plan an `int8` tensor is kept as `u8` with its top bit flipped (its zero point moved by
+//! 128); inputs, outputs and what [`Interpreter::observe`] shows have the model's own types.
+//!
+//! Results do not depend on the number of threads or on the batch that a sample is run in.
 #![forbid(unsafe_code)]
-//! Plans and runs models.
+
+mod array;
+mod bind;
+mod buffer;
+mod error;
+mod interpreter;
+mod options;
+mod plan;
+mod prepare;
+
+pub use array::{Array, TensorView};
+pub use error::{RuntimeError, Unsupported};
+pub use interpreter::{Interpreter, StepTime, TensorInfo};
+pub use litesmith_kernels::Isa;
+pub use options::Options;

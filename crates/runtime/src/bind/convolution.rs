@@ -1,0 +1,394 @@
+//! Convolutions, dense layers and matrix products: float32, quantized, and hybrid (8-bit weights
+//! with float activations, also called dynamic range). Plain loops for float64.
+
+use std::borrow::Cow;
+
+use litesmith_graph::DType;
+use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected};
+use litesmith_kernels::float::{self, Clamp, MatMul};
+use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
+use litesmith_kernels::reference::convolution as reference;
+use litesmith_kernels::{Isa, ThreadPool, Window};
+
+use super::site::stored_bounds;
+use super::window::window;
+use super::{Bound, Operand, Site, Task};
+use crate::error::{Refusal, refuse};
+
+/// The geometry of a layer that multiplies by weights.
+#[derive(Clone, Copy)]
+struct Layer {
+    /// Batch, height and width of the input.
+    shape: [usize; 3],
+    window: Window,
+    in_channels: usize,
+    out_channels: usize,
+    kind: Kind,
+    activation: Activation,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Weights `[out, height, width, in / groups]`.
+    Conv { groups: usize },
+    /// Weights `[1, height, width, in * multiplier]`.
+    Depthwise { multiplier: usize },
+}
+
+impl Kind {
+    /// The axis of the weights that runs over output channels.
+    fn channel_axis(self) -> usize {
+        match self {
+            Kind::Conv { .. } => 0,
+            Kind::Depthwise { .. } => 3,
+        }
+    }
+}
+
+pub(super) fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<Bound, Refusal> {
+    let (image, weights) = (site.input(0)?, site.input(1)?);
+    let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
+    bind(
+        site,
+        Layer {
+            shape: [image.shape[0], image.shape[1], image.shape[2]],
+            window,
+            in_channels: image.shape[3],
+            out_channels: weights.shape[0],
+            kind: Kind::Conv { groups: op.groups },
+            activation: op.activation,
+        },
+    )
+}
+
+pub(super) fn depthwise(site: &Site<'_>, op: &DepthwiseConv2D) -> Result<Bound, Refusal> {
+    let (image, weights) = (site.input(0)?, site.input(1)?);
+    let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
+    bind(
+        site,
+        Layer {
+            shape: [image.shape[0], image.shape[1], image.shape[2]],
+            window,
+            in_channels: image.shape[3],
+            out_channels: weights.shape[3],
+            kind: Kind::Depthwise { multiplier: op.multiplier },
+            activation: op.activation,
+        },
+    )
+}
+
+pub(super) fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> Result<Bound, Refusal> {
+    let (input, weights) = (site.input(0)?, site.input(1)?);
+    let [out_channels, in_channels] = [weights.shape[0], weights.shape[1]];
+    if in_channels == 0 {
+        refuse!("a layer without inputs is not supported");
+    }
+    bind(
+        site,
+        Layer {
+            shape: [input.elements / in_channels, 1, 1],
+            window: Window::POINT,
+            in_channels,
+            out_channels,
+            kind: Kind::Conv { groups: 1 },
+            activation: op.activation,
+        },
+    )
+}
+
+fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    let (input, weights) = (site.input(0)?, site.input(1)?);
+    if layer.in_channels == 0 || layer.out_channels == 0 {
+        refuse!("a layer without channels is not supported");
+    }
+    match (input.dtype, weights.dtype) {
+        (DType::F32, DType::F32) => bind_float(site, layer),
+        (DType::F64, DType::F64) => Ok(bind_double(layer)),
+        (DType::F32, DType::I8 | DType::I4) => bind_hybrid(site, layer),
+        (DType::I8 | DType::U8, DType::I8 | DType::I4) => bind_quantized(site, layer),
+        (input, weights) => refuse!("there is no kernel for inputs of {input} with weights of {weights}"),
+    }
+}
+
+fn clamp(activation: Activation) -> Clamp {
+    let (min, max) = activation.bounds();
+    Clamp { min, max }
+}
+
+/// A float kernel with its weights packed.
+enum FloatLayer {
+    Conv(float::Conv2d),
+    Depthwise(float::Depthwise),
+}
+
+impl FloatLayer {
+    fn new(isa: Isa, layer: &Layer, weights: &[f32], bias: Option<&[f32]>) -> FloatLayer {
+        let &Layer { window, in_channels, out_channels, kind, activation, .. } = layer;
+        let clamp = clamp(activation);
+        match kind {
+            Kind::Conv { groups } => FloatLayer::Conv(float::Conv2d::new(
+                isa,
+                window,
+                groups,
+                in_channels,
+                out_channels,
+                weights,
+                bias,
+                clamp,
+            )),
+            Kind::Depthwise { multiplier } => FloatLayer::Depthwise(float::Depthwise::new(
+                isa,
+                window,
+                in_channels,
+                multiplier,
+                weights,
+                bias,
+                clamp,
+            )),
+        }
+    }
+
+    fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        match self {
+            FloatLayer::Conv(conv) => conv.run(pool, input, shape, output),
+            FloatLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, output),
+        }
+    }
+}
+
+fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    let (weights, bias) = (site.input(1)?, site.optional(2));
+    if let Some(bias) = bias
+        && bias.dtype != DType::F32
+    {
+        refuse!("the bias is {}, the input float32", bias.dtype);
+    }
+    let shape = layer.shape;
+    if weights.data.is_none() || bias.is_some_and(|bias| bias.data.is_none()) {
+        // Weights that change are packed in every run.
+        let has_bias = bias.is_some();
+        return Ok(Task::new(move |machine, mut io| {
+            let bias = has_bias.then(|| io.inputs.get::<f32>(2));
+            let kernel = FloatLayer::new(machine.isa, &layer, io.inputs.get(1), bias);
+            kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
+            Ok(())
+        })
+        .into());
+    }
+    let weights = weights.floats("weights")?;
+    let bias = bias.map(|bias| bias.floats("bias")).transpose()?;
+    let kernel = site.pack(layer.window, || FloatLayer::new(site.isa, &layer, &weights, bias.as_deref()));
+    Ok(Task::new(move |machine, mut io| {
+        kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
+        Ok(())
+    })
+    .into())
+}
+
+fn bind_double(layer: Layer) -> Bound {
+    let Layer { shape, window, in_channels, out_channels, kind, activation } = layer;
+    let clamp = clamp(activation).widen();
+    let groups = if let Kind::Conv { groups } = kind { groups } else { in_channels };
+    let shape = reference::ConvShape { input: shape, window, groups, in_channels, out_channels };
+    Task::new(move |_, mut io| {
+        let (input, weights, bias) = (io.inputs.get(0), io.inputs.get(1), io.inputs.get(2));
+        let bias = (!bias.is_empty()).then_some(bias);
+        let result = match kind {
+            Kind::Conv { .. } => reference::conv2d(&shape, input, weights, bias, clamp),
+            Kind::Depthwise { .. } => reference::depthwise(&shape, input, weights, bias, clamp),
+        };
+        io.output_as::<f64>().copy_from_slice(&result);
+        Ok(())
+    })
+    .into()
+}
+
+/// Symmetric 8-bit weights and their scales: one, or one for each output channel.
+fn symmetric_weights<'a>(
+    weights: &'a Operand<'_>,
+    layer: &Layer,
+) -> Result<(Cow<'a, [i8]>, &'a [f32]), Refusal> {
+    let Some(data) = weights.data else { refuse!("quantized weights must be constant") };
+    let Some(quantization) = weights.quantization else { refuse!("the weights have no scales") };
+    if quantization.zero_points.iter().any(|point| *point != 0) {
+        refuse!("weights with zero points other than 0 are not supported");
+    }
+    let scales = quantization.scales.as_slice();
+    let by_channel =
+        quantization.axis == Some(layer.kind.channel_axis()) && scales.len() == layer.out_channels;
+    if scales.len() != 1 && !by_channel {
+        refuse!(
+            "the weights have {} scales along axis {:?}, there are {} output channels",
+            scales.len(),
+            quantization.axis,
+            layer.out_channels
+        );
+    }
+    let values: Cow<'a, [i8]> = match weights.dtype {
+        DType::I4 => {
+            let unpacked = data.integers(DType::I4).unwrap_or_default();
+            unpacked.into_iter().take(weights.elements).map(|value| value as i8).collect()
+        }
+        _ => data.elements(),
+    };
+    Ok((values, scales))
+}
+
+/// A quantized kernel with its weights packed.
+enum QuantizedLayer {
+    Conv(quantized::Conv2d),
+    Depthwise(quantized::Depthwise),
+}
+
+impl QuantizedLayer {
+    fn new(
+        isa: Isa,
+        layer: &Layer,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+        zero_point: u8,
+        requantize: Requantize,
+    ) -> QuantizedLayer {
+        let &Layer { window, in_channels, out_channels, kind, .. } = layer;
+        match kind {
+            Kind::Conv { groups } => QuantizedLayer::Conv(quantized::Conv2d::new(
+                isa,
+                window,
+                groups,
+                in_channels,
+                out_channels,
+                weights,
+                bias,
+                zero_point,
+                requantize,
+            )),
+            Kind::Depthwise { multiplier } => QuantizedLayer::Depthwise(quantized::Depthwise::new(
+                isa,
+                window,
+                in_channels,
+                multiplier,
+                weights,
+                bias,
+                zero_point,
+                requantize,
+            )),
+        }
+    }
+
+    fn run(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
+        match self {
+            QuantizedLayer::Conv(conv) => conv.run(pool, input, shape, output),
+            QuantizedLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, output),
+        }
+    }
+}
+
+fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    let (input, output) = (site.input(0)?.affine()?, site.output()?.affine()?);
+    let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
+    let bias = match site.optional(2) {
+        None => None,
+        Some(bias) => match (bias.dtype, bias.data) {
+            (DType::I32, Some(data)) => Some(data.elements::<i32>()),
+            (DType::I32, None) => refuse!("the bias of a quantized layer must be constant"),
+            (dtype, _) => refuse!("the bias of a quantized layer must be int32, not {dtype}"),
+        },
+    };
+    // The order of these operations is part of the result.
+    let scale: Vec<f32> = scales.iter().map(|scale| (input.scale * scale) / output.scale).collect();
+    if scale.iter().any(|scale| !scale.is_finite()) {
+        refuse!("the scales of input, weights and output do not fit each other");
+    }
+    let [min, max] = stored_bounds(layer.activation, output);
+    let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
+    let kernel = site.pack(layer.window, || {
+        QuantizedLayer::new(site.isa, &layer, &weights, bias.as_deref(), input.zero_point, requantize)
+    });
+    let shape = layer.shape;
+    Ok(Task::new(move |machine, io| {
+        kernel.run(machine.pool, io.inputs.bytes(0), shape, io.output);
+        Ok(())
+    })
+    .into())
+}
+
+/// A hybrid kernel with its weights packed.
+enum HybridLayer {
+    Conv(HybridConv2d),
+    Depthwise(HybridDepthwise),
+}
+
+impl HybridLayer {
+    fn new(isa: Isa, layer: &Layer, weights: &[i8], rescale: &Rescale) -> HybridLayer {
+        let &Layer { window, in_channels, out_channels, kind, .. } = layer;
+        match kind {
+            Kind::Conv { groups } => HybridLayer::Conv(HybridConv2d::new(
+                isa,
+                window,
+                groups,
+                in_channels,
+                out_channels,
+                weights,
+                rescale,
+            )),
+            Kind::Depthwise { multiplier } => HybridLayer::Depthwise(HybridDepthwise::new(
+                isa,
+                window,
+                in_channels,
+                multiplier,
+                weights,
+                rescale,
+            )),
+        }
+    }
+
+    fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        scratch: &mut [u8],
+        output: &mut [f32],
+    ) {
+        match self {
+            HybridLayer::Conv(conv) => conv.run(pool, input, shape, scratch, output),
+            HybridLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, scratch, output),
+        }
+    }
+}
+
+fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
+    let bias = site.optional(2).map(|bias| bias.floats("bias")).transpose()?;
+    let bias = bias.map(Cow::into_owned);
+    let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
+    let kernel = site.pack(layer.window, || HybridLayer::new(site.isa, &layer, &weights, &rescale));
+    let shape = layer.shape;
+    let bytes = site.input(0)?.elements;
+    Ok(Task::new(move |machine, io| {
+        let output = bytemuck::cast_slice_mut(io.output);
+        kernel.run(machine.pool, io.inputs.get(0), shape, io.scratch, output);
+        Ok(())
+    })
+    .with_scratch(bytes)
+    .into())
+}
+
+pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, Refusal> {
+    let (a, b) = (site.input(0)?, site.input(1)?);
+    if (a.dtype, b.dtype) != (DType::F32, DType::F32) {
+        refuse!("there is no kernel for products of {} and {}", a.dtype, b.dtype);
+    }
+    let (a_batch, a_matrix) = a.shape.split_at(a.shape.len() - 2);
+    let (b_batch, b_matrix) = b.shape.split_at(b.shape.len() - 2);
+    let (a_batch, b_batch) = (a_batch.to_vec(), b_batch.to_vec());
+    let (rows, depth) = if op.adjoint_a { (a_matrix[1], a_matrix[0]) } else { (a_matrix[0], a_matrix[1]) };
+    let columns = if op.adjoint_b { b_matrix[0] } else { b_matrix[1] };
+    let matrices = MatMul { rows, depth, columns, adjoint_a: op.adjoint_a, adjoint_b: op.adjoint_b };
+    Ok(Task::new(move |machine, mut io| {
+        let (a, b) = (io.inputs.get(0), io.inputs.get(1));
+        float::matmul(machine.isa, machine.pool, matrices, a, &a_batch, b, &b_batch, io.output_as());
+        Ok(())
+    })
+    .into())
+}

@@ -1,0 +1,291 @@
+//! Operators that compute each element by itself.
+
+use litesmith_graph::DType;
+use litesmith_graph::ops::{self, Activation, BinaryKind, CompareKind, LogicalKind, UnaryKind};
+use litesmith_kernels::elementwise::number::Ordered;
+use litesmith_kernels::elementwise::{self, Broadcast, QuantizedBinary, Table, logical_not};
+
+use super::site::stored_bounds;
+use super::{Bound, Operand, Site, Task, by_size};
+use crate::error::{Fault, Refusal, refuse};
+
+/// The kernel that computes a unary operator on floating-point numbers; `None` for those that are
+/// computed in another way.
+fn kernel_of(kind: UnaryKind) -> Option<elementwise::Unary> {
+    use elementwise::Unary as Kernel;
+    Some(match kind {
+        UnaryKind::Relu => Kernel::Relu,
+        UnaryKind::Relu6 => Kernel::Relu6,
+        UnaryKind::ReluN1To1 => Kernel::ReluN1To1,
+        UnaryKind::LeakyRelu(alpha) => Kernel::LeakyRelu { alpha: alpha.into() },
+        UnaryKind::Elu(alpha) => Kernel::Elu { alpha: alpha.into() },
+        UnaryKind::Selu => Kernel::Selu,
+        UnaryKind::Logistic => Kernel::Logistic,
+        UnaryKind::Tanh => Kernel::Tanh,
+        UnaryKind::Silu => Kernel::Silu,
+        UnaryKind::HardSigmoid => Kernel::HardSigmoid,
+        UnaryKind::HardSwish => Kernel::HardSwish,
+        UnaryKind::Gelu { approximate: false } => Kernel::Gelu,
+        UnaryKind::Gelu { approximate: true } => Kernel::GeluTanh,
+        UnaryKind::Softplus => Kernel::Softplus,
+        UnaryKind::Softsign => Kernel::Softsign,
+        UnaryKind::Abs => Kernel::Abs,
+        UnaryKind::Neg => Kernel::Neg,
+        UnaryKind::Square => Kernel::Square,
+        UnaryKind::Sqrt => Kernel::Sqrt,
+        UnaryKind::Rsqrt => Kernel::Rsqrt,
+        UnaryKind::Exp => Kernel::Exp,
+        UnaryKind::Log => Kernel::Log,
+        UnaryKind::Sin => Kernel::Sin,
+        UnaryKind::Cos => Kernel::Cos,
+        UnaryKind::Floor => Kernel::Floor,
+        UnaryKind::Ceil => Kernel::Ceil,
+        UnaryKind::Round => Kernel::Round,
+        UnaryKind::Sign => Kernel::Sign,
+        UnaryKind::Reciprocal => Kernel::Reciprocal,
+        UnaryKind::Clip { .. } | UnaryKind::LogicalNot => return None,
+    })
+}
+
+pub(super) fn unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> {
+    let input = site.input(0)?;
+    if input.is_quantized() {
+        return quantized_unary(site, kind);
+    }
+    match (kind, kernel_of(kind), input.dtype) {
+        (UnaryKind::LogicalNot, _, DType::Bool) => Ok(Task::new(|_, io| {
+            logical_not(io.inputs.bytes(0), io.output);
+            Ok(())
+        })
+        .into()),
+        (_, Some(kernel), DType::F32) => Ok(float_unary::<f32>(kernel)),
+        (_, Some(kernel), DType::F64) => Ok(float_unary::<f64>(kernel)),
+        // What is left is said with two operands, the second one a number.
+        (UnaryKind::Clip { min, max }, ..) => with_number(site, BinaryKind::Maximum, min, (min, max)),
+        (UnaryKind::Relu, ..) => with_number(site, BinaryKind::Maximum, 0.0, UNBOUNDED),
+        (UnaryKind::Relu6, ..) => with_number(site, BinaryKind::Maximum, 0.0, (0.0, 6.0)),
+        (UnaryKind::ReluN1To1, ..) => with_number(site, BinaryKind::Maximum, -1.0, (-1.0, 1.0)),
+        (UnaryKind::Neg, ..) => with_number(site, BinaryKind::Mul, -1.0, UNBOUNDED),
+        (_, _, dtype) => refuse!("there is no kernel of this function for {dtype}"),
+    }
+}
+
+const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
+
+fn float_unary<T: elementwise::Float + bytemuck::Pod>(kernel: elementwise::Unary) -> Bound {
+    Task::new(move |machine, mut io| {
+        if io.in_place {
+            elementwise::unary_in_place::<T>(machine.isa, machine.pool, kernel, io.output_as());
+        } else {
+            let input = io.inputs.get::<T>(0);
+            elementwise::unary(machine.isa, machine.pool, kernel, input, io.output_as());
+        }
+        Ok(())
+    })
+    .in_place()
+    .into()
+}
+
+fn quantized_unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> {
+    let (input, output) = (site.input(0)?.affine()?, site.output()?.affine()?);
+    let table = match (kernel_of(kind), kind) {
+        (Some(kernel), _) => Table::unary(kernel, input, output),
+        (None, UnaryKind::Clip { min, max }) => {
+            Table::new(|x| x.max(min.into()).min(max.into()), input, output)
+        }
+        (None, _) => refuse!("there is no kernel of this function for quantized numbers"),
+    };
+    Ok(look_up(table))
+}
+
+/// A step that takes each byte through a table.
+pub(super) fn look_up(table: Table) -> Bound {
+    if table.is_identity() {
+        return Bound::Alias(0);
+    }
+    Task::new(move |machine, io| {
+        if io.in_place {
+            table.apply_in_place(machine.isa, machine.pool, io.output);
+        } else {
+            table.apply(machine.isa, machine.pool, io.inputs.bytes(0), io.output);
+        }
+        Ok(())
+    })
+    .in_place()
+    .into()
+}
+
+fn binary_kernel(kind: BinaryKind) -> elementwise::Binary {
+    use elementwise::Binary as Kernel;
+    match kind {
+        BinaryKind::Add => Kernel::Add,
+        BinaryKind::Sub => Kernel::Sub,
+        BinaryKind::Mul => Kernel::Mul,
+        BinaryKind::Div => Kernel::Div,
+        BinaryKind::Maximum => Kernel::Maximum,
+        BinaryKind::Minimum => Kernel::Minimum,
+        BinaryKind::Pow => Kernel::Pow,
+        BinaryKind::SquaredDifference => Kernel::SquaredDifference,
+        BinaryKind::FloorDiv => Kernel::FloorDiv,
+        BinaryKind::FloorMod => Kernel::FloorMod,
+    }
+}
+
+/// Evaluates the body with `$T` standing for the number type, `f32`, `f64`, `i32` or `i64`.
+macro_rules! by_number {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            dtype => refuse!("there is no kernel of this function for {dtype}"),
+        }
+    };
+}
+
+fn broadcast<const N: usize>(shapes: [&[usize]; N]) -> Result<Broadcast<N>, Refusal> {
+    Broadcast::new(shapes).map_err(|error| Refusal(error.to_string()))
+}
+
+pub(super) fn binary(site: &Site<'_>, op: &ops::Binary) -> Result<Bound, Refusal> {
+    two_operands(site, binary_kernel(op.kind), op.activation)
+}
+
+pub(super) fn prelu(site: &Site<'_>) -> Result<Bound, Refusal> {
+    two_operands(site, elementwise::Binary::Prelu, Activation::None)
+}
+
+fn two_operands(
+    site: &Site<'_>,
+    kernel: elementwise::Binary,
+    activation: Activation,
+) -> Result<Bound, Refusal> {
+    let (a, b) = (site.input(0)?, site.input(1)?);
+    let plan = broadcast([&a.shape, &b.shape])?;
+    if a.is_quantized() {
+        let output = site.output()?.affine()?;
+        let clamp = stored_bounds(activation, output);
+        let kernel = QuantizedBinary::new(kernel, a.affine()?, b.affine()?, output, clamp);
+        return Ok(Task::new(move |machine, io| {
+            let operands = [io.inputs.bytes(0), io.inputs.bytes(1)];
+            kernel.apply(machine.isa, machine.pool, &plan, operands, io.output);
+            Ok(())
+        })
+        .into());
+    }
+    let (low, high) = activation.bounds();
+    by_number!(a.dtype, T => {
+        // A saturating cast: infinite bounds become the ends of an integer type.
+        let clamp = [low as T, high as T];
+        Ok(Task::new(move |machine, mut io| {
+            let operands = [io.inputs.get::<T>(0), io.inputs.get::<T>(1)];
+            let output = io.output_as::<T>();
+            elementwise::binary(machine.isa, machine.pool, kernel, &plan, operands, clamp, output)
+                .map_err(|error| Fault(error.to_string()))
+        })
+        .into())
+    })
+}
+
+/// `clamp(operator(x, number))`.
+fn with_number(
+    site: &Site<'_>,
+    kind: BinaryKind,
+    number: f32,
+    (low, high): (f32, f32),
+) -> Result<Bound, Refusal> {
+    let input = site.input(0)?;
+    let plan = broadcast([&[input.elements], &[1]])?;
+    let kernel = binary_kernel(kind);
+    by_number!(input.dtype, T => {
+        let (number, clamp) = (number as T, [low as T, high as T]);
+        Ok(Task::new(move |machine, mut io| {
+            let operands = [io.inputs.get::<T>(0), &[number]];
+            let output = io.output_as::<T>();
+            elementwise::binary(machine.isa, machine.pool, kernel, &plan, operands, clamp, output)
+                .map_err(|error| Fault(error.to_string()))
+        })
+        .into())
+    })
+}
+
+pub(super) fn compare(site: &Site<'_>, kind: CompareKind) -> Result<Bound, Refusal> {
+    use elementwise::Compare as Kernel;
+    let kernel = match kind {
+        CompareKind::Equal => Kernel::Equal,
+        CompareKind::NotEqual => Kernel::NotEqual,
+        CompareKind::Less => Kernel::Less,
+        CompareKind::LessEqual => Kernel::LessEqual,
+        CompareKind::Greater => Kernel::Greater,
+        CompareKind::GreaterEqual => Kernel::GreaterEqual,
+    };
+    let (a, b) = (site.input(0)?, site.input(1)?);
+    let plan = broadcast([&a.shape, &b.shape])?;
+    if a.is_quantized() && b.is_quantized() {
+        same_numbers(a, b)?;
+    }
+    match a.dtype {
+        // Flipping the top bit of signed bytes keeps their order.
+        DType::I8 | DType::U8 | DType::Bool => Ok(comparison::<u8>(kernel, plan)),
+        dtype => by_number!(dtype, T => Ok(comparison::<T>(kernel, plan))),
+    }
+}
+
+fn comparison<T: Ordered + bytemuck::Pod>(kernel: elementwise::Compare, plan: Broadcast<2>) -> Bound {
+    Task::new(move |machine, io| {
+        let operands = [io.inputs.get::<T>(0), io.inputs.get::<T>(1)];
+        elementwise::compare(machine.isa, machine.pool, kernel, &plan, operands, io.output);
+        Ok(())
+    })
+    .into()
+}
+
+/// Refuses quantized tensors whose bytes stand for different numbers.
+fn same_numbers(a: &Operand<'_>, b: &Operand<'_>) -> Result<(), Refusal> {
+    if a.affine()? != b.affine()? {
+        refuse!("its operands are quantized in different ways");
+    }
+    Ok(())
+}
+
+pub(super) fn logical(site: &Site<'_>, kind: LogicalKind) -> Result<Bound, Refusal> {
+    let kernel = match kind {
+        LogicalKind::And => elementwise::Logical::And,
+        LogicalKind::Or => elementwise::Logical::Or,
+    };
+    let plan = broadcast([&site.input(0)?.shape, &site.input(1)?.shape])?;
+    Ok(Task::new(move |machine, io| {
+        let operands = [io.inputs.bytes(0), io.inputs.bytes(1)];
+        elementwise::logical(machine.isa, machine.pool, kernel, &plan, operands, io.output);
+        Ok(())
+    })
+    .into())
+}
+
+pub(super) fn select(site: &Site<'_>) -> Result<Bound, Refusal> {
+    let (condition, yes, no) = (site.input(0)?, site.input(1)?, site.input(2)?);
+    let plan = broadcast([&condition.shape, &yes.shape, &no.shape])?;
+    if yes.is_quantized() {
+        same_numbers(yes, no)?;
+        same_numbers(yes, site.output()?)?;
+    }
+    by_size!(yes.dtype, T => Ok(Task::new(move |machine, mut io| {
+        let values = [io.inputs.get::<T>(1), io.inputs.get::<T>(2)];
+        elementwise::select(machine.pool, &plan, io.inputs.bytes(0), values, io.output_as());
+        Ok(())
+    })
+    .into()))
+}

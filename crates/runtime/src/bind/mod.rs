@@ -1,0 +1,185 @@
+//! Binding: from a node, the shapes of its operands and their quantization to the steps that
+//! compute it. One file per family of operators; the only `match` over all operators is here.
+
+mod convert;
+mod convolution;
+mod elementwise;
+mod movement;
+mod pooling;
+mod reduce;
+mod site;
+mod window;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use litesmith_graph::Op;
+use litesmith_kernels::{Isa, ThreadPool, Window};
+
+use crate::error::{Fault, Refusal, refuse};
+use crate::plan::Io;
+pub(crate) use site::{Operand, Site};
+
+/// What steps run on.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    /// The best instruction set that may be used.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: &'a ThreadPool,
+}
+
+/// The computation of a step.
+pub(crate) type Work = Box<dyn Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Send + Sync>;
+
+/// How a node is computed.
+pub(crate) enum Bound {
+    /// Its output is its input of this index, byte for byte.
+    Alias(usize),
+    /// By these steps.
+    Steps(Vec<Task>),
+}
+
+/// One step of a node: it computes one output.
+pub(crate) struct Task {
+    /// Index of the output.
+    pub output: usize,
+    /// Bytes of scratch memory.
+    pub scratch: usize,
+    /// Whether the output may lie where the first input lies (see [`Io::in_place`]).
+    pub in_place: bool,
+    /// What it does.
+    pub work: Work,
+}
+
+impl Task {
+    /// A step that computes output 0.
+    pub(crate) fn new(
+        work: impl Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Send + Sync + 'static,
+    ) -> Task {
+        Task { output: 0, scratch: 0, in_place: false, work: Box::new(work) }
+    }
+
+    /// The same step with scratch memory.
+    pub(crate) fn with_scratch(self, bytes: usize) -> Task {
+        Task { scratch: bytes, ..self }
+    }
+
+    /// The same step, which can write over its first input.
+    pub(crate) fn in_place(self) -> Task {
+        Task { in_place: true, ..self }
+    }
+
+    /// The same step for another output.
+    pub(crate) fn for_output(self, output: usize) -> Task {
+        Task { output, ..self }
+    }
+}
+
+impl From<Task> for Bound {
+    fn from(task: Task) -> Bound {
+        Bound::Steps(vec![task])
+    }
+}
+
+/// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on its node
+/// and, where padding depends on the size of the input, on its window.
+#[derive(Default)]
+pub(crate) struct Packed(RefCell<HashMap<usize, Vec<PackedKernel>>>);
+
+type PackedKernel = (Window, Arc<dyn Any + Send + Sync>);
+
+impl Packed {
+    /// The kernel of this node and window, made the first time.
+    pub(crate) fn get<T: Any + Send + Sync>(
+        &self,
+        node: usize,
+        window: Window,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        let known = self.0.borrow().get(&node).and_then(|kernels| {
+            let (_, kernel) = kernels.iter().find(|(own, _)| *own == window)?;
+            Arc::clone(kernel).downcast::<T>().ok()
+        });
+        known.unwrap_or_else(|| {
+            let kernel = Arc::new(make());
+            self.0.borrow_mut().entry(node).or_default().push((window, Arc::clone(&kernel) as _));
+            kernel
+        })
+    }
+}
+
+/// Binds a node.
+pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
+    site.check_types()?;
+    match &site.node.op {
+        Op::ArgReduce(op) => reduce::arg_reduce(site, op),
+        Op::BatchMatMul(op) => convolution::batch_matmul(site, op),
+        Op::BatchNorm(op) => reduce::batch_norm(site, op),
+        Op::Binary(op) => elementwise::binary(site, op),
+        Op::BroadcastTo(_) => movement::broadcast_to(site),
+        Op::Cast(op) => convert::cast(site, op),
+        Op::Compare(op) => elementwise::compare(site, op.kind),
+        Op::Concat(op) => movement::concat(site, op),
+        Op::Conv2D(op) => convolution::conv_2d(site, op),
+        Op::Custom(op) => refuse!("there is no kernel for the custom operator '{}'", op.name),
+        Op::DepthwiseConv2D(op) => convolution::depthwise(site, op),
+        Op::Dequantize(_) => convert::dequantize(site),
+        Op::Dropout(_) | Op::ExpandDims(_) | Op::Identity(_) | Op::Reshape(_) | Op::Squeeze(_) => {
+            site.same_parameters()?;
+            Ok(Bound::Alias(0))
+        }
+        Op::FakeQuant(op) => convert::fake_quant(site, op),
+        Op::Fill(_) => movement::fill(site),
+        Op::FullyConnected(op) => convolution::fully_connected(site, op),
+        Op::Gather(op) => movement::gather(site, op),
+        Op::L2Norm(_) => reduce::l2_norm(site),
+        Op::Logical(op) => elementwise::logical(site, op.kind),
+        Op::Pack(op) => movement::pack(site, op),
+        Op::Pad(op) => movement::pad(site, op),
+        Op::Pool2D(op) => pooling::pool_2d(site, op),
+        Op::Prelu(_) => elementwise::prelu(site),
+        Op::Quantize(_) => convert::quantize(site),
+        Op::Reduce(op) => reduce::reduce(site, op),
+        Op::Resize(op) => pooling::resize(site, op),
+        Op::Select(_) => elementwise::select(site),
+        Op::ShapeOf(op) => movement::shape_of(site, op),
+        Op::Slice(op) => movement::slice(site, op),
+        Op::Softmax(op) => reduce::softmax(site, op),
+        Op::Split(op) => movement::split(site, op),
+        Op::StridedSlice(op) => movement::strided_slice(site, op),
+        Op::Tile(op) => movement::tile(site, op),
+        Op::Transpose(op) => movement::transpose(site, op),
+        Op::Unary(op) => elementwise::unary(site, op.kind),
+        Op::Unpack(op) => movement::unpack(site, op),
+    }
+}
+
+/// Evaluates the body with `$T` standing for the element type of these bits: for operators that
+/// only move elements.
+macro_rules! by_size {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype.bits() {
+            Some(8) => {
+                type $T = u8;
+                $body
+            }
+            Some(16) => {
+                type $T = u16;
+                $body
+            }
+            Some(32) => {
+                type $T = u32;
+                $body
+            }
+            Some(64) => {
+                type $T = u64;
+                $body
+            }
+            _ => $crate::error::refuse!("elements of {} cannot be moved", $dtype),
+        }
+    };
+}
+pub(crate) use by_size;

@@ -1,0 +1,148 @@
+use std::borrow::Cow;
+
+use litesmith_graph::ops::Activation;
+use litesmith_graph::{DType, Data, Node, Quantization};
+use litesmith_kernels::elementwise::Affine;
+use litesmith_kernels::{Isa, Window};
+
+use super::Packed;
+use crate::error::{Refusal, refuse};
+
+/// A node about to be bound, with all that is known of its operands.
+pub(crate) struct Site<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its index in the prepared graph: the key of its packed weights.
+    pub index: usize,
+    /// Its inputs.
+    pub inputs: Vec<Option<Operand<'a>>>,
+    /// Its outputs.
+    pub outputs: Vec<Operand<'a>>,
+    /// The instruction set to pack for.
+    pub isa: Isa,
+    /// Kernels that were packed before.
+    pub packed: &'a Packed,
+}
+
+/// What is known of a tensor.
+pub(crate) struct Operand<'a> {
+    /// Type of its elements in the model.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Number of its elements.
+    pub elements: usize,
+    /// How its integers stand for real numbers.
+    pub quantization: Option<&'a Quantization>,
+    /// Its elements, if they are the same in every run.
+    pub data: Option<&'a Data>,
+}
+
+impl Site<'_> {
+    /// An input that must be there.
+    pub(crate) fn input(&self, index: usize) -> Result<&Operand<'_>, Refusal> {
+        match self.optional(index) {
+            Some(input) => Ok(input),
+            None => refuse!("input {index} is missing"),
+        }
+    }
+
+    /// An input that may be left out.
+    pub(crate) fn optional(&self, index: usize) -> Option<&Operand<'_>> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    /// The only output.
+    pub(crate) fn output(&self) -> Result<&Operand<'_>, Refusal> {
+        match self.outputs.as_slice() {
+            [output] => Ok(output),
+            outputs => refuse!("it has {} outputs instead of one", outputs.len()),
+        }
+    }
+
+    /// Refuses element types that no kernel takes.
+    pub(crate) fn check_types(&self) -> Result<(), Refusal> {
+        let operands = self.inputs.iter().flatten().chain(&self.outputs);
+        for operand in operands {
+            match operand.dtype {
+                DType::I16 if operand.quantization.is_some() => {
+                    refuse!("int16 activations are not supported yet")
+                }
+                DType::Text | DType::Resource => refuse!("tensors of {} are not supported", operand.dtype),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a node that should only pass elements on but whose output, being quantized, stands
+    /// for other numbers than its input.
+    pub(crate) fn same_parameters(&self) -> Result<(), Refusal> {
+        let input = self.input(0)?;
+        for output in &self.outputs {
+            if input.is_quantized() && output.is_quantized() && input.affine()? != output.affine()? {
+                refuse!("its output is quantized in another way than its input");
+            }
+        }
+        Ok(())
+    }
+
+    /// The kernel with this node's packed weights, made the first time.
+    pub(crate) fn pack<T: std::any::Any + Send + Sync>(
+        &self,
+        window: Window,
+        make: impl FnOnce() -> T,
+    ) -> std::sync::Arc<T> {
+        self.packed.get(self.index, window, make)
+    }
+}
+
+impl Operand<'_> {
+    /// Whether its bytes stand for real numbers.
+    pub(crate) fn is_quantized(&self) -> bool {
+        matches!(self.dtype, DType::I8 | DType::U8) && self.quantization.is_some()
+    }
+
+    /// How its bytes, as the plan stores them, stand for real numbers.
+    pub(crate) fn affine(&self) -> Result<Affine, Refusal> {
+        let Some(quantization) = self.quantization else {
+            refuse!("a tensor of {} has no quantization parameters", self.dtype)
+        };
+        let Some((scale, zero_point)) = quantization.single() else {
+            refuse!("activations can only have one scale, one has {}", quantization.scales.len())
+        };
+        let shift = match self.dtype {
+            DType::I8 => 128,
+            DType::U8 => 0,
+            dtype => refuse!("{dtype} cannot stand for real numbers here"),
+        };
+        let Some(zero_point) = zero_point.checked_add(shift).and_then(|point| u8::try_from(point).ok())
+        else {
+            refuse!("zero point {zero_point} is no {}", self.dtype)
+        };
+        if !(scale.is_finite() && scale > 0.0) {
+            refuse!("scale {scale} is not above 0");
+        }
+        Ok(Affine::new(scale, zero_point))
+    }
+
+    /// Its elements, which must be fixed, as single-precision numbers.
+    pub(crate) fn floats(&self, what: &str) -> Result<Cow<'_, [f32]>, Refusal> {
+        match self.data.map(|data| data.floats(self.dtype)) {
+            Some(Some(floats)) => Ok(floats),
+            Some(None) => refuse!("the {what} must be floating-point numbers, not {}", self.dtype),
+            None => refuse!("the {what} must be constant"),
+        }
+    }
+}
+
+/// The stored values that a fused activation leaves of a quantized output: XNNPACK's bounds, which
+/// are computed in single precision and rounded to even.
+pub(crate) fn stored_bounds(activation: Activation, output: Affine) -> [u8; 2] {
+    let (low, high) = activation.bounds();
+    let stored = |bound: f32| {
+        let steps = (bound / output.scale + f32::from(output.zero_point)).clamp(0.0, 255.0);
+        steps.round_ties_even() as u8
+    };
+    [stored(low), stored(high)]
+}

@@ -1,0 +1,312 @@
+use std::collections::HashMap;
+use std::time::Instant;
+
+use litesmith_graph::{DType, Dim, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate};
+use litesmith_kernels::{Isa, ThreadPool};
+
+use crate::array::{Array, TensorView};
+use crate::bind::Machine;
+use crate::buffer::Buffer;
+use crate::error::RuntimeError;
+use crate::options::Options;
+use crate::plan::{self, Mode, Plan, Shared, enter};
+use crate::prepare;
+
+/// Most plans that are kept; the one not used for longest goes.
+const MOST_PLANS: usize = 8;
+
+/// An input or output of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// Its tensor in the main graph.
+    pub tensor: TensorId,
+    /// Type of its elements.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Shape,
+    /// How its integers stand for real numbers, if they do.
+    pub quantization: Option<Quantization>,
+}
+
+/// Time that one step of a plan takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepTime {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its operator.
+    pub operator: &'static str,
+    /// Seconds, the mean over the runs.
+    pub seconds: f64,
+    /// Multiply-accumulates.
+    pub macs: u64,
+}
+
+/// Runs the main graph of a model.
+pub struct Interpreter {
+    inputs: Vec<TensorInfo>,
+    outputs: Vec<TensorInfo>,
+    /// Inputs, then the outputs of every node, in order: what `observe` shows.
+    activations: Vec<TensorId>,
+    /// The model with constants folded: what `observe` runs.
+    folded: Model,
+    /// The same, fused: what `run` runs.
+    fused: Model,
+    shared: Shared,
+    pool: ThreadPool,
+    /// The last one used first.
+    plans: Vec<CachedPlan>,
+    arena: Buffer,
+}
+
+struct CachedPlan {
+    mode: Mode,
+    shapes: Vec<Vec<usize>>,
+    plan: Plan,
+}
+
+impl Interpreter {
+    /// Prepares a model: checks it, runs what depends on constants alone, packs weights and, where
+    /// shapes can be told or guessed (a batch of 1), binds every operator.
+    ///
+    /// # Errors
+    /// If the model is broken, an operator has no kernel (all of them are listed), an option cannot
+    /// be used, or memory does not suffice.
+    pub fn new(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
+        validate(model)?;
+        let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
+        let shared = Shared {
+            isa,
+            max_memory: options.max_memory,
+            packed: Default::default(),
+            stored: Default::default(),
+        };
+        let folded = prepare::fold(model, Machine { isa, pool: &pool }, &shared)?;
+        let mut fused = folded.clone();
+        prepare::fuse_padding(&mut fused);
+        let graph = model.main();
+        let facts = infer_shapes(&folded, GraphId(0), None)?;
+        let info = |id: &TensorId| TensorInfo {
+            name: graph[*id].name.clone(),
+            tensor: *id,
+            dtype: facts[id.index()].dtype,
+            shape: facts[id.index()].shape.clone(),
+            quantization: graph[*id].quantization.clone(),
+        };
+        let computed = graph.nodes.iter().flat_map(|node| &node.outputs);
+        let mut interpreter = Interpreter {
+            inputs: graph.inputs.iter().map(info).collect(),
+            outputs: graph.outputs.iter().map(info).collect(),
+            activations: graph.inputs.iter().chain(computed).copied().collect(),
+            folded,
+            fused,
+            shared,
+            pool,
+            plans: Vec::new(),
+            arena: no_arena()?,
+        };
+        if let Some(shapes) = prepare::trial_shapes(&interpreter.fused) {
+            interpreter.plan(Mode::Inference, shapes)?;
+        }
+        Ok(interpreter)
+    }
+
+    /// The inputs in order.
+    #[must_use]
+    pub fn inputs(&self) -> &[TensorInfo] {
+        &self.inputs
+    }
+
+    /// The outputs in order.
+    #[must_use]
+    pub fn outputs(&self) -> &[TensorInfo] {
+        &self.outputs
+    }
+
+    /// The instruction set that kernels are chosen for.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.shared.isa
+    }
+
+    /// Number of threads, the caller's counted in.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Bytes that activations take.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Computes the outputs, in order, for inputs in order. Free dimensions take the sizes of the
+    /// arrays.
+    ///
+    /// # Errors
+    /// If an input has another type or shape than the model takes, a node cannot be run for these
+    /// shapes, or a node meets values that it cannot compute with.
+    pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>, RuntimeError> {
+        self.check(inputs)?;
+        self.plan(Mode::Inference, inputs.iter().map(|input| input.shape.clone()).collect())?;
+        let (plan, graph) = (&self.plans[0].plan, self.fused.main());
+        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
+        let arena = self.arena.bytes_mut();
+        write_inputs(plan, inputs, arena);
+        for step in &plan.steps {
+            step.run(machine, arena, graph)?;
+        }
+        Ok(read_outputs(plan, arena))
+    }
+
+    /// Computes the outputs and shows every activation of the main graph, inputs included, as soon
+    /// as it is there: unfused, in the model's own types and under the tensor ids of the model that
+    /// this interpreter was made of. What depends on constants alone comes first.
+    ///
+    /// # Errors
+    /// As [`Interpreter::run`].
+    pub fn observe(
+        &mut self,
+        inputs: &[Array],
+        visit: &mut dyn FnMut(TensorId, &TensorView<'_>),
+    ) -> Result<Vec<Array>, RuntimeError> {
+        self.check(inputs)?;
+        self.plan(Mode::Observe, inputs.iter().map(|input| input.shape.clone()).collect())?;
+        let (plan, graph) = (&self.plans[0].plan, self.folded.main());
+        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
+        let arena = self.arena.bytes_mut();
+        write_inputs(plan, inputs, arena);
+        let mut values = plan.values.iter().peekable();
+        let mut copy = Vec::new();
+        for done in 0..=plan.steps.len() {
+            if let Some(step) = done.checked_sub(1).map(|index| &plan.steps[index]) {
+                step.run(machine, arena, graph)?;
+            }
+            while let Some(value) = values.next_if(|value| value.ready <= done) {
+                let mut data = value.bytes(arena);
+                if value.dtype == DType::I8 {
+                    copy.resize(data.len(), 0);
+                    enter(DType::I8, data, &mut copy);
+                    data = &copy;
+                }
+                visit(value.tensor, &TensorView { dtype: value.dtype, shape: &value.shape, data });
+            }
+        }
+        Ok(read_outputs(plan, arena))
+    }
+
+    /// Measures how long each step takes, the mean over `runs` runs (at least one) after one that
+    /// does not count.
+    ///
+    /// # Errors
+    /// As [`Interpreter::run`].
+    pub fn profile(&mut self, inputs: &[Array], runs: usize) -> Result<Vec<StepTime>, RuntimeError> {
+        self.run(inputs)?;
+        let runs = runs.max(1);
+        let (plan, graph) = (&self.plans[0].plan, self.fused.main());
+        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
+        let arena = self.arena.bytes_mut();
+        let mut seconds = vec![0.0; plan.steps.len()];
+        for _ in 0..runs {
+            write_inputs(plan, inputs, arena);
+            for (step, seconds) in plan.steps.iter().zip(&mut seconds) {
+                let start = Instant::now();
+                step.run(machine, arena, graph)?;
+                *seconds += start.elapsed().as_secs_f64() / runs as f64;
+            }
+        }
+        let time = |(step, seconds): (&plan::Step, f64)| {
+            let node = &graph.nodes[step.node];
+            StepTime { node: node.name.clone(), operator: node.op.name(), seconds, macs: step.macs }
+        };
+        Ok(plan.steps.iter().zip(seconds).map(time).collect())
+    }
+
+    /// Checks types, ranks, numbers of bytes and that a free dimension has one size.
+    fn check(&self, inputs: &[Array]) -> Result<(), RuntimeError> {
+        if inputs.len() != self.inputs.len() {
+            let names: Vec<&str> = self.inputs.iter().map(|input| input.name.as_str()).collect();
+            return Err(RuntimeError::InputCount {
+                expected: self.inputs.len(),
+                names: names.join(", "),
+                got: inputs.len(),
+            });
+        }
+        let mut sizes: HashMap<&str, (usize, &str)> = HashMap::new();
+        for (info, array) in self.inputs.iter().zip(inputs) {
+            let error = |expected: String, got: String| {
+                Err(RuntimeError::Input { name: info.name.clone(), expected, got })
+            };
+            let stated = format!("{}{}", info.dtype, info.shape);
+            let got = format!("{}{}", array.dtype, Shape::fixed(&array.shape));
+            if info.dtype != array.dtype || info.shape.unify(&Shape::fixed(&array.shape)).is_none() {
+                return error(stated, got);
+            }
+            let elements = array.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+            let bytes = elements.and_then(|elements| array.dtype.bytes(elements));
+            if bytes != Some(array.data.len()) {
+                return error(stated, format!("{got} in {} bytes", array.data.len()));
+            }
+            for (dim, size) in info.shape.dims().iter().zip(&array.shape) {
+                let Dim::Free(symbol) = dim else { continue };
+                let (known, other) = sizes.entry(symbol.name()).or_insert((*size, &info.name));
+                if known != size {
+                    return error(
+                        format!("{stated} with {symbol} = {known} as '{other}' has", symbol = symbol.name()),
+                        got,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the plan for these shapes in front, made the first time, and makes room for it.
+    fn plan(&mut self, mode: Mode, shapes: Vec<Vec<usize>>) -> Result<(), RuntimeError> {
+        let fits = |cached: &CachedPlan| cached.mode == mode && cached.shapes == shapes;
+        match self.plans.iter().position(fits) {
+            Some(index) => self.plans[..=index].rotate_right(1),
+            None => {
+                let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
+                let plan = plan::make(model, &shapes, mode, &self.activations, &self.shared)?;
+                self.plans.truncate(MOST_PLANS - 1);
+                self.plans.insert(0, CachedPlan { mode, shapes, plan });
+            }
+        }
+        let needed = self.plans[0].plan.arena;
+        if self.arena.len() < needed {
+            // The old one goes first, so that both are never there.
+            self.arena = no_arena()?;
+            self.arena = Buffer::zeroed(needed).ok_or_else(|| no_memory(needed))?;
+        }
+        Ok(())
+    }
+}
+
+fn no_arena() -> Result<Buffer, RuntimeError> {
+    Buffer::zeroed(0).ok_or_else(|| no_memory(0))
+}
+
+fn no_memory(needed: usize) -> RuntimeError {
+    RuntimeError::Resource { what: "the arena of activations".into(), needed, limit: None }
+}
+
+fn write_inputs(plan: &Plan, inputs: &[Array], arena: &mut [u8]) {
+    for (range, input) in plan.inputs.iter().zip(inputs) {
+        if let Some(range) = range {
+            enter(input.dtype, &input.data, &mut arena[range.clone()]);
+        }
+    }
+}
+
+fn read_outputs(plan: &Plan, arena: &[u8]) -> Vec<Array> {
+    let read = |value: &plan::Value| {
+        let bytes = value.bytes(arena);
+        let mut data = vec![0; bytes.len()];
+        enter(value.dtype, bytes, &mut data);
+        Array { dtype: value.dtype, shape: value.shape.clone(), data }
+    };
+    plan.outputs.iter().map(read).collect()
+}
