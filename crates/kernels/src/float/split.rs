@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
-/// Multiply-adds below which a task is not worth handing to another thread (some 5 us).
-const LEAST_WORK: usize = 250_000;
-/// Tasks per thread, so that an early finisher takes work from a late one.
-const TASKS_PER_THREAD: usize = 4;
+/// Multiply-adds below which a task is not worth handing to another thread (some 2 us).
+const LEAST_WORK: usize = 100_000;
+/// Tasks per thread, so that an early finisher takes work from a late one: fewer where every task
+/// has to look at all pixels.
+const TASKS_OVER_TILES: usize = 4;
+const TASKS_OVER_PANELS: usize = 2;
 
 /// A grid of tasks over tiles of pixels and panels of output channels.
 pub(super) struct Split {
@@ -37,19 +39,20 @@ impl Split {
     pub(super) fn new(work: &Work, threads: usize) -> Split {
         let &Work { pixels, most_pixels, panels, .. } = work;
         let tiles = pixels.div_ceil(most_pixels);
-        let most = pixels.saturating_mul(work.work_per_pixel) / LEAST_WORK;
-        let tasks = if threads == 1 { 1 } else { most.clamp(1, threads * TASKS_PER_THREAD) };
+        let by_tiles = pixels.saturating_mul(work.input_per_pixel) >= work.weights && tiles >= threads;
+        let per_thread = if by_tiles { TASKS_OVER_TILES } else { TASKS_OVER_PANELS };
+        let worth = pixels.saturating_mul(work.work_per_pixel) / LEAST_WORK;
+        let tasks = if threads == 1 { 1 } else { worth.clamp(1, threads * per_thread) };
         let share = |first: usize, second: usize| {
             let parts = first.min(tasks);
             (parts, tasks.div_ceil(parts.max(1)).min(second))
         };
-        let (tile_parts, panel_parts) =
-            if pixels.saturating_mul(work.input_per_pixel) >= work.weights && tiles >= threads {
-                share(tiles, panels)
-            } else {
-                let (panel_parts, tile_parts) = share(panels, tiles);
-                (tile_parts, panel_parts)
-            };
+        let (tile_parts, panel_parts) = if by_tiles {
+            share(tiles, panels)
+        } else {
+            let (panel_parts, tile_parts) = share(panels, tiles);
+            (tile_parts, panel_parts)
+        };
         Split { pixels, tiles, panels, tile_parts, panel_parts }
     }
 
