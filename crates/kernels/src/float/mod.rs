@@ -3,11 +3,12 @@
 //!
 //! Every output element is one chain of multiply-adds: it starts at the bias and takes the taps
 //! of the window from the top left to the bottom right and within a tap the channels in order.
-//! Taps in the padding count as products with zero (so an infinite or NaN weight shows there too). Work is split over outputs, never inside such
-//! a chain, so **on one instruction set the bits of a result depend on neither the number of
-//! threads, nor the batch, nor the place in the image**. The instruction sets with a fused
-//! multiply-add (all but [`Isa::Portable`](crate::Isa::Portable)) even agree with each other, but
-//! for the sign of a zero that meets a bound of zero.
+//! Taps in the padding count as products with zero (so an infinite or NaN weight shows there too).
+//! Work is split over outputs, never inside such a chain, so **on one instruction set the bits of
+//! a result depend on neither the number of threads, nor the batch, nor the place in the image**.
+//! The instruction sets with a fused multiply-add (all but
+//! [`Isa::Portable`](crate::Isa::Portable)) even agree with each other, but for the sign of a zero
+//! that meets a bound of zero.
 
 mod aligned;
 mod conv;
