@@ -8,6 +8,8 @@ use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRu
 pub struct Dropout {
     /// Share of elements that are dropped, below 1.
     pub rate: f32,
+    /// Axes along which elements are dropped together: feature maps, or whole samples.
+    pub shared_axes: Vec<usize>,
 }
 
 impl Operator for Dropout {

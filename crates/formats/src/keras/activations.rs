@@ -1,0 +1,162 @@
+//! Activation functions by name, as `keras.activations` defines them.
+
+use litesmith_graph::TensorId;
+use litesmith_graph::ops::{BinaryKind, Compare, CompareKind, Select, Softmax, UnaryKind};
+use serde_json::{Map, Value};
+
+use crate::keras::config::{Built, Config, Version, unsupported};
+use crate::keras::layers::activation;
+use crate::keras::scope::Scope;
+
+/// Applies the function that the layer's setting `activation` names.
+pub(super) fn of_layer(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
+    of_setting(scope, "activation", x)
+}
+
+/// Applies the function that a setting names: a text, or an object for a layer or a function.
+pub(super) fn of_setting(scope: &mut Scope<'_>, key: &str, x: TensorId) -> Built<TensorId> {
+    let none = Map::new();
+    match scope.config().get(key) {
+        None => Ok(x),
+        Some(Value::String(name)) => function(scope, name, Config::new(&none, &scope.layer.place), x),
+        Some(Value::Object(object)) => {
+            let class = object.get("class_name").and_then(Value::as_str).unwrap_or("?");
+            match object.get("config") {
+                Some(Value::Object(settings)) => {
+                    activation::of_class(scope, class, Config::new(settings, &scope.layer.place), x)
+                }
+                Some(Value::String(name)) if class == "function" => {
+                    function(scope, name, Config::new(&none, &scope.layer.place), x)
+                }
+                _ => unsupported!("its activation '{class}' is not known; use one of keras.activations"),
+            }
+        }
+        Some(other) => Err(scope.config().broken(format!("its activation is {other}")).into()),
+    }
+}
+
+/// Applies a function by its name in `keras.activations`; `options` holds its parameters.
+pub(super) fn function(
+    scope: &mut Scope<'_>,
+    name: &str,
+    options: Config<'_>,
+    x: TensorId,
+) -> Built<TensorId> {
+    let simple = match name {
+        "linear" => return Ok(x),
+        "relu" => UnaryKind::Relu,
+        "relu6" => UnaryKind::Relu6,
+        "hard_tanh" => UnaryKind::ReluN1To1,
+        "sigmoid" => UnaryKind::Logistic,
+        "tanh" => UnaryKind::Tanh,
+        "silu" | "swish" => UnaryKind::Silu,
+        "hard_silu" | "hard_swish" => UnaryKind::HardSwish,
+        "softplus" => UnaryKind::Softplus,
+        "softsign" => UnaryKind::Softsign,
+        "exponential" => UnaryKind::Exp,
+        "selu" => UnaryKind::Selu,
+        "elu" => UnaryKind::Elu(options.number("alpha", 1.0)?),
+        "leaky_relu" => UnaryKind::LeakyRelu(slope(options, 0.2)?),
+        "gelu" => UnaryKind::Gelu { approximate: options.flag("approximate", false)? },
+        "hard_sigmoid" if scope.version == Version::Keras3 => UnaryKind::HardSigmoid,
+        _ => return composed(scope, name, options, x),
+    };
+    scope.unary(simple, x)
+}
+
+/// The slope for negative numbers under its new or its old name.
+pub(super) fn slope(options: Config<'_>, default: f32) -> Built<f32> {
+    let old = options.number("alpha", default)?;
+    Ok(options.number("negative_slope", old)?)
+}
+
+fn composed(scope: &mut Scope<'_>, name: &str, options: Config<'_>, x: TensorId) -> Built<TensorId> {
+    match name {
+        // Keras 2: a fifth as steep.
+        "hard_sigmoid" => {
+            let scaled = scope.with_scalar(BinaryKind::Mul, x, 0.2)?;
+            let shifted = scope.with_scalar(BinaryKind::Add, scaled, 0.5)?;
+            scope.unary(UnaryKind::Clip { min: 0.0, max: 1.0 }, shifted)
+        }
+        "softmax" => softmax(scope, x, options.integer("axis", -1)?, false),
+        "log_softmax" => softmax(scope, x, options.integer("axis", -1)?, true),
+        "mish" => {
+            let softplus = scope.unary(UnaryKind::Softplus, x)?;
+            let gate = scope.unary(UnaryKind::Tanh, softplus)?;
+            scope.binary(BinaryKind::Mul, x, gate)
+        }
+        "celu" => celu(scope, x, options.number("alpha", 1.0)?),
+        "log_sigmoid" => {
+            let negative = scope.unary(UnaryKind::Neg, x)?;
+            let softplus = scope.unary(UnaryKind::Softplus, negative)?;
+            scope.unary(UnaryKind::Neg, softplus)
+        }
+        "sparse_sigmoid" => {
+            let shifted = scope.with_scalar(BinaryKind::Add, x, 1.0)?;
+            let halved = scope.with_scalar(BinaryKind::Mul, shifted, 0.5)?;
+            scope.unary(UnaryKind::Clip { min: 0.0, max: 1.0 }, halved)
+        }
+        "tanh_shrink" => {
+            let tanh = scope.unary(UnaryKind::Tanh, x)?;
+            scope.binary(BinaryKind::Sub, x, tanh)
+        }
+        "squareplus" => {
+            let square = scope.unary(UnaryKind::Square, x)?;
+            let sum = scope.with_scalar(BinaryKind::Add, square, options.number("b", 4.0)?)?;
+            let root = scope.unary(UnaryKind::Sqrt, sum)?;
+            let sum = scope.binary(BinaryKind::Add, x, root)?;
+            scope.with_scalar(BinaryKind::Mul, sum, 0.5)
+        }
+        "soft_shrink" => {
+            let threshold = options.number("threshold", 0.5)?.abs();
+            let middle = scope.unary(UnaryKind::Clip { min: -threshold, max: threshold }, x)?;
+            scope.binary(BinaryKind::Sub, x, middle)
+        }
+        "hard_shrink" => {
+            let size = scope.unary(UnaryKind::Abs, x)?;
+            let threshold = scope.scalar("threshold", options.number("threshold", 0.5)?);
+            let keep = scope.emit(Compare { kind: CompareKind::Greater }, &[size, threshold])?;
+            let zero = scope.scalar("zero", 0.0);
+            scope.emit(Select {}, &[keep, x, zero])
+        }
+        "glu" => {
+            let rank = scope.rank(x);
+            let axis = scope.axis(i64::from(options.integer("axis", -1)?), rank)?;
+            glu(scope, x, axis)
+        }
+        _ => unsupported!(
+            "its activation '{name}' is not known; use one of keras.activations, or build it from keras.ops"
+        ),
+    }
+}
+
+/// Softmax over any axis.
+pub(super) fn softmax(scope: &mut Scope<'_>, x: TensorId, axis: i32, log: bool) -> Built<TensorId> {
+    let axis = scope.axis(i64::from(axis), scope.rank(x))?;
+    scope.along_last(x, axis, |scope, x| scope.emit(Softmax { log, ..Softmax::default() }, &[x]))
+}
+
+/// `x` where positive, else `alpha * (exp(x / alpha) - 1)`.
+fn celu(scope: &mut Scope<'_>, x: TensorId, alpha: f32) -> Built<TensorId> {
+    if alpha == 1.0 {
+        return scope.unary(UnaryKind::Elu(1.0), x);
+    }
+    if alpha == 0.0 {
+        return Err(scope.config().broken("its activation celu has alpha 0").into());
+    }
+    let scaled = scope.with_scalar(BinaryKind::Mul, x, 1.0 / alpha)?;
+    let bent = scope.unary(UnaryKind::Elu(1.0), scaled)?;
+    scope.with_scalar(BinaryKind::Mul, bent, alpha)
+}
+
+/// The first half along an axis, gated by the sigmoid of the second.
+fn glu(scope: &mut Scope<'_>, x: TensorId, axis: usize) -> Built<TensorId> {
+    let size = scope.size(x, axis)?;
+    if size % 2 != 0 {
+        return Err(scope.config().broken(format!("its activation glu cannot halve {size} channels")).into());
+    }
+    let [value, gate] = [0, size / 2].map(|start| scope.part(x, axis, start, size / 2));
+    let gate = gate?;
+    let gate = scope.unary(UnaryKind::Logistic, gate)?;
+    scope.binary(BinaryKind::Mul, value?, gate)
+}

@@ -1,0 +1,85 @@
+//! What is refused by looking at the configuration alone, all of it at once.
+
+use crate::error::Unsupported;
+use crate::keras::architecture::{Architecture, Layer, is_keras_module};
+use crate::keras::config::{check_policy, input_type};
+use crate::keras::layers;
+
+/// Everything in a model that is not supported, as far as it shows without building it.
+pub(super) fn unsupported(model: &Architecture) -> Vec<Unsupported> {
+    let mut found = Vec::new();
+    collect(model, &mut found);
+    found
+}
+
+fn collect(model: &Architecture, found: &mut Vec<Unsupported>) {
+    for layer in &model.layers {
+        if let Some(reason) = refusal(layer) {
+            let operator = layer.class.clone();
+            found.push(Unsupported { layer: layer.path.clone(), operator, reason });
+        }
+        if let Some(inner) = &layer.model {
+            collect(inner, found);
+        }
+    }
+}
+
+fn refusal(layer: &Layer) -> Option<String> {
+    if layer.class == "Lambda" {
+        return Some(
+            "a Lambda layer holds Python code, which is never run; rebuild the model with keras.ops or \
+             built-in layers in its place and save it again"
+                .to_owned(),
+        );
+    }
+    let custom = layer.module.as_deref().is_some_and(|module| !is_keras_module(module))
+        || layer.registered.as_deref().is_some_and(|name| name.contains('>'))
+        || layer.class.contains('>');
+    if custom {
+        return Some(
+            "a custom layer is Python code, which the file does not hold; rebuild the model with built-in \
+             layers or keras.ops in its place and save it again"
+                .to_owned(),
+        );
+    }
+    if layer.class == "InputLayer" {
+        return input_refusal(layer);
+    }
+    if layer.model.is_some() {
+        return None;
+    }
+    if layers::find(layer).is_none() {
+        return Some(
+            "this class is not supported yet, or is a custom layer; rebuild the model without it, or convert \
+             it with another tool"
+                .to_owned(),
+        );
+    }
+    if layer.config().get("data_format").and_then(|format| format.as_str()) == Some("channels_first") {
+        return Some(
+            "channels_first is not supported; build the model with data_format='channels_last' and give it \
+             the weights of this one (kernels have the same layout in both)"
+                .to_owned(),
+        );
+    }
+    if layer.config().get("quantization_config").is_some() {
+        return Some("it is quantized by Keras; save the model before model.quantize()".to_owned());
+    }
+    layer.config().get("dtype").and_then(|policy| check_policy(policy).err())
+}
+
+fn input_refusal(layer: &Layer) -> Option<String> {
+    let config = layer.config();
+    for kind in ["sparse", "ragged"] {
+        if config.get(kind).and_then(|flag| flag.as_bool()) == Some(true) {
+            return Some(format!("{kind} inputs are not supported; give it dense ones"));
+        }
+    }
+    let dtype = config.get("dtype").and_then(|dtype| dtype.as_str())?;
+    match input_type(dtype) {
+        Some(_) => None,
+        None => {
+            Some(format!("inputs of type {dtype} are not supported; build the model with float32 inputs"))
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! What a layer's builder works with: the layer's configuration, its arguments, its weights, and the
+//! graph that grows.
+
+use std::collections::HashMap;
+
+use litesmith_graph::ops::{Binary, BinaryKind, Cast, Identity, StridedSlice, Transpose, Unary, UnaryKind};
+use litesmith_graph::{
+    DType, Dim, Facts, Graph, Inputs, Model, Op, ParameterId, Shape, Tensor, TensorId, TensorKind,
+};
+use serde_json::{Map, Value};
+
+use crate::error::FormatError;
+use crate::keras::architecture::Layer;
+use crate::keras::config::{Built, Config, Numbers, Version, numbers, unsupported};
+use crate::keras::weights::Weights;
+
+/// Most nodes of a graph: models inside models, each called twice, would double it at every level.
+const MOST_NODES: usize = 1 << 19;
+
+/// An argument of a call with its tensors in place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Operand {
+    /// A tensor of the graph.
+    Tensor(TensorId),
+    /// Several operands.
+    List(Vec<Operand>),
+    /// Named operands.
+    Map(Vec<(String, Operand)>),
+    /// Anything else.
+    Value(Value),
+}
+
+impl Operand {
+    /// All tensors inside, in order.
+    pub fn tensors(&self, found: &mut Vec<TensorId>) {
+        match self {
+            Operand::Tensor(id) => found.push(*id),
+            Operand::List(items) => items.iter().for_each(|item| item.tensors(found)),
+            Operand::Map(items) => {
+                let mut sorted: Vec<_> = items.iter().collect();
+                sorted.sort_by_key(|(name, _)| name);
+                sorted.into_iter().for_each(|(_, item)| item.tensors(found));
+            }
+            Operand::Value(_) => {}
+        }
+    }
+
+    /// The plain value that it is, lists put together again; `None` with a tensor inside.
+    pub fn value(&self) -> Option<Value> {
+        match self {
+            Operand::Tensor(_) => None,
+            Operand::List(items) => {
+                items.iter().map(Operand::value).collect::<Option<Vec<_>>>().map(Value::Array)
+            }
+            Operand::Map(items) => {
+                let pair = |(name, item): &(String, Operand)| Some((name.clone(), item.value()?));
+                items.iter().map(pair).collect::<Option<_>>().map(Value::Object)
+            }
+            Operand::Value(value) => Some(value.clone()),
+        }
+    }
+}
+
+/// The model under construction.
+pub(super) struct Target {
+    /// The model; its main graph grows.
+    pub model: Model,
+    /// Where each variable of each layer is.
+    pub weights: Weights,
+    facts: Vec<Facts>,
+    parameters: HashMap<ParameterId, TensorId>,
+    layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
+}
+
+impl Target {
+    /// A model with weights and an empty graph.
+    pub fn new(mut model: Model, weights: Weights) -> Target {
+        model.graphs = vec![Graph::new("main")];
+        Target { model, weights, facts: Vec::new(), parameters: HashMap::new(), layouts: HashMap::new() }
+    }
+
+    /// Adds a tensor.
+    pub fn add(&mut self, tensor: Tensor) -> TensorId {
+        self.facts.push(Facts::new(tensor.dtype, tensor.shape.clone()));
+        self.model.main_mut().add_tensor(tensor)
+    }
+}
+
+/// One call of a layer while it is built.
+pub(super) struct Scope<'a> {
+    /// The model under construction.
+    pub target: &'a mut Target,
+    /// The layer.
+    pub layer: &'a Layer,
+    /// Arguments by place.
+    pub arguments: Vec<Operand>,
+    /// Arguments by name.
+    pub keywords: Vec<(String, Operand)>,
+    /// Which Keras wrote the file.
+    pub version: Version,
+}
+
+impl<'a> Scope<'a> {
+    /// The layer's settings.
+    pub fn config(&self) -> Config<'a> {
+        self.layer.config()
+    }
+
+    fn broken(&self, reason: impl Into<String>) -> FormatError {
+        FormatError::broken(&self.layer.place, reason)
+    }
+
+    // Inputs
+
+    /// All tensors among the arguments, in order.
+    pub fn tensors(&self) -> Vec<TensorId> {
+        let mut found = Vec::new();
+        self.arguments.iter().for_each(|argument| argument.tensors(&mut found));
+        self.keywords.iter().for_each(|(_, argument)| argument.tensors(&mut found));
+        found
+    }
+
+    /// The only input.
+    pub fn input(&self) -> Built<TensorId> {
+        match self.tensors().as_slice() {
+            [input] => Ok(*input),
+            [] => Err(self.broken("it is called without a tensor").into()),
+            _ => unsupported!("it is called with several tensors, one of them perhaps a mask"),
+        }
+    }
+
+    /// The only input, as single-precision numbers.
+    pub fn floats(&mut self) -> Built<TensorId> {
+        let input = self.input()?;
+        self.as_floats(input)
+    }
+
+    /// All inputs, as single-precision numbers.
+    pub fn all_floats(&mut self) -> Built<Vec<TensorId>> {
+        let inputs = self.tensors();
+        inputs.into_iter().map(|input| self.as_floats(input)).collect()
+    }
+
+    /// A tensor as single-precision numbers: layers convert what they are given to their own type.
+    pub fn as_floats(&mut self, input: TensorId) -> Built<TensorId> {
+        if self.target.facts[input.index()].dtype == DType::F32 {
+            return Ok(input);
+        }
+        self.emit(Cast { to: DType::F32 }, &[input])
+    }
+
+    /// The only input, as single-precision numbers of this many axes.
+    pub fn ranked(&mut self, rank: usize) -> Built<TensorId> {
+        let input = self.floats()?;
+        if self.rank(input) != rank {
+            let shape = self.shape(input);
+            return Err(self.broken(format!("it takes {rank} axes, its input has shape {shape}")).into());
+        }
+        Ok(input)
+    }
+
+    /// The argument at a place or, failing that, of a name.
+    pub fn operand(&self, place: usize, names: &[&str]) -> Option<&Operand> {
+        self.arguments.get(place).or_else(|| {
+            let named = |(name, _): &&(String, Operand)| names.contains(&name.as_str());
+            self.keywords.iter().find(named).map(|(_, operand)| operand)
+        })
+    }
+
+    /// An attribute: a setting of the layer or a keyword of the call.
+    pub fn attribute(&self, name: &str) -> Option<Value> {
+        let keyword = || {
+            let (_, operand) = self.keywords.iter().find(|(known, _)| known == name)?;
+            operand.value().filter(|value| !value.is_null())
+        };
+        self.config().get(name).cloned().or_else(keyword)
+    }
+
+    /// The named arguments that are plain values.
+    pub fn plain_keywords(&self) -> Map<String, Value> {
+        let plain = |(name, operand): &(String, Operand)| Some((name.clone(), operand.value()?));
+        self.keywords.iter().filter_map(plain).collect()
+    }
+
+    // Shapes
+
+    /// What is known of a tensor's shape.
+    pub fn shape(&self, id: TensorId) -> Shape {
+        self.target.facts[id.index()].shape.clone()
+    }
+
+    /// Number of axes of a tensor.
+    pub fn rank(&self, id: TensorId) -> usize {
+        self.target.facts[id.index()].shape.rank()
+    }
+
+    /// Size of the last axis, which must be fixed.
+    pub fn channels(&self, id: TensorId) -> Built<usize> {
+        self.size(id, self.rank(id).wrapping_sub(1))
+    }
+
+    /// Size of an axis, which must be fixed.
+    pub fn size(&self, id: TensorId, axis: usize) -> Built<usize> {
+        let shape = self.shape(id);
+        match shape.dims().get(axis).map(Dim::fixed) {
+            Some(Some(size)) => Ok(size),
+            Some(None) => {
+                unsupported!(
+                    "axis {axis} of its input {shape} must be fixed; give the model a fixed input shape"
+                )
+            }
+            None => Err(self.broken(format!("its input of shape {shape} has no axis {axis}")).into()),
+        }
+    }
+
+    /// An axis that may count from the end.
+    pub fn axis(&self, axis: i64, rank: usize) -> Built<usize> {
+        let resolved = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+        match resolved.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank) {
+            Some(axis) => Ok(axis),
+            None => Err(self.broken(format!("axis {axis} does not exist in {rank} axes")).into()),
+        }
+    }
+
+    // Nodes
+
+    /// Adds a node that reads these tensors, and gives its output.
+    pub fn emit(&mut self, op: impl Into<Op>, inputs: &[TensorId]) -> Built<TensorId> {
+        self.emit_some(op, inputs.iter().copied().map(Some).collect())
+    }
+
+    /// Adds a node some of whose inputs may be left out, and gives its output.
+    pub fn emit_some(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<TensorId> {
+        let op = op.into();
+        let name = format!("{}/{}", self.layer.path, op.name().to_ascii_lowercase());
+        self.node(op, inputs, &name)
+    }
+
+    /// A function of one tensor.
+    pub fn unary(&mut self, kind: UnaryKind, x: TensorId) -> Built<TensorId> {
+        self.emit(Unary::from(kind), &[x])
+    }
+
+    /// A function of two tensors.
+    pub fn binary(&mut self, kind: BinaryKind, a: TensorId, b: TensorId) -> Built<TensorId> {
+        self.emit(Binary::from(kind), &[a, b])
+    }
+
+    /// A function of a tensor and a number.
+    pub fn with_scalar(&mut self, kind: BinaryKind, a: TensorId, b: f32) -> Built<TensorId> {
+        let b = self.scalar("constant", b);
+        self.binary(kind, a, b)
+    }
+
+    fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<TensorId> {
+        if self.target.model.main().nodes.len() >= MOST_NODES {
+            return Err(self.broken("the model has too many layers").into());
+        }
+        let facts: Vec<Option<&Facts>> =
+            inputs.iter().map(|input| input.map(|id| &self.target.facts[id.index()])).collect();
+        let outputs = op.infer(Inputs(&facts)).map_err(|error| self.broken(error.to_string()))?;
+        let [output] = outputs.as_slice() else {
+            return Err(self.broken(format!("{} does not have one output", op.name())).into());
+        };
+        let tensor = Tensor::activation(name, output.dtype, output.shape.clone());
+        let id = self.target.add(tensor);
+        self.target.model.main_mut().add_node(&self.layer.path, op, inputs, vec![id]);
+        Ok(id)
+    }
+
+    /// Elements `start` to `start + length` along an axis.
+    pub fn part(&mut self, x: TensorId, axis: usize, start: usize, length: usize) -> Built<TensorId> {
+        let rank = self.rank(x);
+        let mut slice = StridedSlice {
+            begin: vec![0; rank],
+            end: vec![0; rank],
+            strides: vec![1; rank],
+            ..StridedSlice::default()
+        };
+        for other in (0..rank).filter(|other| *other != axis) {
+            slice.begin_mask |= 1 << other;
+            slice.end_mask |= 1 << other;
+        }
+        slice.begin[axis] = start as i64;
+        slice.end[axis] = start.saturating_add(length) as i64;
+        self.emit(slice, &[x])
+    }
+
+    /// `op` applied with an axis in last place, put back afterwards.
+    pub fn along_last(
+        &mut self,
+        input: TensorId,
+        axis: usize,
+        apply: impl FnOnce(&mut Scope<'a>, TensorId) -> Built<TensorId>,
+    ) -> Built<TensorId> {
+        let rank = self.rank(input);
+        if axis + 1 == rank {
+            return apply(self, input);
+        }
+        // Exchanging two axes undoes itself.
+        let mut exchange: Vec<usize> = (0..rank).collect();
+        exchange.swap(axis, rank - 1);
+        let exchanged = self.emit(Transpose::by(&exchange), &[input])?;
+        let result = apply(self, exchanged)?;
+        self.emit(Transpose::by(&exchange), &[result])
+    }
+
+    /// Gives the layer's name to the tensor that it computes. A layer that does nothing becomes
+    /// the identity, so that its name is kept.
+    pub fn finish(&mut self, output: TensorId, first_new: usize) -> Built<TensorId> {
+        let made_here =
+            output.index() >= first_new && self.target.model.main()[output].kind == TensorKind::Activation;
+        let output = if made_here { output } else { self.emit(Identity {}, &[output])? };
+        self.target.model.main_mut()[output].name = self.layer.path.clone();
+        Ok(output)
+    }
+
+    // Constants and weights
+
+    /// A constant.
+    pub fn constant(&mut self, name: &str, numbers: Numbers) -> TensorId {
+        let name = format!("{}/{name}", self.layer.path);
+        self.target.add(Tensor::floats(&name, &numbers.shape, numbers.values))
+    }
+
+    /// A scalar constant.
+    pub fn scalar(&mut self, name: &str, value: f32) -> TensorId {
+        self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
+    }
+
+    /// An operand as a tensor of single-precision numbers.
+    pub fn float_operand(&mut self, place: usize, names: &[&str]) -> Built<TensorId> {
+        match self.operand(place, names).cloned() {
+            Some(Operand::Tensor(id)) => {
+                if self.target.facts[id.index()].dtype != DType::F32 {
+                    let dtype = self.target.facts[id.index()].dtype;
+                    unsupported!(
+                        "arithmetic on {dtype} is not supported; cast the operands to float32 first"
+                    );
+                }
+                Ok(id)
+            }
+            Some(operand) => match operand.value().as_ref().and_then(numbers) {
+                Some(numbers) => Ok(self.constant(names.first().copied().unwrap_or("constant"), numbers)),
+                None => unsupported!("operand {place} is neither a tensor nor numbers"),
+            },
+            None => Err(self.broken(format!("operand {place} is missing")).into()),
+        }
+    }
+
+    /// A weight of the layer, which must have this shape.
+    pub fn weight(&mut self, variable: &'static str, shape: &[usize]) -> Built<TensorId> {
+        let Some(id) = self.target.weights.get(&(self.layer.id, variable)).copied() else {
+            return Err(self.broken(format!("its variable '{variable}' is missing from the file")).into());
+        };
+        if let Some(tensor) = self.target.parameters.get(&id) {
+            return self.checked(*tensor, variable, shape);
+        }
+        let Some(parameter) = self.target.model.parameter(id) else {
+            return Err(self.broken(format!("its variable '{variable}' is missing from the file")).into());
+        };
+        let name = format!("{}/{variable}", self.layer.path);
+        let tensor = Tensor::parameter(&name, parameter.dtype, Shape::fixed(&parameter.shape), id);
+        let tensor = self.target.add(tensor);
+        self.target.parameters.insert(id, tensor);
+        self.checked(tensor, variable, shape)
+    }
+
+    fn checked(&self, tensor: TensorId, variable: &str, shape: &[usize]) -> Built<TensorId> {
+        let stored = self.shape(tensor);
+        if stored != Shape::fixed(shape) {
+            let reason =
+                format!("its variable '{variable}' has shape {stored}, its configuration asks for {shape:?}");
+            return Err(self.broken(reason).into());
+        }
+        Ok(tensor)
+    }
+
+    /// A weight in another layout. However often the layer is called, the node exists once.
+    pub fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
+        let op = op.into();
+        let known = self.target.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
+        if let Some((_, tensor)) = known {
+            return Ok(*tensor);
+        }
+        let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
+        let tensor = self.node(op.clone(), vec![Some(weight)], &name)?;
+        self.target.layouts.entry(weight).or_default().push((op, tensor));
+        Ok(tensor)
+    }
+}

@@ -1,0 +1,311 @@
+//! Which array of the file is which variable of which layer.
+
+use std::collections::HashMap;
+
+use litesmith_graph::{DType, Model, Origin, Parameter, ParameterId, Regularizer};
+use serde_json::Value;
+
+use crate::error::FormatError;
+use crate::keras::architecture::{Architecture, Layer};
+use crate::keras::config::{Config, Refusal, numbers};
+use crate::keras::hdf5::Hdf5;
+use crate::keras::layers;
+
+/// A variable that a layer of some class has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Variable {
+    /// Its name: `kernel`, `bias`, …
+    pub name: &'static str,
+    /// Whether it is changed by its gradient (moving statistics are not).
+    pub trainable: bool,
+    /// The setting that holds its penalty.
+    pub regularizer: &'static str,
+}
+
+impl Variable {
+    /// A variable that training changes.
+    pub const fn trained(name: &'static str, regularizer: &'static str) -> Variable {
+        Variable { name, trainable: true, regularizer }
+    }
+
+    /// A variable that training does not change by its gradient.
+    pub const fn fixed(name: &'static str) -> Variable {
+        Variable { name, trainable: false, regularizer: "" }
+    }
+}
+
+/// The parameter that holds each variable, by the layer's id and the variable's name.
+pub(super) type Weights = HashMap<(usize, &'static str), ParameterId>;
+
+/// A variable of a layer and where it is stored.
+struct Slot<'a> {
+    layer: &'a Layer,
+    variable: Variable,
+    path: String,
+}
+
+/// Adds all weights of a `.keras` file to `model`, in the order of `model.weights`.
+///
+/// # Errors
+/// If an array is missing or malformed.
+pub(super) fn from_weights_file(
+    architecture: &Architecture,
+    file: &Hdf5,
+    model: &mut Model,
+) -> Result<Weights, FormatError> {
+    // Keras 2.13 named the groups differently.
+    let container = if file.has_group("_layer_checkpoint_dependencies") {
+        "_layer_checkpoint_dependencies"
+    } else {
+        "layers"
+    };
+    let mut slots = Vec::new();
+    walk(architecture, file, "", container, &mut slots)?;
+    add(slots, file, model)
+}
+
+/// Groups are named by class, and numbered in the order of `model.layers`.
+fn walk<'a>(
+    architecture: &'a Architecture,
+    file: &Hdf5,
+    prefix: &str,
+    container: &str,
+    slots: &mut Vec<Slot<'a>>,
+) -> Result<(), FormatError> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for layer in architecture.layers.iter().filter(|layer| !layer.is_operation()) {
+        let mut name = snake_case(&layer.class);
+        let count = counts.entry(name.clone()).or_insert(0);
+        if *count > 0 {
+            name = format!("{name}_{count}");
+        }
+        *count += 1;
+        let group = format!("{prefix}{container}/{name}");
+        if let Some(inner) = &layer.model {
+            walk(inner, file, &format!("{group}/"), container, slots)?;
+        }
+        let variables = variables(layer)?;
+        if !variables.is_empty() && file.has_array(&format!("{group}/vars/{}", variables.len())) {
+            let reason = format!("the file holds more variables than the {} that it has", variables.len());
+            return Err(FormatError::broken(&layer.place, reason));
+        }
+        for (index, variable) in variables.into_iter().enumerate() {
+            slots.push(Slot { layer, variable, path: format!("{group}/vars/{index}") });
+        }
+    }
+    Ok(())
+}
+
+/// Adds all weights of an `.h5` file to `model`.
+///
+/// # Errors
+/// If a layer's group does not hold what the layer needs, or an array is malformed.
+pub(super) fn from_legacy_file(
+    architecture: &Architecture,
+    file: &Hdf5,
+    model: &mut Model,
+) -> Result<Weights, FormatError> {
+    let root = if file.has_group("model_weights") { "model_weights/" } else { "" };
+    let mut slots = Vec::new();
+    for layer in architecture.layers.iter().filter(|layer| !layer.is_operation()) {
+        let mut wanted = Vec::new();
+        leaves(layer, &mut wanted)?;
+        if wanted.is_empty() {
+            continue;
+        }
+        let group = format!("{root}{}", layer.name);
+        let stored = file.texts(&group, "weight_names")?;
+        if stored.len() != wanted.len() {
+            let (stored, wanted) = (stored.len(), wanted.len());
+            return Err(FormatError::broken(
+                &layer.place,
+                format!("the file holds {stored} variables, its configuration has {wanted}"),
+            ));
+        }
+        for ((layer, variable), name) in assigned(wanted, &stored) {
+            slots.push(Slot { layer, variable, path: format!("{group}/{name}") });
+        }
+    }
+    add(slots, file, model)
+}
+
+fn leaves<'a>(layer: &'a Layer, found: &mut Vec<(&'a Layer, Variable)>) -> Result<(), FormatError> {
+    if let Some(inner) = &layer.model {
+        for layer in inner.layers.iter().filter(|layer| !layer.is_operation()) {
+            leaves(layer, found)?;
+        }
+    }
+    found.extend(variables(layer)?.into_iter().map(|variable| (layer, variable)));
+    Ok(())
+}
+
+/// By name where every variable finds just one stored name; else by place: what training changes
+/// comes before what it does not, each in the order of the layers.
+fn assigned<'a, 's>(
+    wanted: Vec<(&'a Layer, Variable)>,
+    stored: &'s [String],
+) -> Vec<((&'a Layer, Variable), &'s String)> {
+    let by_name: Option<Vec<&String>> = wanted
+        .iter()
+        .map(|(layer, variable)| {
+            let own = format!("{}/{}", layer.name, variable.name);
+            let mut fitting = stored.iter().filter(|name| {
+                let name = name.split(':').next().unwrap_or(name);
+                name.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+            });
+            fitting.next().filter(|_| fitting.next().is_none())
+        })
+        .collect();
+    if let Some(names) = by_name {
+        return wanted.into_iter().zip(names).collect();
+    }
+    let (trained, fixed): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(layer, variable)| layer.trainable && variable.trainable);
+    trained.into_iter().chain(fixed).zip(stored).collect()
+}
+
+fn variables(layer: &Layer) -> Result<Vec<Variable>, FormatError> {
+    let Some(kind) = layers::find(layer) else { return Ok(Vec::new()) };
+    match (kind.variables)(layer.config()) {
+        Ok(variables) => Ok(variables),
+        // The same reason stops the building of the layer, which reports it.
+        Err(Refusal::Unsupported(_)) => Ok(Vec::new()),
+        Err(Refusal::Error(error)) => Err(error),
+    }
+}
+
+fn add(slots: Vec<Slot<'_>>, file: &Hdf5, model: &mut Model) -> Result<Weights, FormatError> {
+    let mut weights = Weights::new();
+    for Slot { layer, variable, path } in slots {
+        if !file.has_array(&path) {
+            return Err(FormatError::broken(
+                &layer.place,
+                format!("its variable '{}' is missing from the file (looked for at '{path}')", variable.name),
+            ));
+        }
+        let array = file.array(&path)?;
+        let counter = variable.name == "count";
+        if array.dtype != DType::F32 && !counter {
+            let (name, dtype) = (variable.name, array.dtype);
+            return Err(FormatError::broken(
+                &layer.place,
+                format!("its variable '{name}' is {dtype}, not f32"),
+            ));
+        }
+        let id = model.add_parameter(Parameter {
+            origin: Origin { layer: layer.path.clone(), variable: variable.name.to_owned(), path },
+            dtype: array.dtype,
+            shape: array.shape,
+            data: array.data,
+            trainable: layer.trainable && variable.trainable,
+            regularizer: regularizer(layer.config(), variable.regularizer),
+        });
+        weights.insert((layer.id, variable.name), id);
+    }
+    Ok(weights)
+}
+
+/// The penalty that a setting describes. Others than L1 and L2 change only training, which then
+/// goes without them.
+fn regularizer(config: Config<'_>, key: &str) -> Option<Regularizer> {
+    const DEFAULT: f32 = 0.01;
+    let value = config.get(key)?;
+    let (class, settings) = match value {
+        Value::String(name) => (name.as_str(), None),
+        Value::Object(object) => (object.get("class_name")?.as_str()?, object.get("config")),
+        _ => return None,
+    };
+    let factor = |key: &str, default: f32| {
+        let value = settings.and_then(|settings| settings.get(key)).and_then(numbers);
+        value.and_then(|numbers| numbers.values.first().copied()).unwrap_or(default)
+    };
+    match class {
+        "L1" | "l1" => Some(Regularizer { l1: factor("l1", DEFAULT), l2: 0.0 }),
+        "L2" | "l2" => Some(Regularizer { l1: 0.0, l2: factor("l2", DEFAULT) }),
+        "L1L2" | "l1_l2" | "L1_L2" => {
+            let default = if settings.is_some() { 0.0 } else { DEFAULT };
+            Some(Regularizer { l1: factor("l1", default), l2: factor("l2", default) })
+        }
+        _ => None,
+    }
+    .filter(|regularizer| regularizer.l1 != 0.0 || regularizer.l2 != 0.0)
+}
+
+/// A class name as Keras spells it in paths: `DepthwiseConv2D` is `depthwise_conv2d`.
+///
+/// Keras replaces, one after the other, `(.)([A-Z][a-z]+)` and `([a-z])([A-Z])` by `\1_\2`.
+fn snake_case(class: &str) -> String {
+    let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let mut words: Vec<char> = Vec::new();
+    let mut at = 0;
+    while at < letters.len() {
+        words.push(letters[at]);
+        // A match takes the letter before, a capital and at least one small letter.
+        let capital = letters.get(at + 1).is_some_and(char::is_ascii_uppercase);
+        if capital && letters.get(at + 2).is_some_and(char::is_ascii_lowercase) {
+            words.extend(['_', letters[at + 1]]);
+            at += 2;
+            while letters.get(at).is_some_and(char::is_ascii_lowercase) {
+                words.push(letters[at]);
+                at += 1;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    let mut name = String::new();
+    for (at, letter) in words.iter().enumerate() {
+        if letter.is_ascii_uppercase() && at > 0 && words[at - 1].is_ascii_lowercase() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn classes_are_spelled_as_keras_does() {
+        let names = [
+            ("Conv2D", "conv2d"),
+            ("DepthwiseConv2D", "depthwise_conv2d"),
+            ("BatchNormalization", "batch_normalization"),
+            ("ReLU", "re_lu"),
+            ("PReLU", "p_re_lu"),
+            ("LeakyReLU", "leaky_re_lu"),
+            ("InputLayer", "input_layer"),
+            ("GlobalAveragePooling2D", "global_average_pooling2d"),
+            ("ZeroPadding2D", "zero_padding2d"),
+            ("ELU", "elu"),
+            ("LSTM", "lstm"),
+            ("TFOpLambda", "tf_op_lambda"),
+            ("SlicingOpLambda", "slicing_op_lambda"),
+            ("UpSampling2D", "up_sampling2d"),
+            ("GRUCell", "gru_cell"),
+            ("RMSNormalization", "rms_normalization"),
+            ("STFTSpectrogram", "stft_spectrogram"),
+        ];
+        for (class, name) in names {
+            assert_eq!(snake_case(class), name);
+        }
+    }
+
+    #[test]
+    fn penalties_come_in_every_spelling() {
+        let read = |value: Value| {
+            let object = json!({"kernel_regularizer": value});
+            regularizer(Config::new(object.as_object().unwrap(), "layer"), "kernel_regularizer")
+        };
+        let l2 = |l2| Some(Regularizer { l1: 0.0, l2 });
+        assert_eq!(read(json!({"class_name": "L2", "config": {"l2": 0.5}})), l2(0.5));
+        assert_eq!(read(json!("l2")), l2(0.01));
+        let both = json!({"class_name": "L1L2", "config": {"l1": 0.25, "l2": 0.5}});
+        assert_eq!(read(both), Some(Regularizer { l1: 0.25, l2: 0.5 }));
+        assert_eq!(read(json!(null)), None);
+        assert_eq!(read(json!({"class_name": "OrthogonalRegularizer", "config": {}})), None);
+    }
+}

@@ -1,0 +1,565 @@
+//! Keras files: real ones of Keras 3 and Keras 2, and damaged ones.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read, Write};
+
+use bytes::Bytes;
+use litesmith_formats::{FormatError, keras};
+use litesmith_graph::{Dim, Format, Model, Op, Parameter, TensorKind, text};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_bytes!(concat!("../fixtures/", $name)).as_slice()
+    };
+}
+
+const FASHION: &[u8] = include_bytes!("../../../litesmith/assets/fashion.keras");
+
+fn read_keras(file: &[u8]) -> Model {
+    keras::read_keras(Bytes::copy_from_slice(file)).unwrap()
+}
+
+fn unpacked(file: &[u8]) -> Bytes {
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    bytes.into()
+}
+
+fn read_h5(packed: &[u8]) -> Model {
+    keras::read_h5(unpacked(packed)).unwrap()
+}
+
+/// Parameters by layer and variable.
+fn by_name(model: &Model) -> BTreeMap<(String, String), &Parameter> {
+    let key = |p: &Parameter| (p.origin.layer.clone(), p.origin.variable.clone());
+    model.parameters.iter().map(|parameter| (key(parameter), parameter)).collect()
+}
+
+fn floats(parameter: &Parameter) -> Vec<f32> {
+    parameter.data.floats(parameter.dtype).unwrap().into_owned()
+}
+
+/// The members of an archive, in order.
+fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut zip = ZipArchive::new(Cursor::new(archive)).unwrap();
+    (0..zip.len())
+        .map(|index| {
+            let mut member = zip.by_index(index).unwrap();
+            let name = member.name().unwrap().into_owned();
+            let mut bytes = Vec::new();
+            member.read_to_end(&mut bytes).unwrap();
+            (name, bytes)
+        })
+        .collect()
+}
+
+fn archive(members: &[(String, Vec<u8>)], method: CompressionMethod) -> Bytes {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        let options = SimpleFileOptions::default().compression_method(method);
+        writer.start_file(name.as_str(), options).unwrap();
+        writer.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner().into()
+}
+
+/// An archive with its configuration changed.
+fn with_configuration(file: &[u8], change: impl FnOnce(&mut Value)) -> Bytes {
+    let mut members = members(file);
+    let (_, bytes) = members.iter_mut().find(|(name, _)| name == "config.json").unwrap();
+    let mut configuration: Value = serde_json::from_slice(bytes).unwrap();
+    change(&mut configuration);
+    *bytes = configuration.to_string().into_bytes();
+    archive(&members, CompressionMethod::Stored)
+}
+
+/// The settings of a layer of the outermost model.
+fn settings<'a>(configuration: &'a mut Value, name: &str) -> &'a mut Value {
+    let layers = configuration["config"]["layers"].as_array_mut().unwrap();
+    &mut layers.iter_mut().find(|layer| layer["config"]["name"] == name).unwrap()["config"]
+}
+
+fn reasons(error: FormatError) -> Vec<(String, String)> {
+    match error {
+        FormatError::Unsupported(items) => items.into_iter().map(|item| (item.layer, item.reason)).collect(),
+        other => panic!("not a refusal: {other}"),
+    }
+}
+
+#[test]
+fn the_demo_model_is_read() {
+    let model = read_keras(FASHION);
+    assert_eq!(model.weight_count(), 39_482);
+    assert_eq!(model.source.format, Format::Keras);
+    assert_eq!(model.source.producer, "Keras 3.15.1");
+    assert_eq!(model.source.description, "fashion");
+    let graph = model.main();
+    assert_eq!(graph[graph.inputs[0]].shape.to_string(), "[batch,28,28,1]");
+    assert_eq!(graph[graph.outputs[0]].shape.to_string(), "[batch,10]");
+    assert_eq!(model.signatures[0].key, "serving_default");
+    assert_eq!(model.signatures[0].inputs, [("image".to_owned(), 0)]);
+    assert_eq!(model.signatures[0].outputs, [("output_0".to_owned(), 0)]);
+    assert!(graph.nodes.iter().any(|node| node.name == "block1_depthwise"));
+}
+
+#[test]
+fn nested_and_shared_layers_become_nodes_with_their_names() {
+    let model = read_keras(fixture!("nested.keras"));
+    insta::assert_snapshot!(text::print(&model));
+}
+
+#[test]
+fn one_dimensional_layers_run_over_images_of_height_one() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("one-dimension.keras"))));
+}
+
+#[test]
+fn every_file_of_a_model_says_the_same() {
+    let first = read_keras(fixture!("nested.keras"));
+    let others = [
+        read_h5(fixture!("nested.h5.gz")),
+        read_keras(fixture!("nested-keras2.keras")),
+        read_h5(fixture!("nested-keras2.h5.gz")),
+    ];
+    for other in &others {
+        let (first, other) = (by_name(&first), by_name(other));
+        assert_eq!(first.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+        for (name, parameter) in first {
+            let twin = other[&name];
+            assert_eq!((&parameter.shape, floats(parameter)), (&twin.shape, floats(twin)), "{name:?}");
+            assert_eq!(parameter.trainable, twin.trainable, "{name:?}");
+            assert_eq!(parameter.regularizer, twin.regularizer, "{name:?}");
+        }
+    }
+    for other in &others {
+        let operators = |model: &Model| {
+            model.main().nodes.iter().map(|node| (node.name.clone(), node.op.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(operators(&first), operators(other));
+    }
+}
+
+#[test]
+fn weights_are_in_the_order_of_keras() {
+    for file in [fixture!("nested.keras"), fixture!("one-dimension.keras"), fixture!("operators.keras")] {
+        let model = read_keras(file);
+        let all: Vec<f32> = model.parameters.iter().flat_map(floats).collect();
+        let counted: Vec<f32> = (0..all.len()).map(|number| number as f32 / 1024.0).collect();
+        assert_eq!(all, counted);
+    }
+}
+
+#[test]
+fn parameters_know_their_origin_and_their_training() {
+    let model = read_keras(fixture!("nested.keras"));
+    let parameters = by_name(&model);
+    let parameter = |layer: &str, variable: &str| parameters[&(layer.to_owned(), variable.to_owned())];
+    let kernel = parameter("tower/conv", "kernel");
+    assert_eq!(kernel.origin.path, "layers/sequential/layers/conv2d/vars/0");
+    assert_eq!(kernel.shape, [1, 1, 4, 4]);
+    assert!(kernel.trainable && !parameter("tower/norm", "moving_mean").trainable);
+    let mix = parameter("head/mix", "kernel");
+    assert_eq!(mix.regularizer.map(|regularizer| (regularizer.l1, regularizer.l2)), Some((0.0, 0.01)));
+    let legacy = read_h5(fixture!("nested-keras2.h5.gz"));
+    let kernel = by_name(&legacy)[&("stem".to_owned(), "kernel".to_owned())];
+    assert_eq!(kernel.origin.path, "model_weights/stem/stem/kernel:0");
+}
+
+#[test]
+fn layers_frozen_by_themselves_or_by_their_model_are_not_trainable() {
+    let file = with_configuration(fixture!("nested.keras"), |configuration| {
+        settings(configuration, "tower")["trainable"] = json!(false);
+        settings(configuration, "shared")["trainable"] = json!(false);
+    });
+    let model = keras::read_keras(file).unwrap();
+    let trained: Vec<_> = model.parameters.iter().filter(|p| p.trainable).map(|p| &p.origin.layer).collect();
+    assert_eq!(trained, ["stem", "head/mix", "head/mix"]);
+}
+
+#[test]
+fn hard_sigmoid_is_that_of_the_version_that_wrote_the_file() {
+    let operators = |file: &[u8]| {
+        let model = read_keras(file);
+        let nodes = model.main().nodes.iter().filter(|node| node.name == "causal");
+        nodes.map(|node| node.op.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert!(operators(fixture!("one-dimension.keras")).ends_with("Squeeze Unary"));
+    assert!(operators(fixture!("one-dimension-keras2.keras")).ends_with("Squeeze Binary Binary Unary"));
+}
+
+#[test]
+fn open_sizes_get_names() {
+    let model = read_keras(fixture!("one-dimension.keras"));
+    let graph = model.main();
+    assert_eq!(graph[graph.inputs[0]].shape.dims(), [Dim::free("batch"), Dim::free("time"), Dim::Fixed(3)]);
+}
+
+#[test]
+fn operator_nodes_are_read_alike_from_both_containers() {
+    let model = read_keras(fixture!("operators.keras"));
+    insta::assert_snapshot!(text::print(&model));
+    let legacy = read_h5(fixture!("operators.h5.gz"));
+    assert_eq!(model.main(), legacy.main());
+    // Keras orders dictionaries by key.
+    let names: Vec<_> = model.signatures[0].outputs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["column", "flat"]);
+}
+
+#[test]
+fn functions_of_tensorflow_are_read_like_operator_nodes() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("functions-keras2.keras"))));
+}
+
+#[test]
+fn layout_nodes_of_a_shared_layer_exist_once() {
+    let model = read_keras(fixture!("nested.keras"));
+    let of = |name: &str, operator: &str| {
+        model.main().nodes.iter().filter(|node| node.name == name && node.op.name() == operator).count()
+    };
+    assert_eq!((of("shared", "Transpose"), of("shared", "FullyConnected")), (1, 2));
+    assert_eq!((of("head/mix", "Transpose"), of("head/mix", "FullyConnected")), (1, 2));
+}
+
+#[test]
+fn everything_that_is_not_supported_is_named_at_once() {
+    let error = keras::read_keras(Bytes::from_static(fixture!("refused.keras"))).unwrap_err();
+    let refused = reasons(error);
+    let names: Vec<_> = refused.iter().map(|(layer, _)| layer.as_str()).collect();
+    assert_eq!(names, ["secret", "twice", "first"]);
+    assert!(refused[0].1.contains("Python"), "{}", refused[0].1);
+    assert!(refused[2].1.contains("channels_last"), "{}", refused[2].1);
+}
+
+#[test]
+fn what_only_building_shows_is_collected_too() {
+    let file = with_configuration(fixture!("nested.keras"), |configuration| {
+        settings(configuration, "shared")["activation"] = json!("mine>swoosh");
+        settings(configuration, "stem")["activation"] = json!("mine>whirl");
+    });
+    let refused = reasons(keras::read_keras(file).unwrap_err());
+    // What reads a refused layer's output is not looked at.
+    assert_eq!(refused.iter().map(|(layer, _)| layer.as_str()).collect::<Vec<_>>(), ["stem"]);
+    assert!(refused[0].1.contains("mine>whirl"));
+}
+
+#[test]
+fn half_and_brain_floats_are_widened() {
+    let half = read_keras(fixture!("float16.keras"));
+    let brain = read_h5(fixture!("bfloat16.h5.gz"));
+    let counted: Vec<f32> = (0..12).map(|number| number as f32 / 1024.0).collect();
+    for model in [half, brain] {
+        assert_eq!(floats(&model.parameters[0]), counted);
+    }
+}
+
+#[test]
+fn activations_are_taken_in_every_spelling() {
+    let spellings = [
+        (json!("relu6"), "Unary"),
+        (json!({"module": "keras.layers", "class_name": "ReLU", "config": {"max_value": 6.0}}), "Unary"),
+        (json!({"module": "builtins", "class_name": "function", "config": "swish"}), "Unary"),
+        (json!("mish"), "Unary Unary Binary"),
+        (json!("softmax"), "Softmax"),
+        (json!({"class_name": "Softmax", "config": {"axis": 1}}), "Transpose Softmax Transpose"),
+        (json!("linear"), ""),
+        (json!(null), ""),
+    ];
+    for (spelling, expected) in spellings {
+        let file = with_configuration(fixture!("nested.keras"), |configuration| {
+            settings(configuration, "stem")["activation"] = spelling.clone();
+        });
+        let model = keras::read_keras(file).unwrap();
+        let nodes = model.main().nodes.iter().filter(|node| node.name == "stem");
+        let operators: Vec<_> = nodes.map(|node| node.op.name()).collect();
+        assert_eq!(operators[..2], ["Transpose", "Conv2D"]);
+        assert_eq!(operators[2..].join(" "), expected, "{spelling}");
+    }
+}
+
+#[test]
+fn dropped_feature_maps_are_kept_apart_from_dropped_elements() {
+    let file = with_configuration(fixture!("one-dimension.keras"), |configuration| {
+        settings(configuration, "drop")["noise_shape"] = json!([null, 1]);
+    });
+    let model = keras::read_keras(file).unwrap();
+    let dropout = model.main().nodes.iter().find_map(|node| match &node.op {
+        Op::Dropout(dropout) => Some(dropout.clone()),
+        _ => None,
+    });
+    let dropout = dropout.unwrap();
+    assert_eq!((dropout.rate, dropout.shared_axes), (0.25, vec![1]));
+}
+
+fn changed(model: &Model) -> Model {
+    let mut model = model.clone();
+    for (index, parameter) in model.parameters.iter_mut().enumerate() {
+        let values = floats(parameter).iter().map(|x| x + index as f32 + 0.5).collect::<Vec<f32>>();
+        parameter.data = litesmith_graph::Data::from_vec(values);
+    }
+    model
+}
+
+#[test]
+fn new_weights_go_into_a_copy_of_the_archive() {
+    for original in
+        [FASHION, fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("float16.keras")]
+    {
+        let original = Bytes::from_static(original);
+        let model = changed(&keras::read_keras(original.clone()).unwrap());
+        let note: (&str, &[u8]) = ("litesmith/quantization.json", b"{}");
+        let written = Bytes::from(keras::write_keras(&original, &model, &[note]).unwrap());
+        let reread = keras::read_keras(written.clone()).unwrap();
+        for (parameter, twin) in model.parameters.iter().zip(&reread.parameters) {
+            let close =
+                floats(parameter).iter().zip(floats(twin)).all(|(a, b)| (a - b).abs() <= 1e-3 * a.abs());
+            assert!(close, "{:?}", parameter.origin);
+        }
+        assert_eq!(keras::member(&written, note.0).unwrap().as_deref(), Some(note.1));
+        let (before, after) = (members(&original), members(&written));
+        assert_eq!(before.len() + 1, after.len());
+        for ((name, bytes), (twin_name, twin)) in before.iter().zip(&after) {
+            assert_eq!(name, twin_name);
+            assert!(name == "model.weights.h5" || bytes == twin, "{name} was changed");
+        }
+        // Written again, the same bytes come out, and the note is replaced, not doubled.
+        assert_eq!(keras::write_keras(&written, &model, &[note]).unwrap(), written);
+    }
+}
+
+#[test]
+fn new_weights_go_into_a_copy_of_the_legacy_file() {
+    for packed in [fixture!("nested.h5.gz"), fixture!("nested-keras2.h5.gz"), fixture!("bfloat16.h5.gz")] {
+        let original = unpacked(packed);
+        let model = changed(&keras::read_h5(original.clone()).unwrap());
+        let written = keras::write_h5(&original, &model).unwrap();
+        assert_eq!(written.len(), original.len());
+        let reread = keras::read_h5(written.into()).unwrap();
+        for (parameter, twin) in model.parameters.iter().zip(&reread.parameters) {
+            let close =
+                floats(parameter).iter().zip(floats(twin)).all(|(a, b)| (a - b).abs() <= 1e-2 * a.abs());
+            assert!(close, "{:?}", parameter.origin);
+        }
+    }
+}
+
+#[test]
+fn weights_of_another_shape_are_not_written() {
+    let original = Bytes::from_static(FASHION);
+    let mut model = keras::read_keras(original.clone()).unwrap();
+    let parameter = &mut model.parameters[0];
+    parameter.shape[0] -= 1;
+    let name = parameter.origin.layer.clone();
+    let refused = reasons(keras::write_keras(&original, &model, &[]).unwrap_err());
+    assert_eq!(refused[0].0, name);
+}
+
+#[test]
+fn contradictions_are_found() {
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 9] = [
+        (|c| settings(c, "stem")["filters"] = json!(5), "kernel"),
+        (|c| settings(c, "stem")["kernel_size"] = json!([3, -1]), "kernel_size"),
+        (|c| settings(c, "stem")["filters"] = json!("4"), "filters"),
+        (|c| settings(c, "stem")["groups"] = json!(2), "groups"),
+        (|c| settings(c, "image")["batch_shape"] = json!([null, 8, 8, 1_000_000_000_000u64]), "axis"),
+        (|c| settings(c, "shared")["use_bias"] = json!(false), "more variables"),
+        (|c| c["config"]["layers"].as_array_mut().unwrap().truncate(3), "does not exist"),
+        (|c| c["config"]["output_layers"] = json!(["stem", 7, 0]), "not there"),
+        (|c| c["config"] = json!({}), "no list of layers"),
+    ];
+    for (index, (change, said)) in changes.into_iter().enumerate() {
+        let error = keras::read_keras(with_configuration(fixture!("nested.keras"), change)).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains(said), "change {index}: {message}");
+    }
+}
+
+#[test]
+fn cycles_are_found() {
+    let file = with_configuration(fixture!("operators.keras"), |configuration| {
+        let text = configuration
+            .to_string()
+            .replace(r#""keras_history":["image",0,0]"#, r#""keras_history":["relu",0,0]"#);
+        *configuration = serde_json::from_str(&text).unwrap();
+    });
+    let message = keras::read_keras(file).unwrap_err().to_string();
+    assert!(message.contains("cycle"), "{message}");
+}
+
+#[test]
+fn models_in_models_are_bounded() {
+    // Each level calls the one below twice.
+    let layer = |name: &str, class: &str, config: Value, calls: Value| json!({"class_name": class, "name": name, "config": config, "inbound_nodes": calls});
+    let model = |inner: Value| {
+        let input = layer("in", "InputLayer", json!({"batch_shape": [null, 2], "name": "in"}), json!([]));
+        let calls = json!([[["in", 0, 0, {}]], [["m", 1, 0, {}]]]);
+        let inner = match inner {
+            Value::Null => layer("m", "Flatten", json!({"name": "m"}), json!([[["in", 0, 0, {}]]])),
+            inner => layer("m", "Functional", inner, calls),
+        };
+        json!({"name": "m", "layers": [input, inner], "input_layers": [["in", 0, 0]], "output_layers": [["m", 0, 0]]})
+    };
+    let depth = |levels: usize| (0..levels).fold(model(Value::Null), |inner, _| model(inner));
+    let read = |levels| {
+        let mut members = members(fixture!("operators.keras"));
+        let configuration = json!({"class_name": "Functional", "config": depth(levels)});
+        members.iter_mut().find(|(name, _)| name == "config.json").unwrap().1 =
+            configuration.to_string().into();
+        members.iter_mut().find(|(name, _)| name == "metadata.json").unwrap().1 =
+            br#"{"keras_version":"2.9"}"#.into();
+        keras::read_keras(archive(&members, CompressionMethod::Stored))
+    };
+    let model = read(3).unwrap();
+    assert_eq!(model.main().nodes.len(), 8);
+    assert!(read(40).is_err());
+}
+
+#[test]
+fn damaged_members_are_found_by_their_checksum() {
+    let mut bytes = FASHION.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let message = keras::read_keras(bytes.into()).unwrap_err().to_string();
+    assert!(message.contains("model.weights.h5"), "{message}");
+}
+
+#[test]
+fn members_that_unpack_to_too_much_are_refused() {
+    let mut members = members(fixture!("operators.keras"));
+    members.iter_mut().find(|(name, _)| name == "config.json").unwrap().1 = vec![b' '; 100 << 20];
+    let file = archive(&members, CompressionMethod::Deflated);
+    assert!(file.len() < 1 << 20);
+    let message = keras::read_keras(file).unwrap_err().to_string();
+    assert!(message.contains("cannot come out"), "{message}");
+}
+
+#[test]
+fn missing_members_are_named() {
+    for missing in ["config.json", "metadata.json", "model.weights.h5"] {
+        let mut members = members(fixture!("operators.keras"));
+        members.retain(|(name, _)| name != missing);
+        let error = keras::read_keras(archive(&members, CompressionMethod::Stored)).unwrap_err();
+        assert!(error.to_string().contains(missing), "{error}");
+    }
+}
+
+fn mutated(bytes: &mut [u8], changes: &[(prop::sample::Index, u8)]) {
+    for (place, value) in changes {
+        let place = place.index(bytes.len());
+        bytes[place] = *value;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, rng_seed: proptest::test_runner::RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+    /// Whatever bytes are wrong in the weights or the configuration, reading ends in a model that is
+    /// sound or in an error.
+    #[test]
+    fn damaged_archives_do_not_panic(
+        file in prop::sample::select(vec![
+            fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("operators.keras"),
+            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), FASHION,
+        ]),
+        member in 0..3usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        length in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut members = members(file);
+        let bytes = &mut members[member].1;
+        mutated(bytes, &changes);
+        if let Some(length) = length {
+            let length = length.index(bytes.len());
+            bytes.truncate(length);
+        }
+        if let Ok(model) = keras::read_keras(archive(&members, CompressionMethod::Stored)) {
+            prop_assert_eq!(litesmith_graph::validate(&model), Ok(()));
+        }
+    }
+
+    #[test]
+    fn damaged_zip_structure_does_not_panic(
+        file in prop::sample::select(vec![fixture!("nested.keras"), fixture!("operators.keras")]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = file.to_vec();
+        mutated(&mut bytes, &changes);
+        if let Ok(model) = keras::read_keras(bytes.into()) {
+            prop_assert_eq!(litesmith_graph::validate(&model), Ok(()));
+        }
+    }
+
+    #[test]
+    fn damaged_legacy_files_do_not_panic(
+        file in prop::sample::select(vec![
+            fixture!("nested.h5.gz"), fixture!("nested-keras2.h5.gz"), fixture!("bfloat16.h5.gz"),
+        ]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = unpacked(file).to_vec();
+        mutated(&mut bytes, &changes);
+        let bytes = Bytes::from(bytes);
+        if let Ok(model) = keras::read_h5(bytes.clone()) {
+            prop_assert_eq!(litesmith_graph::validate(&model), Ok(()));
+            prop_assert!(keras::write_h5(&bytes, &model).is_ok());
+        }
+    }
+
+    /// Values of the wrong type or size anywhere in the configuration.
+    #[test]
+    fn lying_configurations_do_not_panic(
+        file in prop::sample::select(vec![
+            fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("operators.keras"),
+            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), FASHION,
+        ]),
+        place in any::<prop::sample::Index>(),
+        value in prop::sample::select(vec![
+            json!(null), json!(0), json!(-1), json!(1e30), json!(u64::MAX), json!(4_294_967_295u64), json!("x"),
+            json!([]), json!([[[1]]]), json!({}), json!(true), json!(0.5), json!([1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        ]),
+    ) {
+        let file = with_configuration(file, |configuration| {
+            let place = place.index(count(configuration));
+            replace(configuration, &mut { place }, &value);
+        });
+        if let Ok(model) = keras::read_keras(file) {
+            prop_assert_eq!(litesmith_graph::validate(&model), Ok(()));
+        }
+    }
+}
+
+/// Number of values in a configuration.
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(items) => items.values().map(count).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// Replaces the value at a place, counted in the order of the text.
+fn replace(value: &mut Value, place: &mut usize, new: &Value) -> bool {
+    if *place == 0 {
+        *value = new.clone();
+        return true;
+    }
+    *place -= 1;
+    match value {
+        Value::Array(items) => items.iter_mut().any(|item| replace(item, place, new)),
+        Value::Object(items) => items.values_mut().any(|item| replace(item, place, new)),
+        _ => false,
+    }
+}
+
+#[test]
+fn tensors_bear_the_names_of_their_layers() {
+    let model = read_keras(fixture!("nested.keras"));
+    let graph = model.main();
+    let names: Vec<_> = graph.outputs.iter().map(|id| graph[*id].name.as_str()).collect();
+    assert_eq!(names, ["head/mix", "flat"]);
+    let kernel = graph.tensors.iter().find(|tensor| matches!(tensor.kind, TensorKind::Parameter(_))).unwrap();
+    assert_eq!(kernel.name, "stem/kernel");
+}
