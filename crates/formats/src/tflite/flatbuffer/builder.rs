@@ -1,5 +1,6 @@
-//! Writing: tables are described first, then laid out front to back; long byte vectors stay where
-//! they are and are streamed into their place.
+//! Writing: tables are described first, then laid out front to back. What holds no offsets of its
+//! own (numbers, texts, tables of plain numbers) stands behind all that refers to it, equal ones
+//! once; long byte vectors stay where they are and are streamed into their place.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -26,7 +27,7 @@ pub type Region = usize;
 
 enum Field {
     Scalar(Vec<u8>),
-    /// Offset of a child that is laid out behind its parent.
+    /// Offset of a child.
     Child(Child),
     /// Offset of a region that is written as a vector.
     Vector(Region),
@@ -37,6 +38,14 @@ enum Field {
 enum Child {
     Table(Table),
     Tables(Vec<Table>),
+    Leaf(Leaf),
+}
+
+/// What holds no offsets, so that many may refer to one.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Leaf {
+    /// A table of numbers: slots and bytes, in the order of their layout.
+    Table(Vec<(usize, Vec<u8>)>),
     /// A vector of numbers: how many, their size, their bytes.
     Numbers(usize, usize, Vec<u8>),
     Text(String),
@@ -73,13 +82,13 @@ impl Table {
         for number in numbers {
             number.append(&mut bytes);
         }
-        self.child(slot, Child::Numbers(numbers.len(), T::SIZE, bytes))
+        self.child(slot, Child::Leaf(Leaf::Numbers(numbers.len(), T::SIZE, bytes)))
     }
 
     /// A text.
     #[must_use]
     pub fn text(self, slot: usize, text: &str) -> Table {
-        self.child(slot, Child::Text(text.to_owned()))
+        self.child(slot, Child::Leaf(Leaf::Text(text.to_owned())))
     }
 
     /// A region as a vector of bytes.
@@ -99,6 +108,22 @@ impl Table {
     fn child(mut self, slot: usize, child: Child) -> Table {
         self.fields.push((slot, Field::Child(child)));
         self
+    }
+
+    /// Puts large fields first: then there are no gaps between them.
+    fn sort(&mut self) {
+        self.fields.sort_by_key(|(slot, field)| (std::cmp::Reverse(field.size()), *slot));
+    }
+
+    /// The table as a leaf, if it holds nothing but numbers.
+    fn leaf(mut self) -> Result<Leaf, Table> {
+        if self.fields.iter().any(|(_, field)| !matches!(field, Field::Scalar(_))) {
+            return Err(self);
+        }
+        self.sort();
+        let scalar =
+            |(slot, field)| if let Field::Scalar(bytes) = field { Some((slot, bytes)) } else { None };
+        Ok(Leaf::Table(self.fields.into_iter().filter_map(scalar).collect()))
     }
 }
 
@@ -137,6 +162,7 @@ pub fn assemble(root: Table, identifier: &[u8; 4], regions: &[Bytes]) -> Result<
     layout.bytes[4..8].copy_from_slice(identifier);
     let position = layout.table(root);
     layout.refer(0, position);
+    layout.leaves();
     layout.finish(regions)
 }
 
@@ -144,7 +170,8 @@ pub fn assemble(root: Table, identifier: &[u8; 4], regions: &[Bytes]) -> Result<
 struct Layout {
     bytes: Vec<u8>,
     vtables: HashMap<Vec<u16>, usize>,
-    /// Where offsets of vectors and places stand.
+    /// Where offsets of leaves, of vectors and places stand.
+    leaves: Vec<(usize, Leaf)>,
     vectors: Vec<(usize, Region)>,
     places: Vec<(usize, Region)>,
 }
@@ -161,29 +188,14 @@ impl Layout {
         self.bytes[position..position + 4].copy_from_slice(&offset.to_le_bytes());
     }
 
-    fn table(&mut self, table: Table) -> usize {
-        let Table { mut fields } = table;
-        // Large fields first: no gaps between them.
-        fields.sort_by_key(|(slot, field)| (std::cmp::Reverse(field.size()), *slot));
-        let slots = fields.iter().map(|(slot, _)| slot + 1).max().unwrap_or(0);
-        let wide = fields.first().is_some_and(|(_, field)| field.size() == 8);
-        let mut offsets = vec![0u16; slots];
-        let mut size = if wide { 8 } else { 4 };
-        for (slot, field) in &fields {
-            offsets[*slot] = size as u16;
-            size += field.size();
-        }
-        let vtable = self.vtable(&offsets, size as u16);
-        self.align(if wide { 8 } else { 4 });
-        let start = self.bytes.len();
-        let back = start as i64 - vtable as i64;
-        self.bytes.extend_from_slice(&(back as i32).to_le_bytes());
-        self.bytes.resize(start + size, 0);
+    fn table(&mut self, mut table: Table) -> usize {
+        table.sort();
+        let sizes: Vec<_> = table.fields.iter().map(|(slot, field)| (*slot, field.size())).collect();
+        let (start, positions) = self.reserve(&sizes);
         let mut children = Vec::new();
-        for (slot, field) in fields {
-            let position = start + usize::from(offsets[slot]);
+        for ((slot, field), position) in table.fields.into_iter().zip(positions) {
             match field {
-                Field::Scalar(bytes) => self.bytes[position..position + bytes.len()].copy_from_slice(&bytes),
+                Field::Scalar(bytes) => self.put(position, &bytes),
                 Field::Child(child) => children.push((slot, position, child)),
                 Field::Vector(region) => self.vectors.push((position, region)),
                 Field::Place(region) => self.places.push((position, region)),
@@ -191,10 +203,54 @@ impl Layout {
         }
         children.sort_by_key(|(slot, ..)| *slot);
         for (_, position, child) in children {
-            let target = self.layout_child(child);
-            self.refer(position, target);
+            match child {
+                Child::Leaf(leaf) => self.leaves.push((position, leaf)),
+                Child::Table(table) => self.child_table(position, table),
+                Child::Tables(tables) => {
+                    let start = self.length(tables.len(), 4);
+                    self.refer(position, start);
+                    self.bytes.resize(start + 4 + 4 * tables.len(), 0);
+                    for (index, table) in tables.into_iter().enumerate() {
+                        self.child_table(start + 4 + 4 * index, table);
+                    }
+                }
+            }
         }
         start
+    }
+
+    fn child_table(&mut self, position: usize, table: Table) {
+        match table.leaf() {
+            Ok(leaf) => self.leaves.push((position, leaf)),
+            Err(table) => {
+                let target = self.table(table);
+                self.refer(position, target);
+            }
+        }
+    }
+
+    fn put(&mut self, position: usize, bytes: &[u8]) {
+        self.bytes[position..position + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Makes room for a table whose fields have these slots and sizes, the largest first. Returns
+    /// where the table and its fields stand.
+    fn reserve(&mut self, fields: &[(usize, usize)]) -> (usize, Vec<usize>) {
+        let slots = fields.iter().map(|(slot, _)| slot + 1).max().unwrap_or(0);
+        let alignment = if fields.first().is_some_and(|(_, size)| *size == 8) { 8 } else { 4 };
+        let mut offsets = vec![0u16; slots];
+        let mut size = alignment;
+        for (slot, length) in fields {
+            offsets[*slot] = size as u16;
+            size += length;
+        }
+        let vtable = self.vtable(&offsets, size as u16);
+        self.align(alignment);
+        let start = self.bytes.len();
+        let back = start as i64 - vtable as i64;
+        (back as i32).append(&mut self.bytes);
+        self.bytes.resize(start + size, 0);
+        (start, fields.iter().map(|(slot, _)| start + usize::from(offsets[*slot])).collect())
     }
 
     fn vtable(&mut self, offsets: &[u16], size: u16) -> usize {
@@ -212,25 +268,38 @@ impl Layout {
         position
     }
 
-    fn layout_child(&mut self, child: Child) -> usize {
-        match child {
-            Child::Table(table) => self.table(table),
-            Child::Tables(tables) => {
-                let start = self.length(tables.len(), 4);
-                let first = self.bytes.len();
-                self.bytes.resize(first + 4 * tables.len(), 0);
-                for (index, table) in tables.into_iter().enumerate() {
-                    let target = self.table(table);
-                    self.refer(first + 4 * index, target);
+    /// Lays out all leaves behind the tables that refer to them, equal ones once.
+    fn leaves(&mut self) {
+        let mut known = HashMap::new();
+        for (position, leaf) in std::mem::take(&mut self.leaves) {
+            let target = match known.get(&leaf) {
+                Some(target) => *target,
+                None => {
+                    let target = self.leaf(&leaf);
+                    known.insert(leaf, target);
+                    target
+                }
+            };
+            self.refer(position, target);
+        }
+    }
+
+    fn leaf(&mut self, leaf: &Leaf) -> usize {
+        match leaf {
+            Leaf::Table(fields) => {
+                let sizes: Vec<_> = fields.iter().map(|(slot, bytes)| (*slot, bytes.len())).collect();
+                let (start, positions) = self.reserve(&sizes);
+                for ((_, bytes), position) in fields.iter().zip(positions) {
+                    self.put(position, bytes);
                 }
                 start
             }
-            Child::Numbers(count, size, bytes) => {
-                let start = self.length(count, size);
-                self.bytes.extend_from_slice(&bytes);
+            Leaf::Numbers(count, size, bytes) => {
+                let start = self.length(*count, *size);
+                self.bytes.extend_from_slice(bytes);
                 start
             }
-            Child::Text(text) => {
+            Leaf::Text(text) => {
                 let start = self.length(text.len(), 1);
                 self.bytes.extend_from_slice(text.as_bytes());
                 self.bytes.push(0);
@@ -242,7 +311,7 @@ impl Layout {
     /// The length of a vector, so placed that its elements of this size are aligned.
     fn length(&mut self, count: usize, size: usize) -> usize {
         self.align(4);
-        if size == 8 && self.bytes.len() % 8 == 0 {
+        if size == 8 && self.bytes.len().is_multiple_of(8) {
             self.bytes.extend_from_slice(&[0; 4]);
         }
         let start = self.bytes.len();
@@ -353,12 +422,15 @@ mod tests {
     }
 
     #[test]
-    fn equal_tables_share_their_description() {
-        let many = |count: usize| {
-            let tables = (0..count).map(|i| Table::default().scalar(0, i as i32 + 1, 0)).collect();
-            assemble(Table::default().tables(0, tables), b"TEST", &[]).unwrap().len()
-        };
-        assert_eq!(many(101) - many(1), 100 * (4 + 4 + 4));
+    fn equal_parts_are_written_once() {
+        let length =
+            |tables: Vec<Table>| assemble(Table::default().tables(0, tables), b"TEST", &[]).unwrap().len();
+        let equal = |count: usize| length((0..count).map(|_| Table::default().scalar(0, 7, 0)).collect());
+        assert_eq!(equal(101) - equal(1), 100 * 4);
+        let other = |count: i32| length((0..count).map(|i| Table::default().scalar(0, i + 1, 0)).collect());
+        assert_eq!(other(101) - other(1), 100 * (4 + 4 + 4));
+        let text = |count: usize| length((0..count).map(|_| Table::default().text(0, "a text")).collect());
+        assert_eq!(text(101) - text(1), 100 * (4 + 4 + 4));
     }
 
     #[test]
@@ -394,13 +466,9 @@ mod tests {
         let mut bytes = Vec::new();
         assemble(root, b"TEST", &[]).unwrap().write_to(&mut bytes).unwrap();
         let first = bytes.windows(4).position(|window| window == count.to_le_bytes()).unwrap() + 4;
+        let file = File::new(bytes.clone().into());
+        let table = file.root(b"TEST").unwrap().child(1).unwrap().unwrap();
         // The numbers become offsets, all of them to the table behind them.
-        let table = bytes.len() - 4 - bytes.len() % 4;
-        let table = (first..=table).rev().find(|at| {
-            let file = File::new(bytes.clone().into());
-            file.root(b"TEST").unwrap().child(1).unwrap() == Some(*at)
-        });
-        let table = table.unwrap();
         for index in 0..count as usize {
             let position = first + 4 * index;
             bytes[position..position + 4].copy_from_slice(&((table - position) as u32).to_le_bytes());

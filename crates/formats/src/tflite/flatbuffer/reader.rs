@@ -8,13 +8,13 @@ use bytes::Bytes;
 use super::Scalar;
 use crate::error::FormatError;
 
-/// What visiting a table costs, in bytes. The smallest table with the offset that leads to it takes
-/// eight bytes of a file, so honest files stay within [`COST_LIMIT`] times their length; a file
-/// that leads to the same table over and over does not.
+/// What visiting a table costs, in bytes; what is copied out of a file costs its own length. Files of
+/// TensorFlow cost less than once their length; a file that leads to the same tables over and over
+/// costs many times its length, and memory with it, so it is refused.
 const COST_OF_TABLE: usize = 32;
 
 /// Cost that is allowed for each byte of a file.
-const COST_LIMIT: usize = 4;
+const COST_LIMIT: usize = 2;
 
 /// Cost that is always allowed.
 const COST_FLOOR: usize = 1 << 16;

@@ -85,8 +85,7 @@ impl<'a> Context<'a> {
 
     fn read_nodes(&mut self, graph: &mut Graph, operators: Vec<Raw<'a>>) -> Result<(), FormatError> {
         let none = Model::default();
-        let mut facts: Vec<Facts> =
-            graph.tensors.iter().map(|tensor| stated_facts(&none, tensor)).collect();
+        let mut facts: Vec<Facts> = graph.tensors.iter().map(|tensor| stated_facts(&none, tensor)).collect();
         for (index, raw) in operators.into_iter().enumerate() {
             let Some(code) = self.codes.get(raw.code) else {
                 let reason = format!("operator code {} does not exist", raw.code);
@@ -97,6 +96,8 @@ impl<'a> Context<'a> {
                 Some(output) if !graph[*output].name.is_empty() => display_name(&graph[*output].name),
                 _ => format!("{operator}_{index}"),
             };
+            // Names are copied, and one tensor may be the output of many operators in a lying file.
+            raw.table.file().charge(name.len())?;
             let call = Call {
                 name: &name,
                 code,

@@ -5,6 +5,8 @@ mod graph;
 mod operators;
 mod sparsity;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -141,8 +143,7 @@ fn read_signatures(root: &Table<'_>, subgraphs: &[Table<'_>]) -> Result<Vec<Sign
 fn producer(metadata: &[Metadata]) -> String {
     let version = |entry: &Metadata| {
         let file = File::new(entry.bytes.clone());
-        let environment =
-            file.nested_root().ok()?.table(schema::conversion_metadata::ENVIRONMENT).ok()??;
+        let environment = file.nested_root().ok()?.table(schema::conversion_metadata::ENVIRONMENT).ok()??;
         environment.text(schema::conversion_environment::TENSORFLOW_VERSION).ok()
     };
     let entry = metadata.iter().find(|entry| entry.name == "CONVERSION_METADATA");

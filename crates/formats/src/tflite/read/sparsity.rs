@@ -53,11 +53,7 @@ fn read_dimension(table: &Table<'_>) -> Result<Option<SparseDimension>, FormatEr
 }
 
 /// A vector of one of three widths.
-fn read_indices(
-    table: &Table<'_>,
-    kind_slot: usize,
-    slot: usize,
-) -> Result<Option<Vec<usize>>, FormatError> {
+fn read_indices(table: &Table<'_>, kind_slot: usize, slot: usize) -> Result<Option<Vec<usize>>, FormatError> {
     let kind: u8 = table.scalar(kind_slot, 0)?;
     let Some(vector) = table.table(slot)? else { return Ok(None) };
     let values = index_vector::VALUES;
@@ -94,7 +90,7 @@ fn extents(sparsity: &Sparsity, shape: &[usize]) -> Option<Vec<usize>> {
         if *axis >= shape.len() {
             let SparseDimension::Dense(block) = dimension else { return None };
             let divided = block_map[*axis - shape.len()];
-            if *block == 0 || divided >= shape.len() || extents[divided] % block != 0 {
+            if *block == 0 || divided >= shape.len() || !extents[divided].is_multiple_of(*block) {
                 return None;
             }
             extents[divided] /= block;
@@ -193,8 +189,9 @@ impl Walk<'_> {
                 }
             }
             SparseDimension::Csr { segments, indices } => {
-                for place in segments[stored]..segments[stored + 1] {
-                    self.descend(level + 1, place, element + indices[place] * step)?;
+                let places = *segments.get(stored)?..*segments.get(stored + 1)?;
+                for (place, index) in places.clone().zip(indices.get(places)?) {
+                    self.descend(level + 1, place, element + index * step)?;
                 }
             }
         }

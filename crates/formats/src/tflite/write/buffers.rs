@@ -62,9 +62,11 @@ impl Buffers {
             let length = entry.bytes.len();
             regions.push(entry.bytes);
             if total > largest_inline && entry.constant && length >= SMALLEST_BEHIND {
-                return Table::default()
-                    .place(schema::buffer::OFFSET, region)
-                    .scalar(schema::buffer::SIZE, length as u64, 0);
+                return Table::default().place(schema::buffer::OFFSET, region).scalar(
+                    schema::buffer::SIZE,
+                    length as u64,
+                    0,
+                );
             }
             Table::default().vector(schema::buffer::DATA, region)
         };

@@ -198,7 +198,11 @@ impl Tensors<'_> {
         let place = self.tables.len() as i32;
         let Constant { name, dtype, shape, bytes, quantization } = &constant;
         let bytes = Bytes::from(bytes.clone());
-        let quantization = quantization.map(|(bits, point)| Quantization::per_tensor(f32::from_bits(bits), point));
+        let quantization = quantization.as_ref().map(|(scales, zero_point)| Quantization {
+            scales: scales.iter().map(|bits| f32::from_bits(*bits)).collect(),
+            zero_points: vec![*zero_point; scales.len()],
+            axis: None,
+        });
         if let Ok(table) = self.table(name, *dtype, &Shape::fixed(shape), bytes, quantization.as_ref()) {
             self.tables.push(table);
         }
@@ -241,7 +245,8 @@ impl Tensors<'_> {
 fn quantization_table(quantization: &Quantization) -> Result<Table, String> {
     use schema::quantization as slot;
     let zero_points: Vec<i64> = quantization.zero_points.iter().map(|point| i64::from(*point)).collect();
-    let axis = i32::try_from(quantization.axis.unwrap_or(0)).map_err(|_| "its quantized dimension".to_owned())?;
+    let axis =
+        i32::try_from(quantization.axis.unwrap_or(0)).map_err(|_| "its quantized dimension".to_owned())?;
     Ok(Table::default()
         .numbers(slot::SCALE, &quantization.scales)
         .numbers(slot::ZERO_POINT, &zero_points)

@@ -141,9 +141,11 @@ fn write_metadata(model: &Model, codes: &Codes, buffers: &mut Buffers) -> Vec<Ta
         None => entries.push((schema::MIN_RUNTIME_VERSION, &runtime)),
     }
     let table = |(name, bytes): (&str, &bytes::Bytes)| {
-        Table::default()
-            .text(schema::metadata::NAME, name)
-            .scalar(schema::metadata::BUFFER, buffers.add_metadata(bytes.clone()), 0)
+        Table::default().text(schema::metadata::NAME, name).scalar(
+            schema::metadata::BUFFER,
+            buffers.add_metadata(bytes.clone()),
+            0,
+        )
     };
     entries.into_iter().map(table).collect()
 }

@@ -41,8 +41,8 @@ pub(super) struct Constant {
     pub dtype: DType,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
-    /// Bits of the scale, and the zero point.
-    pub quantization: Option<(u32, i32)>,
+    /// Bits of the scales, and the zero point of all of them. Several go along the first axis.
+    pub quantization: Option<(Vec<u32>, i32)>,
 }
 
 impl Site<'_> {
@@ -231,6 +231,9 @@ fn encode_operands(site: &Site<'_>) -> Result<Vec<Operand>, String> {
     Ok(match &site.node.op {
         Op::ArgReduce(op) => site.operands_and([scalar("axis", op.axis)]),
         Op::BroadcastTo(op) => site.operands_and([sizes("shape", &op.shape)?]),
+        Op::Conv2D(_) | Op::DepthwiseConv2D(_) if site.tensor(2).is_none() => {
+            site.operands_and([zero_bias(site)?])
+        }
         Op::ExpandDims(op) => site.operands_and([scalar("axis", op.axis)]),
         Op::FullyConnected(_) => {
             let mut operands = site.operands();
@@ -282,6 +285,26 @@ fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<(UnionType, Table), String> {
     Ok((slot::KIND, table))
 }
 
+/// A bias of zeros: runtimes take no convolution without one.
+fn zero_bias(site: &Site<'_>) -> Result<Constant, String> {
+    let output = site.node.outputs.first().map(|id| &site.facts[id.index()].shape);
+    let Some(channels) = output.and_then(|shape| shape.last()).and_then(Dim::fixed) else {
+        return Err("its number of output channels is not fixed".into());
+    };
+    let input = site.tensor(0).and_then(|tensor| tensor.quantization.as_ref()?.single());
+    let weights = site.tensor(1).and_then(|tensor| tensor.quantization.as_ref());
+    let (dtype, quantization) = match (site.input_type(0), input, weights) {
+        (Some(DType::F32 | DType::F16), ..) => (DType::F32, None),
+        (Some(dtype), Some((scale, _)), Some(weights)) => {
+            let scales = weights.scales.iter().map(|of_weights| (scale * of_weights).to_bits()).collect();
+            (if dtype == DType::I16 { DType::I64 } else { DType::I32 }, Some((scales, 0)))
+        }
+        _ => return Err("its bias is missing, and its type is not known without quantization".into()),
+    };
+    let bytes = vec![0; dtype.bytes(channels).ok_or("it has too many channels")?];
+    Ok(Constant { name: "bias", dtype, shape: vec![channels], bytes, quantization })
+}
+
 fn depthwise_conv_2d(op: &DepthwiseConv2D) -> Result<(UnionType, Table), String> {
     use options::depthwise_conv_2d as slot;
     let table = Table::default()
@@ -307,8 +330,8 @@ fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> (UnionType, Table) {
 
 /// The type of a quantized bias, which is told only where activations have 16 bits.
 fn bias_type(site: &Site<'_>) -> i8 {
-    match (site.input_type(0), site.input_type(2)) {
-        (Some(DType::I16), Some(bias @ (DType::I32 | DType::I64))) => schema::type_code(bias),
+    match (site.input_type(0), site.input_type(2).unwrap_or(DType::I64)) {
+        (Some(DType::I16), bias @ (DType::I32 | DType::I64)) => schema::type_code(bias),
         _ => 0,
     }
 }
@@ -402,7 +425,7 @@ fn pad_value(site: &Site<'_>, value: f32) -> Result<Constant, String> {
     let (integer, quantization) = match single {
         Some(Some((scale, zero_point))) => {
             let integer = (value / scale).round() + zero_point as f32;
-            (integer, Some((scale.to_bits(), zero_point)))
+            (integer, Some((vec![scale.to_bits()], zero_point)))
         }
         Some(None) => return Err("its input has a scale for each channel".into()),
         None => (value, None),

@@ -26,7 +26,13 @@ pub(super) fn version(site: &Site<'_>, builtin: Builtin) -> i32 {
         Builtin::CONV_2D | Builtin::DEPTHWISE_CONV_2D | Builtin::FULLY_CONNECTED | Builtin::BATCH_MATMUL => {
             weighted(site)
         }
-        Builtin::CUSTOM => if let Op::Custom(custom) = &site.node.op { custom.version } else { 1 },
+        Builtin::CUSTOM => {
+            if let Op::Custom(custom) = &site.node.op {
+                custom.version
+            } else {
+                1
+            }
+        }
         Builtin::ADD => by(&[(unquantized_16(site), 5), (is(DType::I64), 4), (narrow, 2)], 1),
         Builtin::SUB => by(&[(is(DType::I64), 4), (broadcasts_beyond_4(site), 3), (narrow, 2)], 1),
         Builtin::MUL => by(
@@ -128,16 +134,40 @@ fn weighted(site: &Site<'_>) -> i32 {
     match &site.node.op {
         Op::Conv2D(op) if op.groups > 1 => 6,
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) if four_bits => 7,
-        Op::Conv2D(_) if hybrid => if per_channel(site, 1) { 5 } else { 2 },
-        Op::DepthwiseConv2D(_) if hybrid => if per_channel(site, 1) { 6 } else { 4 },
+        Op::Conv2D(_) if hybrid => {
+            if per_channel(site, 1) {
+                5
+            } else {
+                2
+            }
+        }
+        Op::DepthwiseConv2D(_) if hybrid => {
+            if per_channel(site, 1) {
+                6
+            } else {
+                4
+            }
+        }
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) if narrow => 3,
         Op::DepthwiseConv2D(op) if op.dilation != [1; 2] => 2,
-        Op::FullyConnected(_) if four_bits => if input == Some(DType::I16) { 13 } else { 10 },
+        Op::FullyConnected(_) if four_bits => {
+            if input == Some(DType::I16) {
+                13
+            } else {
+                10
+            }
+        }
         Op::FullyConnected(_) if hybrid && per_channel(site, 1) => 12,
         Op::FullyConnected(_) if site.tensor(1).is_some_and(|weights| weights.sparsity.is_some()) => 8,
         Op::FullyConnected(op) if op.keep_num_dims => 5,
         Op::FullyConnected(_) if narrow => 4,
-        Op::FullyConnected(op) if hybrid => if op.asymmetric_quantize_inputs { 9 } else { 3 },
+        Op::FullyConnected(op) if hybrid => {
+            if op.asymmetric_quantize_inputs {
+                9
+            } else {
+                3
+            }
+        }
         Op::BatchMatMul(_) if narrow => 2,
         Op::BatchMatMul(op) if hybrid && op.asymmetric_quantize_inputs => 4,
         _ => 1,
@@ -166,7 +196,8 @@ fn fill(value: Option<DType>) -> i32 {
 }
 
 fn quantize(site: &Site<'_>, input: Option<DType>, output: Option<DType>) -> i32 {
-    let channels = site.output().and_then(|tensor| tensor.quantization.as_ref()).is_some_and(|q| q.axis.is_some());
+    let channels =
+        site.output().and_then(|tensor| tensor.quantization.as_ref()).is_some_and(|q| q.axis.is_some());
     match (input, output) {
         (Some(DType::I4), _) | (_, Some(DType::I4)) => 4,
         _ if channels => 3,

@@ -45,7 +45,9 @@ fn real_models_come_back_or_are_refused_by_list() {
                     Err(error) => panic!("{name} is not written: {error}"),
                 };
                 let nodes = model.main().nodes.len();
-                println!("{name}: {nodes} operators, {} bytes", bytes.len());
+                let before = std::fs::metadata(&path).unwrap().len();
+                println!("{name}: {nodes} operators, {before} bytes, {} again", bytes.len());
+                write_where_asked(&path, &bytes);
                 let again = tflite::read(bytes.into()).unwrap();
                 assert_eq!(again.signatures.len(), model.signatures.len().max(1));
                 assert!(graphs(again) == graphs(model), "{name} comes back changed");
@@ -60,6 +62,13 @@ fn real_models_come_back_or_are_refused_by_list() {
             Err(error) => panic!("{name}: {error}"),
         }
     }
+}
+
+/// For checks by the real interpreter: writes a file again into the folder that the variable names.
+fn write_where_asked(path: &Path, bytes: &[u8]) {
+    let Some(folder) = std::env::var_os("LITESMITH_CASES").map(PathBuf::from) else { return };
+    let name: Vec<_> = path.iter().rev().take(2).map(|part| part.to_string_lossy()).collect();
+    std::fs::write(folder.join(format!("{}--{}", name[1], name[0])), bytes).unwrap();
 }
 
 #[test]

@@ -32,6 +32,23 @@ fn every_case_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn convolutions_without_bias_get_one_of_zeros() {
+    let cases = cases::without_bias();
+    assert!(cases.len() >= 8);
+    for (name, model) in cases {
+        let read = reread(&model);
+        let graph = read.main();
+        let node = &graph.nodes[0];
+        let [input, weights, bias] = [0, 1, 2].map(|i| &graph[node.inputs[i].unwrap()]);
+        assert!(read.data(bias).unwrap().bytes().iter().all(|byte| *byte == 0), "{name}");
+        if let (Some(input), Some(weights)) = (&input.quantization, &weights.quantization) {
+            let scales: Vec<_> = weights.scales.iter().map(|scale| scale * input.scales[0]).collect();
+            assert_eq!(bias.quantization.as_ref().unwrap().scales, scales, "{name}");
+        }
+    }
+}
+
+#[test]
 fn every_operator_has_a_case() {
     let cases = cases::all();
     let nodes = cases.iter().flat_map(|(_, model)| &model.graphs).flat_map(|graph| &graph.nodes);
@@ -133,7 +150,7 @@ fn cases_are_written_where_asked() {
         println!("skipped: LITESMITH_CASES names no folder");
         return;
     };
-    for (name, model) in cases::all() {
+    for (name, model) in cases::all().into_iter().chain(cases::without_bias()) {
         let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let encoded = tflite::encode(&model).unwrap();
         let path = folder.join(format!("{safe}.tflite"));
