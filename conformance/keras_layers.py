@@ -3,7 +3,7 @@
 
     cargo build --release && conformance/.venv/bin/python conformance/keras_layers.py [--cases conv,dense] [--int8]
 
-Each small model of `layer_models.py` is written by Keras 3 and by tf_keras, as .keras and as .h5. For each file
+Each small model of `layer_models/` is written by Keras 3 and by tf_keras, as .keras and as .h5. For each file
 `litesmith run` must agree with Keras, and so must the float TFLite file that `litesmith convert` makes, in LiteRT at
 batch 1 and at batch 5. With `--int8`, our int8 file must be as near to Keras as TensorFlow's. Exit status 1 when an
 ordinary model fails; a refusal (exit code 3) is accepted for the few rare ones.
@@ -34,7 +34,7 @@ tf.get_logger().setLevel("ERROR")
 logging.set_verbosity(logging.ERROR)
 
 PACKAGES = {"keras": keras, "tf_keras": tf_keras}
-# Raised when weights, inputs or files are made in another way; a change of layer_models.py shows by itself.
+# Raised when weights, inputs or files are made in another way; a change of a model shows by itself.
 RECIPE = "1"
 ERROR = 2e-5  # of the largest output
 INT8_LOSS_DB = 1.0
@@ -79,7 +79,7 @@ def keras_outputs(model, inputs):
 def prepare(case, cache):
     """Folder with the files of a case, made if need be: MODEL files, inputs.npz, and MODEL.npz with the truth."""
     folder = Path(cache) / "layers" / case.name
-    wanted = f"{RECIPE} {hashlib.sha256(Path(layer_models.__file__).read_bytes()).hexdigest()}"
+    wanted = f"{RECIPE} {hashlib.sha256(case.source.encode()).hexdigest()}"
     stamp = folder / "recipe"
     if stamp.is_file() and stamp.read_text() == wanted:
         return folder
