@@ -308,3 +308,17 @@ fn references_must_exist() {
     broken(vec![floats(&[-2]), floats(&[2])], relu());
     broken(vec![floats(&[1; 33]), floats(&[2])], relu());
 }
+
+#[test]
+fn computed_shapes_do_not_grow_without_end() {
+    // A tensor joined with itself forty times over: its size is told, its elements are not followed.
+    let mut tensors = vec![floats(&[1]), integers(&[1])];
+    let mut steps = Vec::new();
+    for last in 1..=40 {
+        tensors.push(Given { bytes: Vec::new(), ..integers(&[0]) });
+        steps.push(step(Builtin::CONCATENATION, &[last, last], &[last + 1], None));
+    }
+    let model = model(tensors, steps);
+    assert_eq!(first(&model).1, format!("[{}]", 1u64 << 40));
+    assert!(matches!(crate::tflite::write(&model), Err(FormatError::Unsupported(_))));
+}
