@@ -23,9 +23,10 @@ fn every_activation_is_shown_in_order_and_in_its_own_type() {
     let values: Vec<i8> = noise(16, 3).into_iter().map(|x| (x * 100.0) as i8).collect();
     let x = Array::from_i8(&[1, 4, 4, 1], &values);
     let mut seen: Vec<(TensorId, Array)> = Vec::new();
-    let outputs =
-        interpreter.observe(&[x.clone()], &mut |id, view| seen.push((id, view.to_array()))).unwrap();
-    assert_eq!(outputs, interpreter.run(&[x.clone()]).unwrap());
+    let outputs = interpreter
+        .observe(std::slice::from_ref(&x), &mut |id, view| seen.push((id, view.to_array())))
+        .unwrap();
+    assert_eq!(outputs, interpreter.run(std::slice::from_ref(&x)).unwrap());
     let name = |id: &TensorId| model.main()[*id].name.as_str();
     let order: Vec<&str> = seen.iter().map(|(id, _)| name(id)).collect();
     assert_eq!(order, ["x", "f", "p", "c", "r", "s", "d", "y"]);
