@@ -1,4 +1,107 @@
-//! The litesmith command line.
+//! The litesmith command line: translates arguments, calls the library, shows results.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod show;
+mod terminal;
+
+use std::process::ExitCode;
+
+use args::{Arguments, Verb};
+use clap::Parser;
+use clap::error::ErrorKind;
+use litesmith::Error;
+use serde::Serialize;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A closed pipe is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(if help { 0 } else { 2 });
+        }
+    };
+    // A panic is a bug of ours: it is reported as one, not as a crash.
+    let outcome = std::panic::catch_unwind(|| run(&arguments));
+    let error = match outcome {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => error,
+        Err(_) => {
+            eprintln!("error: this is a bug in litesmith; please report it with the model and the command");
+            return ExitCode::from(1);
+        }
+    };
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+fn run(arguments: &Arguments) -> Result<(), Error> {
+    let terminal = Terminal::new(arguments.quiet);
+    let json = arguments.json;
+    match &arguments.verb {
+        Verb::Convert(options) => {
+            let convert_options = options.options()?;
+            let dumps = options.dump_passes.clone();
+            let observer = terminal.with_dumps(dumps)?;
+            let result = litesmith::convert(&options.model, &options.output, &convert_options, &observer)?;
+            observer.finish()?;
+            if let Some(path) = &options.report {
+                show::convert_report(path, options, &result)?;
+            }
+            print(json, &result, || show::convert(options, &result))
+        }
+        Verb::Run(options) => {
+            let data = options.data.options(&options.input)?;
+            let result = litesmith::run(
+                &options.model,
+                &data,
+                options.output.as_deref(),
+                options.top,
+                &options.machine.options()?,
+                &terminal,
+            )?;
+            terminal.finish()?;
+            print(json, &result, || show::run(&result))
+        }
+        Verb::Evaluate(options) => {
+            let data = options.data.options(&options.input)?;
+            let result = litesmith::evaluate(&options.model, &data, &options.machine.options()?, &terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::evaluate(&result))
+        }
+        Verb::Bench(options) => {
+            let result = litesmith::bench(&options.model, &options.options()?, &terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::bench(&result))
+        }
+        Verb::Inspect(options) => {
+            let result = litesmith::inspect(&options.model)?;
+            print(json, &result, || show::inspect(&result))
+        }
+        Verb::Demo(options) => {
+            let result = litesmith::demo(&options.options()?, &terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::demo(&result))
+        }
+    }
+}
+
+/// Prints a result for programs or for people.
+fn print(json: bool, result: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Error> {
+    use std::io::Write;
+    let text = match json {
+        true => {
+            serde_json::to_string_pretty(result).map_err(|error| Error::Failed(error.to_string()))? + "\n"
+        }
+        false => text(),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Failed(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

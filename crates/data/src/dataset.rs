@@ -139,6 +139,14 @@ impl Dataset {
         &self.shared.shapes
     }
 
+    /// The type that the values of every input have in the source; 8-bit unsigned for images.
+    pub fn source_types(&self) -> Vec<ElementType> {
+        match &self.shared.source {
+            Source::Arrays(arrays) => arrays.iter().map(|array| array.dtype).collect(),
+            Source::Images(_) => vec![ElementType::U8; self.shared.inputs.len()],
+        }
+    }
+
     /// The class of every sample, if the targets are classes: integers of at least 0, one a sample,
     /// or one-hot rows.
     pub fn labels(&self) -> Option<&[u32]> {

@@ -1,2 +1,60 @@
+//! Makes neural networks small and fast on a CPU, without TensorFlow.
+//!
+//! Each verb of the command line is a function here: options in, a serializable result out.
+//!
+//! ```no_run
+//! use litesmith::{ConvertOptions, DataOptions, Quantization, Silent, convert};
+//!
+//! let options = ConvertOptions::new(Quantization::Int8).with_calibration(DataOptions::new("photos/"));
+//! let result = convert("model.keras".as_ref(), "model.tflite".as_ref(), &options, &Silent)?;
+//! println!("{} bytes became {}", result.input_bytes, result.output_bytes);
+//! # Ok::<(), litesmith::Error>(())
+//! ```
 #![forbid(unsafe_code)]
-//! Make neural networks small and fast on a CPU, without TensorFlow.
+
+mod bench;
+mod check;
+mod convert;
+mod demo;
+mod error;
+mod evaluate;
+mod feed;
+mod inspect;
+mod observer;
+mod process;
+mod run;
+mod shapes;
+
+pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};
+pub use check::Check;
+pub use convert::{ConvertOptions, ConvertResult, FloatOperator, convert};
+pub use demo::{DemoOptions, DemoResult, DemoRow, demo};
+pub use error::{Error, Unsupported};
+pub use evaluate::{EvaluateResult, evaluate};
+pub use feed::DataOptions;
+pub use inspect::{InspectResult, Layer, TensorDetails, inspect};
+pub use litesmith_data::{Crop, Preprocess};
+pub use litesmith_quantize::{InterfaceType, Ranges, Recipe};
+pub use litesmith_runtime::{Isa, Options as RunOptions};
+pub use observer::{Observer, Silent};
+pub use run::{Prediction, RunResult, run};
+pub use shapes::BatchSize;
+
+use serde::Serialize;
+
+/// What the weights and activations of a converted model become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantization {
+    /// Nothing is quantized.
+    #[default]
+    None,
+    /// int8 weights; activations are quantized while the model runs.
+    Dynamic,
+    /// float16 weights.
+    Float16,
+    /// int8 weights and activations, with a float interface unless asked otherwise.
+    Int8,
+    /// As `Int8` with an integer interface; an operator that would stay float is an error.
+    Int8Only,
+}

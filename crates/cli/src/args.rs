@@ -1,0 +1,380 @@
+//! The arguments of every verb, and what they mean to the library.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use litesmith::{
+    BatchSize, BenchOptions, ConvertOptions, Crop, DataOptions, DemoOptions, Error, InterfaceType, Isa,
+    Preprocess, Quantization, Ranges, Recipe, RunOptions,
+};
+
+/// Makes neural networks small and fast on a CPU, without TensorFlow.
+#[derive(Debug, Parser)]
+#[command(name = "litesmith", version, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// Print the result as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no notes.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Convert(Box<ConvertArguments>),
+    Run(RunArguments),
+    Evaluate(EvaluateArguments),
+    Bench(BenchArguments),
+    Inspect(InspectArguments),
+    Demo(DemoArguments),
+}
+
+/// Convert a model, quantize it, check the result
+///
+/// Reads .keras, .h5 and .tflite and writes by OUT's extension. The result is compared with the source before
+/// it is written.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  litesmith convert model.keras -o model.tflite --quantize int8 --calibration photos/"
+)]
+pub(crate) struct ConvertArguments {
+    /// The model to read.
+    pub(crate) model: PathBuf,
+    /// The file to write: .tflite or .keras.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+    /// What weights and activations become.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) quantize: QuantizeArgument,
+    /// Samples to measure ranges on: a folder of images, .npz, .npy, idx or CSV.
+    #[arg(long, value_name = "DATA")]
+    calibration: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
+    /// How ranges are found.
+    #[arg(long, value_enum, default_value_t)]
+    observer: ObserverArgument,
+    /// Which range of an activation counts: the exact one, or the one TensorFlow's calibrator sees.
+    #[arg(long, value_enum, default_value_t)]
+    ranges: RangesArgument,
+    /// Type of real-valued inputs.
+    #[arg(long, value_enum)]
+    input_type: Option<InterfaceArgument>,
+    /// Type of real-valued outputs.
+    #[arg(long, value_enum)]
+    output_type: Option<InterfaceArgument>,
+    /// A TOML file that says what single layers become.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Layers that stay float: a name with * and ?; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    keep_float: Vec<String>,
+    /// New shape of an input, such as input=1,224,224,3; may be given several times.
+    #[arg(long, value_name = "NAME=SHAPE", value_parser = parse_shape)]
+    input_shape: Vec<(String, Vec<usize>)>,
+    /// New batch: a number, or "free" to choose it when the model runs.
+    #[arg(long, value_name = "N|free", value_parser = parse_batch)]
+    batch: Option<BatchSize>,
+    /// Save the measured ranges.
+    #[arg(long, value_name = "FILE")]
+    save_statistics: Option<PathBuf>,
+    /// Use saved ranges; with --calibration both are merged.
+    #[arg(long, value_name = "FILE")]
+    statistics: Option<PathBuf>,
+    /// Write nothing if the signal-to-noise ratio is below this.
+    #[arg(long, value_name = "DB")]
+    min_snr: Option<f64>,
+    /// Write a report as one HTML file.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write the model as text before the first and after every rewrite into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dump_passes: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+impl ConvertArguments {
+    pub(crate) fn options(&self) -> Result<ConvertOptions, Error> {
+        let ObserverArgument::MinMax = self.observer;
+        let mut options = ConvertOptions::new(self.quantize.into());
+        options.calibration = self.calibration.as_ref().map(|path| self.data.options(path)).transpose()?;
+        options.statistics = self.statistics.clone();
+        options.save_statistics = self.save_statistics.clone();
+        options.ranges = match self.ranges {
+            RangesArgument::Exact => Ranges::Exact,
+            RangesArgument::Tensorflow => Ranges::Tensorflow,
+        };
+        options.input_type = self.input_type.map(Into::into);
+        options.output_type = self.output_type.map(Into::into);
+        options.recipe = self.recipe()?;
+        options.input_shapes = self.input_shape.clone();
+        options.batch = self.batch;
+        options.min_snr = self.min_snr;
+        options.run = self.machine.options()?;
+        Ok(options)
+    }
+
+    fn recipe(&self) -> Result<Recipe, Error> {
+        let mut recipe = match &self.recipe {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
+                Recipe::from_toml(&text)
+                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?
+            }
+            None => Recipe::default(),
+        };
+        self.keep_float.iter().for_each(|pattern| recipe.keep_float(pattern));
+        Ok(recipe)
+    }
+}
+
+/// Run a model on data
+///
+/// Shows the largest outputs of each sample, or writes all outputs to an .npz file.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith run model.tflite --input photos/ --preprocess tf")]
+pub(crate) struct RunArguments {
+    /// The model to run.
+    pub(crate) model: PathBuf,
+    /// A folder of images, .npz, .npy, idx or CSV.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Write all outputs here, one array each.
+    #[arg(long, short, value_name = "OUT.npz")]
+    pub(crate) output: Option<PathBuf>,
+    /// How many of the largest outputs to show.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) top: usize,
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+}
+
+/// Measure accuracy and loss on labelled data
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith evaluate model.tflite --data test.npz")]
+pub(crate) struct EvaluateArguments {
+    /// The model to evaluate.
+    pub(crate) model: PathBuf,
+    /// Labelled samples: a folder with a sub-folder for each class, .npz with x and y, idx or CSV.
+    #[arg(long = "data", value_name = "DATA")]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) machine: MachineArguments,
+}
+
+/// Measure latency, throughput and memory
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith bench model.tflite --threads 2 --profile")]
+pub(crate) struct BenchArguments {
+    /// The model to measure.
+    pub(crate) model: PathBuf,
+    /// Samples in one run.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Runs that count.
+    #[arg(long, default_value_t = 50)]
+    runs: usize,
+    /// Runs before them that do not.
+    #[arg(long, default_value_t = 5)]
+    warm_up: usize,
+    /// Measure every operator.
+    #[arg(long)]
+    profile: bool,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+impl BenchArguments {
+    pub(crate) fn options(&self) -> Result<BenchOptions, Error> {
+        let mut options = BenchOptions::new(self.batch, self.runs);
+        options.warm_up = self.warm_up;
+        options.profile = self.profile;
+        options.run = self.machine.options()?;
+        Ok(options)
+    }
+}
+
+/// Show what a model file holds
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith inspect model.tflite")]
+pub(crate) struct InspectArguments {
+    /// The model to look at.
+    pub(crate) model: PathBuf,
+}
+
+/// Convert, evaluate and time an embedded model in every mode
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith demo")]
+pub(crate) struct DemoArguments {
+    /// Folder for the files; one for temporary files where left out.
+    #[arg(long, short)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+impl DemoArguments {
+    pub(crate) fn options(&self) -> Result<DemoOptions, Error> {
+        let mut options = DemoOptions::default();
+        options.folder = self.output.clone();
+        options.run = self.machine.options()?;
+        Ok(options)
+    }
+}
+
+/// How data are treated.
+#[derive(Debug, Args)]
+pub(crate) struct DataArguments {
+    /// How many samples to use; all where left out.
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
+    /// Arithmetic on real-valued inputs, named as in Keras: none, unit, caffe, torch, tf.
+    #[arg(long, default_value = "none")]
+    preprocess: Preprocess,
+    /// The part of images that is used, such as center:0.875.
+    #[arg(long)]
+    crop: Option<Crop>,
+}
+
+impl DataArguments {
+    pub(crate) fn options(&self, path: &Path) -> Result<DataOptions, Error> {
+        if self.samples == Some(0) {
+            return Err(Error::Usage("--samples must be at least 1".into()));
+        }
+        let options = DataOptions::new(path).with_preprocess(self.preprocess).with_crop(self.crop);
+        Ok(options.with_samples(self.samples))
+    }
+}
+
+/// What the machine may use.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArguments {
+    /// Number of threads; LITESMITH_THREADS or all cores where left out.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The best instruction set to use; LITESMITH_ISA or the machine's best where left out.
+    #[arg(long, value_name = "NAME")]
+    isa: Option<String>,
+    /// Most megabytes that activations may take.
+    #[arg(long, value_name = "MB")]
+    max_memory: Option<usize>,
+}
+
+impl MachineArguments {
+    pub(crate) fn options(&self) -> Result<RunOptions, Error> {
+        let mut options = RunOptions::default();
+        options.threads = self.threads;
+        options.max_memory = self.max_memory.map(|megabytes| megabytes.saturating_mul(1 << 20));
+        if let Some(name) = &self.isa {
+            options.isa = Some(name.parse::<Isa>().map_err(|error| Error::Usage(error.to_string()))?);
+        }
+        Ok(options)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum QuantizeArgument {
+    /// Nothing is quantized.
+    #[default]
+    None,
+    /// int8 weights, activations quantized while the model runs.
+    Dynamic,
+    /// float16 weights.
+    Float16,
+    /// int8 weights and activations, float inputs and outputs.
+    Int8,
+    /// int8 everywhere, inputs and outputs too; an error where an operator has no integer kernel.
+    Int8Only,
+}
+
+impl From<QuantizeArgument> for Quantization {
+    fn from(argument: QuantizeArgument) -> Quantization {
+        match argument {
+            QuantizeArgument::None => Quantization::None,
+            QuantizeArgument::Dynamic => Quantization::Dynamic,
+            QuantizeArgument::Float16 => Quantization::Float16,
+            QuantizeArgument::Int8 => Quantization::Int8,
+            QuantizeArgument::Int8Only => Quantization::Int8Only,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ObserverArgument {
+    /// The smallest and the largest element of all samples.
+    #[default]
+    MinMax,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum RangesArgument {
+    #[default]
+    Exact,
+    Tensorflow,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum InterfaceArgument {
+    Float32,
+    Int8,
+    Uint8,
+}
+
+impl From<InterfaceArgument> for InterfaceType {
+    fn from(argument: InterfaceArgument) -> InterfaceType {
+        match argument {
+            InterfaceArgument::Float32 => InterfaceType::Float32,
+            InterfaceArgument::Int8 => InterfaceType::Int8,
+            InterfaceArgument::Uint8 => InterfaceType::Uint8,
+        }
+    }
+}
+
+fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, sizes) = text.rsplit_once('=').ok_or("write it as NAME=1,224,224,3")?;
+    let sizes: Result<Vec<usize>, _> = sizes.split(',').map(|size| size.trim().parse()).collect();
+    let sizes = sizes.map_err(|_| format!("'{text}' has a size that is no number"))?;
+    Ok((name.to_owned(), sizes))
+}
+
+fn parse_batch(text: &str) -> Result<BatchSize, String> {
+    match text {
+        "free" => Ok(BatchSize::Free),
+        _ => match text.parse() {
+            Ok(size) if size > 0 => Ok(BatchSize::Fixed(size)),
+            _ => Err("a batch is a number above 0, or \"free\"".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_verb_shows_an_example() {
+        let mut command = Arguments::command();
+        command.clone().debug_assert();
+        for verb in command.get_subcommands_mut() {
+            assert!(verb.render_help().to_string().contains("Example:"), "{}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn shapes_and_batches_parse() {
+        assert_eq!(parse_shape("x=1,2,3"), Ok(("x".into(), vec![1, 2, 3])));
+        assert!(parse_shape("1,2").is_err());
+        assert_eq!(parse_batch("free"), Ok(BatchSize::Free));
+        assert!(parse_batch("0").is_err());
+    }
+}

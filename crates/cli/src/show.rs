@@ -1,0 +1,233 @@
+//! Results as text for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use litesmith::{
+    BenchResult, ConvertResult, DemoResult, Error, EvaluateResult, InspectResult, RunResult, TensorDetails,
+};
+use litesmith_report::{Look, Table, html, human};
+
+use crate::args::ConvertArguments;
+
+/// Most samples whose predictions are shown.
+const MOST_SAMPLES: usize = 20;
+
+fn rendered(table: &Table) -> String {
+    format!("{}\n", table.render(Look::of_stdout()))
+}
+
+pub(crate) fn convert(arguments: &ConvertArguments, result: &ConvertResult) -> String {
+    let mut text = rendered(&operators(result));
+    if !result.float_operators.is_empty() {
+        text.push_str("\nStayed float:\n");
+        text.push_str(&rendered(&float_operators(result)));
+    }
+    let ratio = result.input_bytes as f64 / result.output_bytes.max(1) as f64;
+    let (before, after) = (human::bytes(result.input_bytes), human::bytes(result.output_bytes));
+    let _ = writeln!(text, "\n{before} -> {after} ({})", human::times(ratio));
+    let _ = writeln!(text, "check    {}", check(result));
+    let memory =
+        result.peak_rss_mb.map_or(String::new(), |mb| format!(", {} MB at most", human::decimal(mb, 0)));
+    let _ = writeln!(text, "time     {} s{memory}", human::decimal(result.seconds, 2));
+    let _ = writeln!(text, "written  {}", arguments.output.display());
+    text
+}
+
+fn operators(result: &ConvertResult) -> Table {
+    let mut table = Table::new(["operator", "count", "stayed float"]);
+    for (operator, count) in &result.operators {
+        let float = result.float_operators.iter().filter(|left| left.operator == *operator).count();
+        table.row([
+            operator.clone(),
+            count.to_string(),
+            if float > 0 { float.to_string() } else { String::new() },
+        ]);
+    }
+    table
+}
+
+fn float_operators(result: &ConvertResult) -> Table {
+    let mut table = Table::new(["layer", "operator", "reason"]);
+    for left in &result.float_operators {
+        table.row([left.name.clone(), left.operator.clone(), left.reason.clone()]);
+    }
+    table
+}
+
+fn check(result: &ConvertResult) -> String {
+    let check = &result.check;
+    let source = if check.real_data { "calibration samples" } else { "random inputs" };
+    format!(
+        "signal-to-noise {}, largest difference {:.3e}, over {} {source}",
+        human::decibels(check.snr_db),
+        check.max_abs_diff,
+        check.samples
+    )
+}
+
+/// Writes the report of a conversion as one HTML file.
+pub(crate) fn convert_report(
+    path: &Path,
+    arguments: &ConvertArguments,
+    result: &ConvertResult,
+) -> Result<(), Error> {
+    let summary = format!(
+        "{} bytes became {} bytes in {} s; {} operators were fused into others, {} are quantized.",
+        human::count(result.input_bytes),
+        human::count(result.output_bytes),
+        human::decimal(result.seconds, 2),
+        result.fused,
+        result.quantized_operators
+    );
+    let mut sections = vec![
+        html::Section::new("Summary").text(summary).text(format!("Check: {}.", check(result))),
+        html::Section::new("Operators").table(operators(result)),
+    ];
+    if !result.float_operators.is_empty() {
+        sections.push(html::Section::new("Stayed float").table(float_operators(result)));
+    }
+    let title = format!("{} to {}", arguments.model.display(), arguments.output.display());
+    let page = html::page(&title, &sections);
+    std::fs::write(path, page).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
+}
+
+pub(crate) fn run(result: &RunResult) -> String {
+    let mut text = String::new();
+    for (sample, predictions) in result.predictions.iter().enumerate().take(MOST_SAMPLES) {
+        let named = |prediction: &litesmith::Prediction| {
+            let name = prediction.name.clone().unwrap_or_else(|| prediction.class.to_string());
+            format!("{name} {}", human::decimal(f64::from(prediction.value), 4))
+        };
+        let line: Vec<_> = predictions.iter().map(named).collect();
+        let _ = writeln!(text, "sample {sample}: {}", line.join(", "));
+    }
+    if result.predictions.len() > MOST_SAMPLES {
+        let _ = writeln!(
+            text,
+            "… and {} more (--output FILE.npz keeps all)",
+            result.predictions.len() - MOST_SAMPLES
+        );
+    }
+    let mut table = Table::new(["output", "type", "shape"]);
+    for output in &result.outputs {
+        table.row([output.name.clone(), output.dtype.to_owned(), format!("{:?}", output.shape)]);
+    }
+    text + &rendered(&table)
+}
+
+pub(crate) fn evaluate(result: &EvaluateResult) -> String {
+    let mut table = Table::new(["accuracy", "top 5", "loss", "samples"]);
+    table.row([
+        human::percent(result.accuracy),
+        human::percent(result.top5),
+        human::decimal(result.loss, 4),
+        result.samples.to_string(),
+    ]);
+    rendered(&table)
+}
+
+pub(crate) fn bench(result: &BenchResult) -> String {
+    let ms = |value: f64| human::decimal(value, 3);
+    let mut table =
+        Table::new(["median ms", "min", "p90", "p99", "samples/s", "batch", "threads", "ISA", "peak MB"]);
+    let latency = result.latency_ms;
+    table.row([
+        ms(latency.median),
+        ms(latency.min),
+        ms(latency.p90),
+        ms(latency.p99),
+        human::decimal(result.throughput, 1),
+        result.batch.to_string(),
+        result.threads.to_string(),
+        result.isa.clone(),
+        result.peak_rss_mb.map_or(String::new(), |mb| human::decimal(mb, 0)),
+    ]);
+    let mut text = rendered(&table);
+    if !result.operators.is_empty() {
+        let mut table = Table::new(["layer", "operator", "ms", "share", "GMAC/s"]);
+        for entry in &result.operators {
+            table.row([
+                entry.name.clone(),
+                entry.operator.clone(),
+                ms(entry.ms),
+                human::percent(entry.share),
+                entry.gmac_s.map_or(String::new(), |gmac| human::decimal(gmac, 1)),
+            ]);
+        }
+        text += &rendered(&table);
+    }
+    text
+}
+
+pub(crate) fn inspect(result: &InspectResult) -> String {
+    let mut text = format!("{:?} file, {}", result.format, human::bytes(result.bytes));
+    if !result.producer.is_empty() {
+        let _ = write!(text, ", written by {}", result.producer);
+    }
+    let _ = writeln!(
+        text,
+        "\n{} parameters, {} multiply-accumulates a sample, {} of weights are zero, {}",
+        human::count(result.parameters),
+        human::count(result.macs),
+        human::percent(result.sparsity),
+        if result.float_free { "no floating point" } else { "needs floating point" }
+    );
+    let mut tensors = Table::new(["", "name", "index", "type", "shape", "scale", "zero point"]);
+    for (kind, list) in [("input", &result.inputs), ("output", &result.outputs)] {
+        list.iter().for_each(|details| {
+            tensors.row(tensor_row(kind, details));
+        });
+    }
+    let mut operators = Table::new(["operator", "count"]);
+    for (operator, count) in &result.operators {
+        operators.row([operator.clone(), count.to_string()]);
+    }
+    text + &rendered(&tensors) + &rendered(&operators)
+}
+
+fn tensor_row(kind: &str, details: &TensorDetails) -> [String; 7] {
+    let (scale, zero_point) = details.quantization;
+    let quantized = scale != 0.0;
+    [
+        kind.to_owned(),
+        details.name.clone(),
+        details.index.to_string(),
+        details.dtype.to_owned(),
+        format!("{:?}", details.shape_signature),
+        if quantized { format!("{scale:e}") } else { String::new() },
+        if quantized { zero_point.to_string() } else { String::new() },
+    ]
+}
+
+pub(crate) fn demo(result: &DemoResult) -> String {
+    let mut table = Table::new(["mode", "size", "accuracy", "agrees", "SNR", "latency ms", "file"]);
+    table.row([
+        "Keras source".to_owned(),
+        human::bytes(result.source_bytes),
+        human::percent(result.source_accuracy),
+        String::new(),
+        String::new(),
+        String::new(),
+        "fashion.keras".to_owned(),
+    ]);
+    for row in &result.rows {
+        let file = row.file.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
+        table.row([
+            row.mode.to_string(),
+            human::bytes(row.bytes),
+            human::percent(row.accuracy),
+            human::percent(row.agreement),
+            human::decibels(row.snr_db),
+            human::decimal(row.latency_ms, 3),
+            file,
+        ]);
+    }
+    format!(
+        "Fashion-MNIST classifier, {} test images\n{}files in {}; {} s in all\n",
+        result.samples,
+        rendered(&table),
+        result.folder.display(),
+        human::decimal(result.seconds, 1)
+    )
+}

@@ -1,0 +1,255 @@
+//! `convert`: reads any format, optimizes, quantizes, checks, writes.
+
+mod options;
+pub(crate) mod samples;
+mod verify;
+pub(crate) mod write;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use litesmith_graph::{Model, text};
+use litesmith_passes::{Rewrites, Target, legalize, optimize};
+use litesmith_quantize::{Mode, Report, Statistics, calibrate, quantize};
+use litesmith_runtime::Interpreter;
+use serde::Serialize;
+
+pub use options::ConvertOptions;
+
+use crate::check::Check;
+use crate::error::Error;
+use crate::observer::{Observer, go_on};
+use crate::process::peak_rss_mb;
+use crate::shapes::{set_batch, set_input_shapes};
+use crate::{Quantization, feed::Feed};
+use samples::Samples;
+use write::Target as OutputFormat;
+
+/// What a conversion did. Its JSON form is the result of `litesmith convert --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ConvertResult {
+    /// Version of this form.
+    pub schema_version: u32,
+    /// Size of the source.
+    pub input_bytes: u64,
+    /// Size of the written file.
+    pub output_bytes: u64,
+    /// Wall-clock time.
+    pub seconds: f64,
+    /// Largest resident size of the process in megabytes, where the system tells.
+    pub peak_rss_mb: Option<f64>,
+    /// How often each operator is in the written file.
+    pub operators: BTreeMap<String, usize>,
+    /// Number of operators that became part of others.
+    pub fused: usize,
+    /// Number of operators with quantized weights or activations.
+    pub quantized_operators: usize,
+    /// Operators that stayed float although quantization was asked for.
+    pub float_operators: Vec<FloatOperator>,
+    /// How far the result's outputs are from the source's.
+    pub check: Check,
+}
+
+/// An operator that stayed float.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FloatOperator {
+    /// Name of its layer.
+    pub name: String,
+    /// TFLite name of the operator.
+    pub operator: String,
+    /// Why it stayed float.
+    pub reason: String,
+}
+
+/// Converts a model file.
+///
+/// # Errors
+/// See [`Error`]; where there is one, no output file is written or changed.
+pub fn convert(
+    input: &Path,
+    output: &Path,
+    options: &ConvertOptions,
+    observer: &dyn Observer,
+) -> Result<ConvertResult, Error> {
+    let start = Instant::now();
+    let target = OutputFormat::of(output, options)?;
+    options.check()?;
+    observer.stage("read", 0);
+    let source = read(input, options)?;
+    let mut model = source.clone();
+    go_on(observer)?;
+
+    observer.stage("optimize", 0);
+    let rewrites = optimize(&mut model, &mut |pass, model| dump(observer, pass, model))?;
+    if target == OutputFormat::Tflite {
+        legalize(&mut model, Target::Tflite)?;
+        dump(observer, &Rewrites { pass: "legalize", count: 0 }, &model);
+    }
+    go_on(observer)?;
+
+    let mut samples = Samples::open(&source, options)?;
+    let report = quantize_model(&mut model, options, &mut samples, observer)?;
+    go_on(observer)?;
+    let check = verify::verify(&source, &model, options, &samples, observer)?;
+    go_on(observer)?;
+
+    observer.stage("write", 0);
+    let output_bytes = write::write(input, output, target, &source, &model)?;
+    Ok(ConvertResult {
+        schema_version: 1,
+        input_bytes: size_of(input),
+        output_bytes,
+        seconds: start.elapsed().as_secs_f64(),
+        peak_rss_mb: peak_rss_mb(),
+        operators: count_operators(&model),
+        fused: rewrites.iter().filter(|rewrite| is_fusion(rewrite.pass)).map(|rewrite| rewrite.count).sum(),
+        quantized_operators: report.outcomes.len() - report.float().count(),
+        float_operators: float_operators(&report),
+        check,
+    })
+}
+
+fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
+    let mut model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
+    refuse_nan(&model).map_err(|error| error.about(input))?;
+    set_input_shapes(&mut model, &options.input_shapes)?;
+    if let Some(size) = options.batch {
+        set_batch(&mut model, size)?;
+    }
+    Ok(model)
+}
+
+/// A weight that is not a number makes every output one.
+fn refuse_nan(model: &Model) -> Result<(), Error> {
+    for graph in &model.graphs {
+        for tensor in &graph.tensors {
+            let values = model.data(tensor).and_then(|data| data.floats(tensor.dtype));
+            if values.is_some_and(|values| values.iter().any(|value| value.is_nan())) {
+                return Err(Error::Broken(format!(
+                    "weight '{}' holds a value that is not a number",
+                    tensor.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Quantizes as the options ask; float models come back as they are, with an empty report.
+fn quantize_model(
+    model: &mut Model,
+    options: &ConvertOptions,
+    samples: &mut Samples,
+    observer: &dyn Observer,
+) -> Result<Report, Error> {
+    let Some(mode) = options.mode() else { return Ok(Report::default()) };
+    let layers: Vec<&str> = model.main().nodes.iter().map(|node| node.name.as_str()).collect();
+    for pattern in options.recipe.unused_patterns(&layers) {
+        observer.note(&format!("no layer is called '{pattern}'; the rule has no effect"));
+    }
+    let statistics = match mode {
+        Mode::Int8 | Mode::Int8Only => Some(statistics(model, options, samples, observer)?),
+        Mode::Dynamic | Mode::Float16 => None,
+    };
+    observer.stage("quantize", 0);
+    Ok(quantize(model, &options.quantize_options(mode), &options.recipe, statistics.as_ref())?)
+}
+
+/// The ranges of activations: read from a file, measured, or both merged.
+fn statistics(
+    model: &Model,
+    options: &ConvertOptions,
+    samples: &mut Samples,
+    observer: &dyn Observer,
+) -> Result<Statistics, Error> {
+    let mut statistics = match &options.statistics {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
+            Statistics::from_json(&text).map_err(|error| Error::from(error).about(path))?
+        }
+        None => Statistics::new(),
+    };
+    if let Some(feed) = samples.feed() {
+        let measured = measure(model, options, feed, observer)?;
+        statistics.merge(&measured)?;
+    }
+    if statistics.samples == 0 {
+        return Err(Error::Usage(format!(
+            "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",
+            options.quantize
+        )));
+    }
+    if let Some(path) = &options.save_statistics {
+        write::put(path, statistics.to_json().as_bytes())?;
+    }
+    Ok(statistics)
+}
+
+fn measure(
+    model: &Model,
+    options: &ConvertOptions,
+    feed: &Feed,
+    observer: &dyn Observer,
+) -> Result<Statistics, Error> {
+    observer.stage("calibrate", feed.len());
+    let mut interpreter = Interpreter::new(model, &options.run)?;
+    let mut statistics = Statistics::new();
+    for fed in feed.batches()? {
+        go_on(observer)?;
+        let fed = fed?;
+        calibrate(&mut interpreter, model, &fed.arrays, &mut statistics)?;
+        (0..fed.samples).for_each(|_| observer.step());
+    }
+    Ok(statistics)
+}
+
+fn dump(observer: &dyn Observer, rewrites: &Rewrites, model: &Model) {
+    if observer.wants_dumps() {
+        observer.dump(rewrites.pass, &text::print(model));
+    }
+}
+
+fn is_fusion(pass: &str) -> bool {
+    matches!(pass, "fold-batch-norm" | "fold-affine" | "fuse-activations" | "merge-padding")
+}
+
+pub(crate) fn count_operators(model: &Model) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for node in model.graphs.iter().flat_map(|graph| &graph.nodes) {
+        *counts.entry(node.op.builtin_name().to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+fn float_operators(report: &Report) -> Vec<FloatOperator> {
+    let entry = |outcome: &litesmith_quantize::Outcome| FloatOperator {
+        name: outcome.layer.clone(),
+        operator: outcome.operator.clone(),
+        reason: outcome.reason.clone().unwrap_or_default(),
+    };
+    report.float().map(entry).collect()
+}
+
+/// Bytes of a file, or of all files in a folder.
+pub(crate) fn size_of(path: &Path) -> u64 {
+    let Ok(metadata) = path.metadata() else { return 0 };
+    if metadata.is_file() {
+        return metadata.len();
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| size_of(&entry.path())).sum()
+}
+
+impl std::fmt::Display for Quantization {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Quantization::None => "none",
+            Quantization::Dynamic => "dynamic",
+            Quantization::Float16 => "float16",
+            Quantization::Int8 => "int8",
+            Quantization::Int8Only => "int8-only",
+        })
+    }
+}

@@ -1,0 +1,118 @@
+use std::path::PathBuf;
+
+use litesmith_quantize::{InterfaceType, Mode, Options, Ranges, Recipe};
+use litesmith_runtime::Options as RunOptions;
+
+use crate::Quantization;
+use crate::error::Error;
+use crate::feed::DataOptions;
+use crate::shapes::BatchSize;
+
+/// How a model is converted.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConvertOptions {
+    /// What weights and activations become.
+    pub quantize: Quantization,
+    /// Samples that ranges are measured on and the result is checked with.
+    pub calibration: Option<DataOptions>,
+    /// Saved ranges to use or to add to.
+    pub statistics: Option<PathBuf>,
+    /// Where to save the ranges.
+    pub save_statistics: Option<PathBuf>,
+    /// Which range of an activation counts.
+    pub ranges: Ranges,
+    /// Type of real-valued inputs; what is usual for the mode where left out.
+    pub input_type: Option<InterfaceType>,
+    /// Type of real-valued outputs; what is usual for the mode where left out.
+    pub output_type: Option<InterfaceType>,
+    /// What single layers become.
+    pub recipe: Recipe,
+    /// New shapes of inputs by name.
+    pub input_shapes: Vec<(String, Vec<usize>)>,
+    /// New size of the batch.
+    pub batch: Option<BatchSize>,
+    /// Signal-to-noise ratio in dB below which nothing is written.
+    pub min_snr: Option<f64>,
+    /// How models are run for calibration and for the check.
+    pub run: RunOptions,
+}
+
+impl ConvertOptions {
+    /// The usual options of a mode.
+    #[must_use]
+    pub fn new(quantize: Quantization) -> ConvertOptions {
+        ConvertOptions { quantize, ..ConvertOptions::default() }
+    }
+
+    /// With these calibration data.
+    #[must_use]
+    pub fn with_calibration(mut self, calibration: DataOptions) -> ConvertOptions {
+        self.calibration = Some(calibration);
+        self
+    }
+
+    /// With inputs and outputs of these types.
+    #[must_use]
+    pub fn with_interface(mut self, input: InterfaceType, output: InterfaceType) -> ConvertOptions {
+        (self.input_type, self.output_type) = (Some(input), Some(output));
+        self
+    }
+
+    /// Keeps the layers of this name (a pattern with `*` and `?`) float.
+    #[must_use]
+    pub fn keep_float(mut self, layers: &str) -> ConvertOptions {
+        self.recipe.keep_float(layers);
+        self
+    }
+
+    pub(super) fn mode(&self) -> Option<Mode> {
+        match self.quantize {
+            Quantization::None => None,
+            Quantization::Dynamic => Some(Mode::Dynamic),
+            Quantization::Float16 => Some(Mode::Float16),
+            Quantization::Int8 => Some(Mode::Int8),
+            Quantization::Int8Only => Some(Mode::Int8Only),
+        }
+    }
+
+    pub(super) fn quantize_options(&self, mode: Mode) -> Options {
+        let usual = Options::new(mode);
+        Options {
+            ranges: self.ranges,
+            inputs: self.input_type.unwrap_or(usual.inputs),
+            outputs: self.output_type.unwrap_or(usual.outputs),
+            ..usual
+        }
+    }
+
+    /// Refuses options that would have no effect.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let integer = matches!(self.quantize, Quantization::Int8 | Quantization::Int8Only);
+        let refuse = |what: &str, needs: &str| {
+            Err(Error::Usage(format!("{what} has no effect with {}: {needs}", self.quantize)))
+        };
+        if !integer {
+            let integers = [self.input_type, self.output_type].into_iter().flatten();
+            if integers.into_iter().any(|interface| interface != InterfaceType::Float32) {
+                return refuse("an integer interface", "it needs --quantize int8 or int8-only");
+            }
+            if self.statistics.is_some() || self.save_statistics.is_some() {
+                return refuse("a statistics file", "only int8 and int8-only use ranges");
+            }
+            if self.ranges != Ranges::Exact {
+                return refuse("--ranges", "only int8 and int8-only use ranges");
+            }
+        }
+        if self.quantize == Quantization::None && !self.recipe.rules.is_empty() {
+            return refuse("a recipe", "choose a mode with --quantize");
+        }
+        if integer && self.calibration.is_none() && self.statistics.is_none() {
+            return Err(Error::Usage(format!(
+                "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",
+                self.quantize
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! The output file.
+
+use std::path::Path;
+
+use litesmith_formats::{keras, mapping, output, tflite};
+use litesmith_graph::{Format, Model};
+
+use super::ConvertOptions;
+use crate::Quantization;
+use crate::error::{Error, Unsupported};
+
+/// The format that is written, by the output's extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Tflite,
+    Keras,
+}
+
+impl Target {
+    pub(super) fn of(path: &Path, options: &ConvertOptions) -> Result<Target, Error> {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "tflite" => Ok(Target::Tflite),
+            "keras" if options.quantize == Quantization::None => Ok(Target::Keras),
+            "keras" => {
+                Err(Error::Usage("a .keras file cannot hold a quantized model; write a .tflite file".into()))
+            }
+            "onnx" => Err(not_supported("ONNX", "writing ONNX is not supported yet; write a .tflite file")),
+            _ => Err(Error::Usage(format!(
+                "{}: the extension tells the format to write; use .tflite or .keras",
+                path.display()
+            ))),
+        }
+    }
+}
+
+fn not_supported(operator: &str, reason: &str) -> Error {
+    let layer = Unsupported { layer: "output".into(), operator: operator.into(), reason: reason.into() };
+    Error::Unsupported { what: "not supported".into(), layers: vec![layer] }
+}
+
+/// Writes the file and returns its size.
+pub(super) fn write(
+    input: &Path,
+    output: &Path,
+    target: Target,
+    source: &Model,
+    model: &Model,
+) -> Result<u64, Error> {
+    let bytes = match target {
+        Target::Tflite => tflite::write(model)?,
+        Target::Keras if source.source.format == Format::Keras => {
+            keras::write_keras(&mapping::open(input)?, source, &[])?
+        }
+        Target::Keras => return Err(not_supported("Keras", "only a .keras source can be written as .keras")),
+    };
+    put(output, &bytes)?;
+    Ok(bytes.len() as u64)
+}
+
+/// Puts a complete file into place. Whatever goes wrong here is the machine's failure, a missing
+/// folder included.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    output::write_atomically(path, |file| file.write_all(bytes))
+        .map_err(|error| Error::Failed(error.to_string()))
+}
