@@ -75,7 +75,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = Product::new(isa, filter, Requantizer::PACKED);
+        let product = Product::new(requantize.level(isa), filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];

@@ -62,7 +62,7 @@ impl Depthwise {
             )));
         }
         requantize.check(in_channels);
-        let product = Channelwise::new(isa, &filter, Requantizer::PACKED);
+        let product = Channelwise::new(requantize.level(isa), &filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), &filter, bias, input_zero_point);
         let epilogue = Requantizer::new(&requantize, product.lanes());
         Depthwise(Form::Single { product, initial, epilogue, border: vec![input_zero_point; in_channels] })

@@ -39,12 +39,23 @@ pub(super) trait Epilogue: Sync {
         both: bool,
     );
 
-    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    /// `channels` (1 to 16) channels, in their natural order, of the first `count` of four pixels,
+    /// `pitch` elements apart.
     ///
     /// # Safety
     /// As for [`Epilogue::pair`], with 16 lanes.
     #[cfg(target_arch = "x86_64")]
-    unsafe fn single(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut Self::Out);
+    #[expect(clippy::too_many_arguments, reason = "vectors and scalars of one inner loop")]
+    unsafe fn quad(
+        &self,
+        samples: &[usize],
+        lane: usize,
+        sums: [__m512i; 4],
+        channels: usize,
+        out: *mut Self::Out,
+        pitch: usize,
+        count: usize,
+    );
 }
 
 /// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
@@ -84,6 +95,7 @@ pub(super) struct Requantizer {
     high: f32,
     zero_point: u8,
     min: u8,
+    max: u8,
 }
 
 impl Requantizer {
@@ -96,13 +108,14 @@ impl Requantizer {
             high: from_zero(requantize.max),
             zero_point: requantize.zero_point,
             min: requantize.min,
+            max: requantize.max,
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl Requantizer {
-    /// 32 outputs of one pixel as words, not yet held to their lower bound.
+    /// 32 outputs as words, not yet held to their bounds.
     ///
     /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
     ///
@@ -117,18 +130,28 @@ impl Requantizer {
         }
     }
 
-    /// Scaled and rounded sums. Below -2^31 the conversion gives -2^31, which packing saturates
-    /// like any very low value; the upper bound is met before it.
+    /// Words as bytes within their bounds.
+    ///
+    /// # Safety
+    /// AVX-512 BW must be there.
+    #[inline(always)]
+    unsafe fn bytes(&self, words: [__m512i; 2]) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let bytes = _mm512_packus_epi16(words[0], words[1]);
+            let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
+            _mm512_min_epu8(bytes, _mm512_set1_epi8(self.max as i8))
+        }
+    }
+
+    /// Scaled and rounded sums, which stay within 32 bits: see [`Requantize::level`].
     ///
     /// # Safety
     /// AVX-512 F must be there.
     #[inline(always)]
     unsafe fn round(&self, sums: __m512i, scale: __m512) -> __m512i {
         // SAFETY: the caller has the instructions.
-        unsafe {
-            let values = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale);
-            _mm512_cvtps_epi32(_mm512_min_ps(values, _mm512_set1_ps(self.high)))
-        }
+        unsafe { _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale)) }
     }
 }
 
@@ -161,8 +184,7 @@ impl Epilogue for Requantizer {
         unsafe {
             let scale = self.scale.as_ptr().add(lane);
             let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            let bytes = _mm512_packus_epi16(self.words(sums[0], scale), self.words(sums[1], scale));
-            let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
+            let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
             let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
@@ -183,20 +205,35 @@ impl Epilogue for Requantizer {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn single(&self, _sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut u8) {
+    unsafe fn quad(
+        &self,
+        _samples: &[usize],
+        lane: usize,
+        sums: [__m512i; 4],
+        channels: usize,
+        out: *mut u8,
+        pitch: usize,
+        count: usize,
+    ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let value =
-                _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(self.scale.as_ptr().add(lane)));
-            let value = _mm512_min_ps(value, _mm512_set1_ps(self.high));
-            let value = _mm512_max_ps(value, _mm512_set1_ps(self.low));
-            let zero_point = _mm512_set1_epi32(i32::from(self.zero_point));
-            let bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(value), zero_point));
-            if channels == 16 {
-                _mm_storeu_si128(out.cast(), bytes);
-            } else {
-                _mm_mask_storeu_epi8(out.cast(), u16::MAX >> (16 - channels), bytes);
-            }
+            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
+            let words = [self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)];
+            // The four pixels alternate by 4 channels.
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
+            let mask = u16::MAX >> (16 - channels);
+            let store = |pixel: usize, bytes: __m128i| {
+                if pixel < count && channels == 16 {
+                    _mm_storeu_si128(out.add(pixel * pitch).cast(), bytes);
+                } else if pixel < count {
+                    _mm_mask_storeu_epi8(out.add(pixel * pitch).cast(), mask, bytes);
+                }
+            };
+            store(0, _mm512_castsi512_si128(bytes));
+            store(1, _mm512_extracti32x4_epi32::<1>(bytes));
+            store(2, _mm512_extracti32x4_epi32::<2>(bytes));
+            store(3, _mm512_extracti32x4_epi32::<3>(bytes));
         }
     }
 }
@@ -269,7 +306,7 @@ impl Epilogue for Rescaler<'_> {
                 // SAFETY: the caller's promise, for a part of its channels.
                 unsafe {
                     let count = (channels - first).min(16);
-                    self.single(samples[pixel], lane + first, sums, count, out[pixel].add(first));
+                    self.vector(samples[pixel], lane + first, sums, count, out[pixel].add(first));
                 }
             }
         }
@@ -277,7 +314,31 @@ impl Epilogue for Rescaler<'_> {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn single(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+    unsafe fn quad(
+        &self,
+        samples: &[usize],
+        lane: usize,
+        sums: [__m512i; 4],
+        channels: usize,
+        out: *mut f32,
+        pitch: usize,
+        count: usize,
+    ) {
+        for (pixel, sums) in sums.into_iter().enumerate().take(count) {
+            // SAFETY: the caller's promise, for one of its pixels.
+            unsafe { self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch)) };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rescaler<'_> {
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`], with 16 lanes.
+    #[inline(always)]
+    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
         let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
         let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
         // SAFETY: the caller has the instructions, the lanes and the room.

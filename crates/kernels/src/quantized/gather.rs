@@ -8,6 +8,9 @@ use super::filter::Filter;
 /// Pixels that one tile has room for.
 pub(super) const SLOTS: usize = 16;
 
+/// Room for the pointers of a tap: those of a whole tile can be written from any slot on.
+pub(super) const ROOM: usize = 2 * SLOTS;
+
 /// Channels of input that one step of a product takes.
 pub(super) const STEP: usize = 4;
 
@@ -34,7 +37,7 @@ pub(super) struct Geometry {
 impl Geometry {
     /// The taps of a product over channels, read in whole steps.
     ///
-    /// A tap is one pixel of the input; where pixels of few channels would leave the steps half
+    /// A tap is one pixel of the input; where pixels have few channels, which would leave steps half
     /// empty, a tap is a whole row of the kernel.
     pub(super) fn of_product(filter: &Filter) -> Geometry {
         let Filter { window, in_channels, .. } = *filter;
@@ -44,7 +47,8 @@ impl Geometry {
         let long = filter.groups == 1
             && window.dilation[1] == 1
             && pixel <= FEW_CHANNELS
-            && row.next_multiple_of(STEP) < width * pixel.next_multiple_of(STEP);
+            && width > 1
+            && row.next_multiple_of(STEP) <= width * pixel.next_multiple_of(STEP);
         let (taps, span, run) = if long { ([height, 1], width, row) } else { (window.kernel, 1, pixel) };
         let (read, slots) = (run.next_multiple_of(STEP), taps[0] * taps[1]);
         Geometry { window, channels: in_channels, taps, span, run, read, slots }
@@ -144,9 +148,9 @@ impl<'a> Source<'a> {
         self.output
     }
 
-    /// What taps outside a sample's image read.
-    pub(super) fn border(&self, sample: usize) -> &'a [u8] {
-        &self.borders[sample * self.border_pitch..][..self.geometry.read]
+    /// What taps outside the image read: one row for all samples, or one for each.
+    pub(super) fn borders(&self) -> &'a [u8] {
+        self.borders
     }
 
     /// Number of places in the input from which a whole tap can be read.
@@ -165,22 +169,34 @@ pub(super) struct Tile<'a> {
     pub(super) samples: &'a [usize; SLOTS],
     /// For each tap, where each pixel's bytes start: [`Geometry::read`] bytes can be read (the
     /// group's part of them in grouped products).
-    pub(super) pointers: &'a [[*const u8; SLOTS]],
+    pub(super) pointers: &'a [[*const u8; ROOM]],
+}
+
+/// Neighbouring pixels of a tile on one line of the output.
+struct Run {
+    /// The slots of the pixels.
+    start: usize,
+    end: usize,
+    sample: usize,
+    /// Input row and column of the first pixel's first tap, and its place in the input.
+    row: isize,
+    column: isize,
+    place: isize,
 }
 
 /// Walks over output pixels and gathers their pointers.
 pub(super) struct Cursor<'a> {
     source: &'a Source<'a>,
+    /// Columns of the input, and bytes, from one output pixel to the next.
+    stride: isize,
+    pitch: isize,
     pixel: usize,
     sample: usize,
     /// Row and column of the output.
     at: [usize; 2],
+    runs: Vec<Run>,
     samples: [usize; SLOTS],
-    /// Input row and column of each pixel's first tap, and its place in the input.
-    rows: [isize; SLOTS],
-    columns: [isize; SLOTS],
-    places: [isize; SLOTS],
-    pointers: Vec<[*const u8; SLOTS]>,
+    pointers: Vec<[*const u8; ROOM]>,
     /// Long taps that lie partly outside the image, put together here.
     patches: Vec<u8>,
 }
@@ -188,17 +204,18 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub(super) fn new(source: &'a Source<'a>) -> Cursor<'a> {
         let geometry = source.geometry;
+        let stride = geometry.window.stride[1];
         let patches = if geometry.span > 1 { geometry.slots * SLOTS * geometry.read } else { 0 };
         Cursor {
             source,
+            stride: stride as isize,
+            pitch: (stride * geometry.channels) as isize,
             pixel: 0,
             sample: 0,
             at: [0; 2],
+            runs: Vec::with_capacity(SLOTS),
             samples: [0; SLOTS],
-            rows: [0; SLOTS],
-            columns: [0; SLOTS],
-            places: [0; SLOTS],
-            pointers: vec![[source.borders.as_ptr(); SLOTS]; geometry.slots],
+            pointers: vec![[source.borders.as_ptr(); ROOM]; geometry.slots],
             patches: vec![0; patches],
         }
     }
@@ -217,10 +234,14 @@ impl<'a> Cursor<'a> {
         self.place(rows, first);
         self.point();
         if self.source.geometry.span > 1 {
-            self.patch(rows);
+            self.patch();
         }
         if !self.source.tail.is_empty() {
             self.keep_inside();
+        }
+        for pointers in &mut self.pointers {
+            let last = pointers[rows - 1];
+            pointers[rows..SLOTS].fill(last);
         }
         let tile = Tile { rows, pixel: self.pixel, samples: &self.samples, pointers: &self.pointers };
         self.pixel += rows;
@@ -229,108 +250,114 @@ impl<'a> Cursor<'a> {
 
     /// Notes where the first taps of the next pixels lie and steps over them.
     fn place(&mut self, rows: usize, first: usize) {
-        let Source { geometry, size, output, .. } = self.source;
+        let Source { geometry, size, output, .. } = *self.source;
         let Window { stride, pad_before, .. } = geometry.window;
-        let start = |at: &[usize; 2], sample: usize| {
-            let row = (at[0] * stride[0]) as isize - pad_before[0] as isize;
-            let column = (at[1] * stride[1]) as isize - pad_before[1] as isize;
-            let line = (sample * size[0]) as isize + row;
-            (row, column, (line * size[1] as isize + column) * geometry.channels as isize + first as isize)
-        };
-        let (mut row, mut column, mut place) = start(&self.at, self.sample);
-        for slot in 0..SLOTS {
-            self.samples[slot] = self.sample;
-            self.rows[slot] = row;
-            self.columns[slot] = column;
-            self.places[slot] = place;
-            if slot + 1 >= rows {
-                continue;
-            }
-            self.at[1] += 1;
-            column += stride[1] as isize;
-            place += (stride[1] * geometry.channels) as isize;
+        self.runs.clear();
+        let mut start = 0;
+        while start < rows {
+            let row = (self.at[0] * stride[0]) as isize - pad_before[0] as isize;
+            let column = (self.at[1] * stride[1]) as isize - pad_before[1] as isize;
+            let pixel = ((self.sample * size[0]) as isize + row) * size[1] as isize + column;
+            let place = pixel * geometry.channels as isize + first as isize;
+            let sample = self.sample;
+            let end = rows.min(start + output[1] - self.at[1]);
+            self.runs.push(Run { start, end, sample, row, column, place });
+            self.samples[start..].fill(sample);
+            self.at[1] += end - start;
+            start = end;
             if self.at[1] == output[1] {
-                self.next_line();
-                (row, column, place) = start(&self.at, self.sample);
+                self.at = [self.at[0] + 1, 0];
+                if self.at[0] == output[0] {
+                    self.at[0] = 0;
+                    self.sample += 1;
+                }
             }
-        }
-        // The last pixel was not stepped over: the slots behind it repeat it.
-        self.at[1] += 1;
-        if self.at[1] == output[1] {
-            self.next_line();
-        }
-    }
-
-    /// Goes to the start of the next line of the output.
-    fn next_line(&mut self) {
-        self.at = [self.at[0] + 1, 0];
-        if self.at[0] == self.source.output[0] {
-            self.at[0] = 0;
-            self.sample += 1;
         }
     }
 
     /// Sets the pointer of every tap of every pixel: into the input, or at the border row.
     fn point(&mut self) {
-        let Source { geometry, input, size, borders, border_pitch, .. } = self.source;
+        let Source { geometry, input, size, borders, border_pitch, .. } = *self.source;
         let dilation = geometry.window.dilation;
-        let limits = [size[0], (size[1] + 1).saturating_sub(geometry.span)];
-        let bounds = [bounds(&self.rows), bounds(&self.columns)];
-        for tap in 0..geometry.taps[0] * geometry.taps[1] {
-            let [down, right] = [tap / geometry.taps[1] * dilation[0], tap % geometry.taps[1] * dilation[1]];
-            let shift = ((down * size[1] + right) * geometry.channels) as isize;
-            let pointers = &mut self.pointers[tap];
-            for (pointer, place) in pointers.iter_mut().zip(&self.places) {
-                *pointer = input.as_ptr().wrapping_offset(place + shift);
-            }
-            let inside = |axis: usize, at: isize, step: usize| ((at + step as isize) as usize) < limits[axis];
-            let all = |axis: usize, step: usize| bounds[axis].iter().all(|&at| inside(axis, at, step));
-            if all(0, down) && all(1, right) {
-                continue;
-            }
-            for (slot, pointer) in pointers.iter_mut().enumerate() {
-                if !(inside(0, self.rows[slot], down) && inside(1, self.columns[slot], right)) {
-                    *pointer = borders.as_ptr().wrapping_add(self.samples[slot] * border_pitch);
+        let columns = (size[1] + 1).saturating_sub(geometry.span);
+        let (stride, pitch) = (self.stride, self.pitch);
+        let mut taps = self.pointers.iter_mut();
+        for down in (0..geometry.taps[0]).map(|tap| tap * dilation[0]) {
+            for right in (0..geometry.taps[1]).map(|tap| tap * dilation[1]) {
+                let Some(pointers) = taps.next() else { return };
+                let shift = (down * size[1] + right) * geometry.channels;
+                for run in &self.runs {
+                    let border = borders.as_ptr().wrapping_add(run.sample * border_pitch);
+                    // All slots are written, whatever the length of the run: the next run and the
+                    // filling of the idle slots put right what lies behind it.
+                    let pointers = &mut pointers[run.start..][..SLOTS];
+                    if (run.row + down as isize) as usize >= size[0] {
+                        pointers.fill(border);
+                        continue;
+                    }
+                    let place = input.as_ptr().wrapping_add(shift).wrapping_offset(run.place);
+                    for (slot, pointer) in pointers.iter_mut().enumerate() {
+                        *pointer = place.wrapping_offset(slot as isize * pitch);
+                    }
+                    let first = run.column + right as isize;
+                    let count = run.end - run.start;
+                    let last = first + stride * (count as isize - 1);
+                    if (first as usize) < columns && (last as usize) < columns {
+                        continue;
+                    }
+                    for (slot, pointer) in pointers.iter_mut().enumerate().take(count) {
+                        if (first + slot as isize * stride) as usize >= columns {
+                            *pointer = border;
+                        }
+                    }
                 }
             }
         }
     }
 
     /// Puts together the long taps that are partly outside the image.
-    fn patch(&mut self, rows: usize) {
-        let Source { geometry, input, size, borders, border_pitch, .. } = self.source;
+    fn patch(&mut self) {
+        let Source { geometry, input, size, borders, border_pitch, .. } = *self.source;
         let (channels, span, read) = (geometry.channels, geometry.span as isize, geometry.read);
         let width = size[1] as isize;
-        for (slot, &column) in self.columns.iter().enumerate().take(rows) {
-            let (from, to) = (column.max(0), (column + span).min(width));
-            if from >= to || to - from == span {
+        for run in &self.runs {
+            let last = run.column + self.stride * (run.end - run.start - 1) as isize;
+            if run.column >= 0 && last + span <= width {
                 continue;
             }
-            let border = &borders[self.samples[slot] * border_pitch..][..read];
-            for tap in 0..geometry.taps[0] {
-                let row = self.rows[slot] + (tap * geometry.window.dilation[0]) as isize;
-                if row < 0 || row >= size[0] as isize {
+            let border = &borders[run.sample * border_pitch..][..read];
+            for slot in run.start..run.end {
+                let column = run.column + self.stride * (slot - run.start) as isize;
+                let (from, to) = (column.max(0), (column + span).min(width));
+                if from >= to || to - from == span {
                     continue;
                 }
-                let line = self.samples[slot] * size[0] + row as usize;
-                let seen =
-                    &input[(line * size[1] + from as usize) * channels..][..(to - from) as usize * channels];
-                let patch = &mut self.patches[(tap * SLOTS + slot) * read..][..read];
-                patch.copy_from_slice(border);
-                patch[(from - column) as usize * channels..][..seen.len()].copy_from_slice(seen);
-                self.pointers[tap][slot] = patch.as_ptr();
+                for tap in 0..geometry.taps[0] {
+                    let row = run.row + (tap * geometry.window.dilation[0]) as isize;
+                    if row < 0 || row >= size[0] as isize {
+                        continue;
+                    }
+                    let line = run.sample * size[0] + row as usize;
+                    let seen = (line * size[1] + from as usize) * channels;
+                    let seen = &input[seen..][..(to - from) as usize * channels];
+                    let patch = &mut self.patches[(tap * SLOTS + slot) * read..][..read];
+                    patch.copy_from_slice(border);
+                    patch[(from - column) as usize * channels..][..seen.len()].copy_from_slice(seen);
+                    self.pointers[tap][slot] = patch.as_ptr();
+                }
             }
         }
     }
 
     /// Leads the pointers from which a read would leave the input into the copy of its tail.
     fn keep_inside(&mut self) {
-        let Source { geometry, input, size, tail, .. } = self.source;
+        let Source { geometry, input, size, ref tail, .. } = *self.source;
         let Window { kernel, dilation, .. } = geometry.window;
         let [down, right] = [(kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]];
         let reach = ((down * size[1] + right) * geometry.channels) as isize;
         let safe = self.source.safe();
-        if self.places.iter().all(|place| place + reach < safe as isize) {
+        let end = |run: &Run| run.place + self.pitch * (run.end - run.start - 1) as isize + reach;
+        if self.runs.iter().all(|run| end(run) < safe as isize) {
             return;
         }
         let unsafe_places = input[safe..].as_ptr_range();
@@ -340,9 +367,4 @@ impl<'a> Cursor<'a> {
             }
         }
     }
-}
-
-/// The smallest and the largest.
-fn bounds(values: &[isize; SLOTS]) -> [isize; 2] {
-    values.iter().fold([values[0]; 2], |[low, high], &v| [low.min(v), high.max(v)])
 }

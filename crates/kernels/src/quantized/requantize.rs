@@ -1,5 +1,7 @@
 //! From 32-bit sums back to `u8`.
 
+use crate::Isa;
+
 /// How a sum of products becomes an output activation.
 ///
 /// `clamp(round(sum as f32 * scale) + zero_point, min, max)`: the sum (bias included) is converted
@@ -24,6 +26,15 @@ impl Requantize {
     #[must_use]
     pub fn scale_of(&self, channel: usize) -> f32 {
         if self.scale.len() == 1 { self.scale[0] } else { self.scale[channel] }
+    }
+
+    /// The best instruction set, up to `isa`, that has these scales.
+    ///
+    /// Below 1, a scaled sum stays within 32 bits, which AVX-512 kernels count on. No sane layer has
+    /// scales beyond.
+    pub(super) fn level(&self, isa: Isa) -> Isa {
+        let small = self.scale.iter().all(|scale| scale.abs() < 1.0);
+        if small { isa } else { isa.min(Isa::Avx2) }
     }
 
     /// Panics unless the fields suit a layer of `out_channels` channels.

@@ -65,6 +65,11 @@ impl<'a, T> Target<'a, T> {
         Target { output: DisjointSlice::new(output), channels }
     }
 
+    /// Elements from one pixel to the next.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
     /// Where the output of `count` channels of a pixel goes, from `channel` on.
     pub(super) fn at(&self, pixel: usize, channel: usize, count: usize) -> *mut T {
         let first = pixel * self.channels + channel;

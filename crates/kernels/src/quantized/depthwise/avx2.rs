@@ -59,7 +59,7 @@ unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i16>, epilogue: 
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn sums(
-    pointers: &[[*const u8; super::super::gather::SLOTS]],
+    pointers: &[[*const u8; super::super::gather::ROOM]],
     row: usize,
     first: usize,
     channels: usize,

@@ -94,12 +94,13 @@ impl Sliding {
         let target = Target::new(output, self.channels);
         let work = pixels.saturating_mul(self.weights.len());
         let grid = Grid::new(all, 1, 1, work, pool.threads());
+        let borders = border_lines(source, self.channels);
         pool.run(grid.tasks(), &|task| {
             for band in grid.part(task).0 {
-                let band = Band::new(self, source, band / bands, band % bands);
+                let band = Band::new(self, source, &borders, band / bands, band % bands);
                 // SAFETY: made only where the instruction set is there; `Band::new` points at whole
-                // rows of the input or at the border; lanes were counted above; tasks have
-                // different bands.
+                // lines of the input or the border; lanes were counted above; tasks have different
+                // bands.
                 unsafe {
                     if self.stride == 1 {
                         by_one(self, &band, initial, epilogue, &target);
@@ -117,37 +118,48 @@ fn rows(stride: usize) -> usize {
     if stride == 1 { 2 } else { 1 }
 }
 
+/// Lines of the input's width that hold nothing but border: one for all samples, or one for each.
+fn border_lines(source: &Source, channels: usize) -> Vec<u8> {
+    // Pixels outside the image at the left and right are read from a line too.
+    let width = source.size()[1].max(1);
+    let mut lines = Vec::with_capacity(source.borders().len() * width);
+    for pixel in source.borders().chunks_exact(channels) {
+        (0..width).for_each(|_| lines.extend_from_slice(pixel));
+    }
+    lines
+}
+
 /// Some neighbouring rows of the output and the rows of the input that they see.
-struct Band {
+struct Band<'a> {
     sample: usize,
     /// First pixel of the first row of the output, pixels of a row, and whether there is a second.
     pixel: usize,
     outputs: usize,
     both: bool,
-    /// First pixel of each row of the input and bytes between its pixels (0 for the border).
-    rows: [*const u8; BUNDLE],
-    steps: [usize; BUNDLE],
-    /// What pixels outside the image are.
-    border: *const u8,
-    /// Pixels of a row of the input.
+    /// The rows of the input, or of border.
+    rows: [&'a [u8]; BUNDLE],
+    /// A row of border.
+    border: &'a [u8],
+    /// Pixels of a row of the input, and bytes of a pixel.
     width: usize,
+    pitch: usize,
     /// Column of the input that the first output's first tap sees.
     left: isize,
 }
 
-impl Band {
-    fn new(layer: &Sliding, source: &Source, sample: usize, index: usize) -> Band {
+impl<'a> Band<'a> {
+    fn new(layer: &Sliding, source: &Source<'a>, borders: &'a [u8], sample: usize, index: usize) -> Band<'a> {
         let ([height, width], [out_height, out_width]) = (source.size(), source.output());
         let row = index * rows(layer.stride);
         let top = (row * layer.stride) as isize - layer.pad[0] as isize;
-        let border = source.border(sample).as_ptr();
-        let (mut rows, mut steps) = ([border; BUNDLE], [0; BUNDLE]);
-        for (down, (pointer, step)) in rows.iter_mut().zip(&mut steps).enumerate() {
+        let line = width.max(1) * layer.channels;
+        let border = &borders[if borders.len() == line { 0 } else { sample * line }..][..line];
+        let mut rows = [border; BUNDLE];
+        for (down, pixels) in rows.iter_mut().enumerate() {
             let y = top + down as isize;
             if y >= 0 && y < height as isize {
                 let pixel = (sample * height + y as usize) * width;
-                *pointer = source.input()[pixel * layer.channels..].as_ptr();
-                *step = layer.channels;
+                *pixels = &source.input()[pixel * layer.channels..][..width * layer.channels];
             }
         }
         Band {
@@ -156,24 +168,67 @@ impl Band {
             outputs: out_width,
             both: layer.stride == 1 && row + 1 < out_height,
             rows,
-            steps,
             border,
             width,
+            pitch: layer.channels,
             left: -(layer.pad[1] as isize),
         }
     }
+}
 
-    /// The pixels of a column, which may lie outside the image, from a channel on.
-    #[inline(always)]
-    fn column(&self, column: isize, channel: usize) -> [*const u8; BUNDLE] {
-        if (column as usize) >= self.width {
-            return [self.border.wrapping_add(channel); BUNDLE];
+/// Walks over the columns of a band, outside the image too.
+struct Columns<'a, const FULL: bool> {
+    block: &'a Block,
+    /// The next column.
+    at: isize,
+    width: usize,
+    /// The first pixel of each row, and how far from it the next one inside the image is.
+    rows: [*const u8; BUNDLE],
+    offset: usize,
+    pitch: usize,
+    outside: [__m512i; 2],
+}
+
+impl<'a, const FULL: bool> Columns<'a, FULL> {
+    /// The columns of a block, from the first output's first tap on.
+    ///
+    /// # Safety
+    /// AVX-512 BW, VL and VBMI must be there, and the block one of the band's channels.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn new(band: &Band, block: &'a Block) -> Columns<'a, FULL> {
+        let border = band.border[block.first..].as_ptr();
+        Columns {
+            block,
+            at: band.left,
+            width: band.width,
+            rows: band.rows.map(<[u8]>::as_ptr),
+            offset: block.first,
+            pitch: band.pitch,
+            // SAFETY: a row of border has at least one pixel with all channels.
+            outside: unsafe { load::<FULL>([border; BUNDLE], block) },
         }
-        let mut pixels = self.rows;
-        for (pixel, step) in pixels.iter_mut().zip(&self.steps) {
-            *pixel = pixel.wrapping_add(column as usize * step + channel);
+    }
+
+    /// The next column.
+    ///
+    /// # Safety
+    /// As for [`Columns::new`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn next(&mut self) -> [__m512i; 2] {
+        let inside = (self.at as usize) < self.width;
+        self.at += 1;
+        if !inside {
+            return self.outside;
         }
-        pixels
+        let [a, b, c, d] = self.rows;
+        let offset = self.offset;
+        self.offset += self.pitch;
+        let pixels =
+            [a.wrapping_add(offset), b.wrapping_add(offset), c.wrapping_add(offset), d.wrapping_add(offset)];
+        // SAFETY: the column is inside the image, so all four rows have it.
+        unsafe { load::<FULL>(pixels, self.block) }
     }
 }
 
@@ -300,12 +355,10 @@ unsafe fn block_by_one<const FULL: bool, E: Epilogue>(
     unsafe {
         let weights = load_weights::<{ 2 * TAPS }>(weights);
         let initial = initial.as_ptr();
-        let mut columns = [
-            load::<FULL>(band.column(band.left, block.first), block),
-            load::<FULL>(band.column(band.left + 1, block.first), block),
-        ];
+        let mut input = Columns::<FULL>::new(band, block);
+        let mut columns = [input.next(), input.next()];
         for output in 0..band.outputs {
-            let column = load::<FULL>(band.column(band.left + output as isize + 2, block.first), block);
+            let column = input.next();
             let start = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
             let mut sums = [start; 2];
             add(&mut sums[0], columns[0], weights[0]);
@@ -355,15 +408,15 @@ unsafe fn block_by_two<const FULL: bool, E: Epilogue>(
     unsafe {
         let weights = load_weights::<TAPS>(weights);
         let initial = initial.as_ptr();
-        let mut column = load::<FULL>(band.column(band.left, block.first), block);
+        let mut input = Columns::<FULL>::new(band, block);
+        let mut column = input.next();
         for output in (0..band.outputs).step_by(2) {
             let start = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
             let mut sums = [start; 2];
-            for (index, sums) in sums.iter_mut().enumerate() {
-                let at = band.left + 2 * (output + index) as isize;
+            for sums in &mut sums {
                 add(sums, column, weights[0]);
-                add(sums, load::<FULL>(band.column(at + 1, block.first), block), weights[1]);
-                column = load::<FULL>(band.column(at + 2, block.first), block);
+                add(sums, input.next(), weights[1]);
+                column = input.next();
                 add(sums, column, weights[2]);
             }
             let both = output + 1 < band.outputs;

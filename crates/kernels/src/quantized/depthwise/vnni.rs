@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::epilogue::{Epilogue, packed_channel};
-use super::super::gather::{SLOTS, Tile};
+use super::super::gather::{ROOM, Tile};
 use super::super::split::Target;
 use super::channelwise::{Kernel, Operands};
 
@@ -87,7 +87,7 @@ unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i8>, epilogue: &
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 unsafe fn sums(
-    pointers: &[[*const u8; SLOTS]],
+    pointers: &[[*const u8; ROOM]],
     row: usize,
     first: usize,
     mask: u32,

@@ -110,24 +110,17 @@ unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights
     }
 }
 
-/// Runs a statement for every row below `$count`, the row being a literal: LLVM gives up unrolling
-/// a loop of this size and then keeps the sums in memory.
+/// Runs a statement for the listed rows (all by default) below `$count`, the row being a literal:
+/// LLVM gives up unrolling a loop of this size and then keeps the sums in memory.
 macro_rules! each_row {
     ($count:ident, $row:ident => $body:expr) => {
-        each_row!(@ $count, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+        each_row!($count, $row, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 => $body)
     };
-    (@ $count:ident, $row:ident, $body:expr, $($index:literal)*) => {
+    ($count:ident, $row:ident, $($index:literal)* => $body:expr) => {
         $(if $index < $count {
             const $row: usize = $index;
             $body
         })*
-    };
-}
-
-/// The same for the first row of every pair of rows.
-macro_rules! each_pair {
-    ($count:ident, $row:ident => $body:expr) => {
-        each_row!(@ $count, $row, $body, 0 2 4 6 8 10 12)
     };
 }
 
@@ -180,11 +173,14 @@ unsafe fn wide<const R: usize, E: Epilogue>(
                 weights = weights.add(STEP * WIDE);
             }
         }
-        each_pair!(R, ROW => {
-            let both = ROW + 1 < tile.rows;
-            let out = [0, 1].map(|i| target.at((tile.pixel + ROW + i).min(tile.pixel + tile.rows - 1), panel.channel, panel.channels));
+        let mut out = target.at(tile.pixel, panel.channel, panel.channels);
+        let pitch = target.channels();
+        each_row!(R, ROW, 0 2 4 6 8 10 12 => {
+            let both = ROW + 2 < R || tile.rows == R;
+            let outs = [out, out.wrapping_add(pitch)];
             let samples = [tile.samples[ROW], tile.samples[ROW + 1]];
-            epilogue.pair(samples, panel.lane, [sums[ROW], sums[ROW + 1]], panel.channels, out, both);
+            epilogue.pair(samples, panel.lane, [sums[ROW], sums[ROW + 1]], panel.channels, outs, both);
+            out = out.wrapping_add(2 * pitch);
         });
     }
 }
@@ -204,7 +200,8 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
     let mut weights = operands.weights[panel.weights..].as_ptr();
     // SAFETY: as in `wide`, with one vector of weights a step.
     unsafe {
-        let mut sums = [_mm512_loadu_si512(initial.cast()); ROWS];
+        // Two more than rows, so that rows can be taken by four.
+        let mut sums = [_mm512_loadu_si512(initial.cast()); ROWS + 2];
         for inputs in tile.pointers {
             for step in 0..operands.steps {
                 let w = _mm512_load_si512(weights.cast());
@@ -212,9 +209,13 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
                 weights = weights.add(STEP * NARROW);
             }
         }
-        each_row!(R, ROW => if ROW < tile.rows {
-            let out = target.at(tile.pixel + ROW, panel.channel, panel.channels);
-            epilogue.single(tile.samples[ROW], panel.lane, sums[ROW], panel.channels, out);
+        let out = target.at(tile.pixel, panel.channel, panel.channels);
+        let pitch = target.channels();
+        each_row!(R, ROW, 0 4 8 12 => {
+            let count = if ROW + 4 < R { 4 } else { tile.rows - ROW };
+            let sums = [sums[ROW], sums[ROW + 1], sums[ROW + 2], sums[ROW + 3]];
+            let out = out.wrapping_add(ROW * pitch);
+            epilogue.quad(&tile.samples[ROW..], panel.lane, sums, panel.channels, out, pitch, count);
         });
     }
 }
@@ -264,7 +265,7 @@ unsafe fn one_row<E: Epilogue>(
             if wide {
                 epilogue.pair([sample; 2], panel.lane, [sums; 2], panel.channels, [out; 2], false);
             } else {
-                epilogue.single(sample, panel.lane, sums[0], panel.channels, out);
+                epilogue.quad(&[sample; 4], panel.lane, [sums[0]; 4], panel.channels, out, 0, 1);
             }
         }
     }
