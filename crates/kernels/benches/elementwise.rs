@@ -103,6 +103,11 @@ fn quantized(bench: &mut Bench<'_>) {
     bench.run("mean u8 7x7x2048", 50 * 2048, |isa, pool| {
         mean.apply(isa, pool, &plan, &a[..49 * 2048], &mut output[..2048]);
     });
+    let plan = Reduction::new(&[1, 112, 112, 32], &[1, 2]);
+    let mean = QuantizedSum::mean(&plan, A, B);
+    bench.run("mean u8 112x112x32", 112 * 112 * 32, |isa, pool| {
+        mean.apply(isa, pool, &plan, &a[..112 * 112 * 32], &mut output[..32]);
+    });
     let softmax = QuantizedSoftmax::new(0.1, 1.0);
     bench.run("softmax u8 1000", 2000, |isa, pool| {
         softmax.apply(isa, pool, [1, 1000, 1], &a[..1000], &mut output[..1000]);

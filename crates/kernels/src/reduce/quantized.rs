@@ -1,5 +1,6 @@
 //! Sums, means and products of quantized bytes.
 
+use super::groups::Groups;
 use super::plan::Reduction;
 use crate::elementwise::affine::{Affine, Rounding};
 use crate::multiversion::multiversion;
@@ -80,41 +81,53 @@ multiversion! {
     }
 }
 
-/// Columns that are summed together.
-const COLUMNS: usize = 64;
-
 /// Rows whose bytes are summed in 16 bits.
 const BLOCK: usize = 256;
 
 multiversion! {
     /// Sums the rows of a slab, `row_len` apart, for the columns from `first` on.
     fn sum_columns(slab: &[u8], row_len: usize, first: usize, sum: &QuantizedSum, output: &mut [u8]) {
-        for (group, output) in output.chunks_mut(COLUMNS).enumerate() {
-            let first = first + group * COLUMNS;
-            let width = output.len();
-            let mut total = [0u32; COLUMNS];
-            for block in slab.chunks(BLOCK * row_len) {
-                let mut partial = [0u16; COLUMNS];
-                for row in block.chunks_exact(row_len) {
-                    if let Some(row) = row[first..].first_chunk::<COLUMNS>().filter(|_| width == COLUMNS) {
-                        for (partial, &x) in partial.iter_mut().zip(row) {
-                            *partial += u16::from(x);
-                        }
-                    } else {
-                        for (partial, &x) in partial.iter_mut().zip(&row[first..first + width]) {
-                            *partial += u16::from(x);
-                        }
-                    }
+        for group in Groups::new(first, output.len()) {
+            let output = &mut output[group.outputs];
+            match group.width {
+                Groups::WIDE => {
+                    let sums = sum_group::<{ Groups::WIDE }>(slab, row_len, group.start, sum);
+                    output.copy_from_slice(&sums[group.skip..]);
                 }
-                for (total, &x) in total.iter_mut().zip(&partial) {
-                    *total += u32::from(x);
+                Groups::NARROW => {
+                    let sums = sum_group::<{ Groups::NARROW }>(slab, row_len, group.start, sum);
+                    output.copy_from_slice(&sums[group.skip..]);
                 }
-            }
-            for (o, &total) in output.iter_mut().zip(&total) {
-                *o = sum.finish(total);
+                _ => output[0] = sum_group::<1>(slab, row_len, group.start, sum)[0],
             }
         }
     }
+}
+
+#[inline(always)]
+fn sum_group<const WIDTH: usize>(
+    slab: &[u8],
+    row_len: usize,
+    start: usize,
+    sum: &QuantizedSum,
+) -> [u8; WIDTH] {
+    let mut total = [0u32; WIDTH];
+    for block in slab.chunks(BLOCK * row_len) {
+        let mut partial = [0u16; WIDTH];
+        for row in block.chunks_exact(row_len) {
+            for (partial, &x) in partial.iter_mut().zip(&row[start..start + WIDTH]) {
+                *partial += u16::from(x);
+            }
+        }
+        for (total, &x) in total.iter_mut().zip(&partial) {
+            *total += u32::from(x);
+        }
+    }
+    let mut results = [0; WIDTH];
+    for (result, &total) in results.iter_mut().zip(&total) {
+        *result = sum.finish(total);
+    }
+    results
 }
 
 /// The product over the reduced axes, correctly rounded from double precision, ties to even; the

@@ -1,5 +1,6 @@
 //! Sums, means, extremes and products of floats and integers.
 
+use super::groups::Groups;
 use super::plan::Reduction;
 use crate::elementwise::number::{Number, Ordered};
 use crate::multiversion::multiversion;
@@ -98,9 +99,6 @@ fn fold<T: Ordered, F: Fn(T, T) -> T + Copy + Sync>(
 /// Rows, or elements of a lane, that are summed before they join the total.
 const BLOCK: usize = 64;
 const LANES: usize = 16;
-/// Columns that are folded together: their partial results stay in registers or the first cache.
-const COLUMNS: usize = 64;
-
 multiversion! {
     /// Folds a contiguous line: element `i` goes to lane `i % 16`, lanes are folded in halves.
     fn fold_line[T: Ordered, F: Fn(T, T) -> T](line: &[T], identity: T, operation: F) -> T {
@@ -141,30 +139,46 @@ multiversion! {
         operation: F,
         output: &mut [T],
     ) {
-        for (group, output) in output.chunks_mut(COLUMNS).enumerate() {
-            let first = first + group * COLUMNS;
-            let width = output.len();
-            let mut total = [identity; COLUMNS];
-            for block in slab.chunks(BLOCK * row_len) {
-                let mut partial = [identity; COLUMNS];
-                for row in block.chunks_exact(row_len) {
-                    if let Some(row) = row[first..].first_chunk::<COLUMNS>().filter(|_| width == COLUMNS) {
-                        for (partial, &x) in partial.iter_mut().zip(row) {
-                            *partial = operation(*partial, x);
-                        }
-                    } else {
-                        for (partial, &x) in partial.iter_mut().zip(&row[first..first + width]) {
-                            *partial = operation(*partial, x);
-                        }
-                    }
+        for group in Groups::new(first, output.len()) {
+            let output = &mut output[group.outputs];
+            match group.width {
+                Groups::WIDE => {
+                    let folded: [T; Groups::WIDE] =
+                        fold_group(slab, row_len, group.start, identity, &operation);
+                    output.copy_from_slice(&folded[group.skip..]);
                 }
-                for (total, &x) in total.iter_mut().zip(&partial) {
-                    *total = operation(*total, x);
+                Groups::NARROW => {
+                    let folded: [T; Groups::NARROW] =
+                        fold_group(slab, row_len, group.start, identity, &operation);
+                    output.copy_from_slice(&folded[group.skip..]);
                 }
+                _ => output[0] = fold_group::<T, 1>(slab, row_len, group.start, identity, &operation)[0],
             }
-            output.copy_from_slice(&total[..width]);
         }
     }
+}
+
+#[inline(always)]
+fn fold_group<T: Ordered, const WIDTH: usize>(
+    slab: &[T],
+    row_len: usize,
+    start: usize,
+    identity: T,
+    operation: &impl Fn(T, T) -> T,
+) -> [T; WIDTH] {
+    let mut total = [identity; WIDTH];
+    for block in slab.chunks(BLOCK * row_len) {
+        let mut partial = [identity; WIDTH];
+        for row in block.chunks_exact(row_len) {
+            for (partial, &x) in partial.iter_mut().zip(&row[start..start + WIDTH]) {
+                *partial = operation(*partial, x);
+            }
+        }
+        for (total, &x) in total.iter_mut().zip(&partial) {
+            *total = operation(*total, x);
+        }
+    }
+    total
 }
 
 #[cfg(test)]
