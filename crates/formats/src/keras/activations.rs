@@ -96,6 +96,16 @@ fn composed(scope: &mut Scope<'_>, name: &str, options: Config<'_>, x: TensorId)
             let halved = scope.with_scalar(BinaryKind::Mul, shifted, 0.5)?;
             scope.unary(UnaryKind::Clip { min: 0.0, max: 1.0 }, halved)
         }
+        // A parabola between -1 and 1, which meets zero and the identity there.
+        "sparse_plus" => {
+            let middle = scope.unary(UnaryKind::Clip { min: -1.0, max: 1.0 }, x)?;
+            let shifted = scope.with_scalar(BinaryKind::Add, middle, 1.0)?;
+            let square = scope.unary(UnaryKind::Square, shifted)?;
+            let parabola = scope.with_scalar(BinaryKind::Mul, square, 0.25)?;
+            let above = scope.with_scalar(BinaryKind::Sub, x, 1.0)?;
+            let above = scope.unary(UnaryKind::Relu, above)?;
+            scope.binary(BinaryKind::Add, parabola, above)
+        }
         "tanh_shrink" => {
             let tanh = scope.unary(UnaryKind::Tanh, x)?;
             scope.binary(BinaryKind::Sub, x, tanh)

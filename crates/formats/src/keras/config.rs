@@ -159,6 +159,18 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A list of sizes, some of which may be open (`null`).
+    pub fn sizes(&self, key: &str) -> Result<Vec<Option<usize>>, FormatError> {
+        let size = |value: &Value| match value {
+            Value::Null => Ok(None),
+            value => positive(value).map(Some).ok_or_else(|| self.wrong(key, "a list of sizes")),
+        };
+        match self.required(key)? {
+            Value::Array(items) => items.iter().map(size).collect(),
+            single => Ok(vec![size(single)?]),
+        }
+    }
+
     /// Numbers of any shape.
     pub fn numbers(&self, key: &str) -> Result<Option<Numbers>, FormatError> {
         match self.get(key) {

@@ -20,17 +20,24 @@ pub(super) struct Variable {
     pub trainable: bool,
     /// The setting that holds its penalty.
     pub regularizer: &'static str,
+    /// The part of the layer that holds it, for layers made of layers; else empty.
+    pub part: &'static str,
 }
 
 impl Variable {
     /// A variable that training changes.
     pub const fn trained(name: &'static str, regularizer: &'static str) -> Variable {
-        Variable { name, trainable: true, regularizer }
+        Variable { name, trainable: true, regularizer, part: "" }
     }
 
     /// A variable that training does not change by its gradient.
     pub const fn fixed(name: &'static str) -> Variable {
-        Variable { name, trainable: false, regularizer: "" }
+        Variable { name, trainable: false, regularizer: "", part: "" }
+    }
+
+    /// The same variable, held by a part of the layer.
+    pub const fn of(self, part: &'static str) -> Variable {
+        Variable { part, ..self }
     }
 }
 
@@ -85,15 +92,30 @@ fn walk<'a>(
             walk(inner, file, &format!("{group}/"), container, slots)?;
         }
         let variables = variables(layer)?;
-        if !variables.is_empty() && file.has_array(&format!("{group}/vars/{}", variables.len())) {
-            let reason = format!("the file holds more variables than the {} that it has", variables.len());
-            return Err(FormatError::broken(&layer.place, reason));
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for variable in variables {
+            let index = counts.entry(variable.part).or_insert(0);
+            let path = format!("{}/vars/{index}", part_group(file, &group, variable.part));
+            *index += 1;
+            slots.push(Slot { layer, variable, path });
         }
-        for (index, variable) in variables.into_iter().enumerate() {
-            slots.push(Slot { layer, variable, path: format!("{group}/vars/{index}") });
+        for (part, count) in counts {
+            if file.has_array(&format!("{}/vars/{count}", part_group(file, &group, part))) {
+                let reason = format!("the file holds more variables than the {count} that it has");
+                return Err(FormatError::broken(&layer.place, reason));
+            }
         }
     }
     Ok(())
+}
+
+/// The group of a part of a layer: named by the attribute that holds it, which Keras 2 made private.
+fn part_group(file: &Hdf5, group: &str, part: &str) -> String {
+    if part.is_empty() {
+        return group.to_owned();
+    }
+    let private = format!("{group}/_{part}");
+    if file.has_group(&private) { private } else { format!("{group}/{part}") }
 }
 
 /// Adds all weights of an `.h5` file to `model`.

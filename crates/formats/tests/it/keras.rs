@@ -117,6 +117,14 @@ fn one_dimensional_layers_run_over_images_of_height_one() {
 }
 
 #[test]
+fn attention_reads_the_weights_of_its_parts() {
+    let model = read_keras(fixture!("sequence.keras"));
+    insta::assert_snapshot!(text::print(&model));
+    let legacy = read_keras(fixture!("sequence-keras2.keras"));
+    assert_eq!(text::print(&model), text::print(&legacy));
+}
+
+#[test]
 fn every_file_of_a_model_says_the_same() {
     let first = read_keras(fixture!("nested.keras"));
     let others = [
@@ -144,7 +152,7 @@ fn every_file_of_a_model_says_the_same() {
 
 #[test]
 fn weights_are_in_the_order_of_keras() {
-    for file in [fixture!("nested.keras"), fixture!("one-dimension.keras"), fixture!("operators.keras")] {
+    for file in [fixture!("nested.keras"), fixture!("sequence.keras"), fixture!("operators.keras")] {
         let model = read_keras(file);
         let all: Vec<f32> = model.parameters.iter().flat_map(floats).collect();
         let counted: Vec<f32> = (0..all.len()).map(|number| number as f32 / 1024.0).collect();
@@ -462,7 +470,7 @@ proptest! {
     fn damaged_archives_do_not_panic(
         file in prop::sample::select(vec![
             fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("operators.keras"),
-            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), FASHION,
+            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), fixture!("sequence.keras"), FASHION,
         ]),
         member in 0..3usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
@@ -513,7 +521,7 @@ proptest! {
     fn lying_configurations_do_not_panic(
         file in prop::sample::select(vec![
             fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("operators.keras"),
-            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), FASHION,
+            fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), fixture!("sequence.keras"), FASHION,
         ]),
         place in any::<prop::sample::Index>(),
         value in prop::sample::select(vec![

@@ -4,8 +4,10 @@
 //! an operator node of `keras.ops`, add a line to [`OPERATIONS`].
 
 pub(super) mod activation;
+mod attention;
 mod convolution;
 mod dense;
+mod embedding;
 mod merging;
 mod normalization;
 mod operations;
@@ -47,7 +49,9 @@ const LAYERS: &[(&str, Kind)] = &[
     ("Activation", plain(activation::activation)),
     ("ActivityRegularization", plain(regularization::nothing)),
     ("Add", plain(merging::add)),
+    ("AdditiveAttention", weighted(attention::additive_variables, attention::additive)),
     ("AlphaDropout", plain(regularization::nothing)),
+    ("Attention", weighted(attention::dot_variables, attention::dot)),
     ("AugMix", plain(preprocessing::augmentation)),
     ("Average", plain(merging::average)),
     ("AveragePooling1D", plain(pooling::average_1d)),
@@ -67,6 +71,8 @@ const LAYERS: &[(&str, Kind)] = &[
     ("Dot", plain(merging::dot)),
     ("Dropout", plain(regularization::dropout)),
     ("ELU", plain(activation::layer)),
+    ("EinsumDense", weighted(dense::einsum_variables, dense::einsum)),
+    ("Embedding", weighted(embedding::variables, embedding::embedding)),
     ("Flatten", plain(reshaping::flatten)),
     ("GaussianDropout", plain(regularization::nothing)),
     ("GaussianNoise", plain(regularization::nothing)),
@@ -74,17 +80,21 @@ const LAYERS: &[(&str, Kind)] = &[
     ("GlobalAveragePooling2D", plain(pooling::global_average)),
     ("GlobalMaxPooling1D", plain(pooling::global_max)),
     ("GlobalMaxPooling2D", plain(pooling::global_max)),
+    ("GroupNormalization", weighted(normalization::affine_variables, normalization::group)),
     ("Identity", plain(regularization::nothing)),
+    ("LayerNormalization", weighted(normalization::affine_variables, normalization::layer)),
     ("LeakyReLU", plain(activation::layer)),
     ("MaxPooling1D", plain(pooling::max_1d)),
     ("MaxPooling2D", plain(pooling::max_2d)),
     ("Maximum", plain(merging::maximum)),
     ("Minimum", plain(merging::minimum)),
     ("MixUp", plain(preprocessing::augmentation)),
+    ("MultiHeadAttention", weighted(attention::multi_head_variables, attention::multi_head)),
     ("Multiply", plain(merging::multiply)),
     ("Normalization", weighted(preprocessing::normalization_variables, preprocessing::normalization)),
     ("PReLU", weighted(activation::prelu_variables, activation::prelu)),
     ("Permute", plain(reshaping::permute)),
+    ("RMSNormalization", weighted(normalization::rms_variables, normalization::rms)),
     ("RandAugment", plain(preprocessing::augmentation)),
     ("RandomBrightness", plain(preprocessing::augmentation)),
     ("RandomColorDegeneration", plain(preprocessing::augmentation)),
@@ -122,6 +132,7 @@ const LAYERS: &[(&str, Kind)] = &[
     ("SyncBatchNormalization", weighted(normalization::variables, normalization::batch)),
     ("TFOpLambda", plain(operations::tensorflow)),
     ("ThresholdedReLU", plain(activation::thresholded)),
+    ("UnitNormalization", plain(normalization::unit)),
     ("UpSampling1D", plain(reshaping::up_sampling_1d)),
     ("UpSampling2D", plain(reshaping::up_sampling_2d)),
     ("ZeroPadding1D", plain(padding::zero_padding_1d)),

@@ -1,7 +1,9 @@
 //! Normalization by statistics.
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::BatchNorm;
+use litesmith_graph::ops::{
+    BatchNorm, BinaryKind, L2Norm, Reduce, ReduceKind, Reshape, ReshapeDim, UnaryKind,
+};
 
 use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::scope::Scope;
@@ -40,4 +42,134 @@ pub(super) fn batch(scope: &mut Scope<'_>) -> Built<TensorId> {
     scope.along_last(input, axis, |scope, input| {
         scope.emit_some(op, vec![Some(input), gamma, beta, Some(mean), Some(variance)])
     })
+}
+
+/// Scale and offset, where the layer has them.
+pub(super) fn affine_variables(config: Config<'_>) -> Built<Vec<Variable>> {
+    let mut variables = Vec::new();
+    if config.flag("scale", true)? || config.flag("rms_scaling", false)? {
+        variables.push(Variable::trained("gamma", "gamma_regularizer"));
+    }
+    if config.flag("center", true)? && !config.flag("rms_scaling", false)? {
+        variables.push(Variable::trained("beta", "beta_regularizer"));
+    }
+    Ok(variables)
+}
+
+pub(super) fn rms_variables(_: Config<'_>) -> Built<Vec<Variable>> {
+    Ok(vec![Variable::trained("scale", "")])
+}
+
+/// The axes that a setting names, in order.
+fn axes(scope: &Scope<'_>, rank: usize) -> Built<Vec<usize>> {
+    let axes = scope.config().integers("axis")?.unwrap_or_else(|| vec![-1]);
+    let mut axes = axes.into_iter().map(|axis| scope.axis(axis, rank)).collect::<Built<Vec<_>>>()?;
+    axes.sort_unstable();
+    axes.dedup();
+    Ok(axes)
+}
+
+fn mean(scope: &mut Scope<'_>, x: TensorId, axes: &[usize]) -> Built<TensorId> {
+    let axes = axes.iter().map(|axis| *axis as i32).collect();
+    scope.emit(Reduce { kind: ReduceKind::Mean, axes, keep_dims: true }, &[x])
+}
+
+/// `1 / sqrt(mean of squares + epsilon)`
+fn inverse_root(scope: &mut Scope<'_>, x: TensorId, axes: &[usize], epsilon: f32) -> Built<TensorId> {
+    let square = scope.unary(UnaryKind::Square, x)?;
+    let mean = mean(scope, square, axes)?;
+    let shifted = scope.with_scalar(BinaryKind::Add, mean, epsilon)?;
+    scope.unary(UnaryKind::Rsqrt, shifted)
+}
+
+/// `x` less its mean over some axes, and divided by its standard deviation.
+fn standardized(scope: &mut Scope<'_>, x: TensorId, axes: &[usize], epsilon: f32) -> Built<TensorId> {
+    let mean = mean(scope, x, axes)?;
+    let centered = scope.binary(BinaryKind::Sub, x, mean)?;
+    let inverse = inverse_root(scope, centered, axes, epsilon)?;
+    scope.binary(BinaryKind::Mul, centered, inverse)
+}
+
+/// A weight along some axes of an input, in a shape that broadcasts against it.
+fn along(scope: &mut Scope<'_>, name: &'static str, x: TensorId, axes: &[usize]) -> Built<TensorId> {
+    let rank = scope.rank(x);
+    let sizes = axes.iter().map(|axis| scope.size(x, *axis)).collect::<Built<Vec<_>>>()?;
+    let weight = scope.weight(name, &sizes)?;
+    if axes.iter().copied().eq(rank - axes.len()..rank) {
+        return Ok(weight);
+    }
+    let mut shape = vec![ReshapeDim::Fixed(1); rank];
+    for (axis, size) in axes.iter().zip(sizes) {
+        shape[*axis] = ReshapeDim::Fixed(size);
+    }
+    scope.laid_out(weight, Reshape::to(shape))
+}
+
+/// Times gamma, plus beta, as far as the layer has them.
+fn affine(scope: &mut Scope<'_>, mut x: TensorId, axes: &[usize]) -> Built<TensorId> {
+    for variable in affine_variables(scope.config())? {
+        let weight = along(scope, variable.name, x, axes)?;
+        let kind = if variable.name == "gamma" { BinaryKind::Mul } else { BinaryKind::Add };
+        x = scope.binary(kind, x, weight)?;
+    }
+    Ok(x)
+}
+
+/// Over the named axes of each sample (Ba et al. 2016).
+pub(super) fn layer(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let x = scope.floats()?;
+    let axes = axes(scope, scope.rank(x))?;
+    let epsilon = scope.config().number("epsilon", 1e-3)?;
+    if scope.config().flag("rms_scaling", false)? {
+        unsupported!("rms_scaling is not supported; use RMSNormalization");
+    }
+    let normal = standardized(scope, x, &axes, epsilon)?;
+    affine(scope, normal, &axes)
+}
+
+/// By the root of the mean square (Zhang and Sennrich 2019).
+pub(super) fn rms(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let x = scope.floats()?;
+    let axes = axes(scope, scope.rank(x))?;
+    let epsilon = scope.config().number("epsilon", 1e-6)?;
+    let inverse = inverse_root(scope, x, &axes, epsilon)?;
+    let normal = scope.binary(BinaryKind::Mul, x, inverse)?;
+    let scale = along(scope, "scale", x, &axes)?;
+    scope.binary(BinaryKind::Mul, normal, scale)
+}
+
+/// To length 1.
+pub(super) fn unit(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let x = scope.floats()?;
+    let axes = axes(scope, scope.rank(x))?;
+    let [axis] = axes.as_slice() else {
+        unsupported!("the length over several axes {axes:?} is not supported; use one axis");
+    };
+    scope.along_last(x, *axis, |scope, x| scope.emit(L2Norm {}, &[x]))
+}
+
+/// Over each group of channels and all places (Wu and He 2018).
+pub(super) fn group(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let x = scope.floats()?;
+    let rank = scope.rank(x);
+    let axis = scope.axis(i64::from(scope.config().integer("axis", -1)?), rank)?;
+    if axis == 0 || axis + 1 != rank {
+        unsupported!("groups along axis {axis} are not supported; they must be along the last");
+    }
+    let channels = scope.channels(x)?;
+    let groups = scope.config().integer("groups", 32)?;
+    let groups = if groups == -1 { channels } else { usize::try_from(groups).unwrap_or(0) };
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        return Err(scope.config().broken(format!("{channels} channels do not make {groups} groups")).into());
+    }
+    let epsilon = scope.config().number("epsilon", 1e-3)?;
+    let mut shape: Vec<ReshapeDim> = (0..rank - 1).map(ReshapeDim::Copy).collect();
+    shape.extend([ReshapeDim::Fixed(groups), ReshapeDim::Fixed(channels / groups)]);
+    let grouped = scope.emit(Reshape::to(shape), &[x])?;
+    let within: Vec<usize> = (1..rank + 1).filter(|axis| *axis != rank - 1).collect();
+    let normal = standardized(scope, grouped, &within, epsilon)?;
+    let mut shape: Vec<ReshapeDim> = (0..rank - 1).map(ReshapeDim::Copy).collect();
+    shape.push(ReshapeDim::Fixed(channels));
+    let joined = scope.emit(Reshape::to(shape), &[normal])?;
+    affine(scope, joined, &[rank - 1])
 }
