@@ -6,7 +6,8 @@
 Each small model of `layer_models/` is written by Keras 3 and by tf_keras, as .keras and as .h5. For each file
 `litesmith run` must agree with Keras, and so must the float TFLite file that `litesmith convert` makes, in LiteRT at
 batch 1 and at batch 5. With `--int8`, our int8 file must be as near to Keras as TensorFlow's. Exit status 1 when an
-ordinary model fails; a refusal (exit code 3) is accepted for the few rare ones.
+ordinary model fails; a refusal (exit code 3) is accepted for the few rare ones, and demanded for those of
+`not_yet.txt`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 import command
 import layer_models
 import models
+import not_yet
 import peers
 import tensorflow_convert
 
@@ -139,11 +141,12 @@ def in_order(outputs):
 
 
 def check_file(path, inputs):
-    """Error of our runtime and of our float TFLite file in LiteRT, at batch 1 and all at once."""
+    """Error of our runtime, and of our float TFLite file in our runtime and in LiteRT at batch 1 and all at once."""
     truth = truth_of(path)
     errors = {"run": largest_error(command.infer(path, inputs), truth)}
     converted = path.with_name(path.name + ".tflite")
     command.succeed("convert", path, "-o", converted)
+    errors["run TFLite"] = largest_error(command.infer(converted, inputs), truth)
     for batch in (1, layer_models.SAMPLES):
         runner = peers.TfliteRunner(converted)
         errors[f"LiteRT, batch {batch}"] = largest_error(in_order(runner(inputs, batch)), truth)
@@ -229,6 +232,7 @@ def main():
     passed = failed = 0
     for case in cases:
         for file, good, text in check_case(case, options):
+            good, text = not_yet.judge("keras_layers", case.name, good, text)
             passed, failed = passed + good, failed + (not good)
             print(f"{'pass' if good else 'FAIL'}  {case.name} {file}: {text}", flush=True)
     print(f"{passed} of {passed + failed} pass.")
