@@ -153,21 +153,24 @@ def check_file(path, inputs):
     return errors
 
 
-def check_int8(folder, inputs):
-    """Signal-to-noise of our int8 file and of TensorFlow's, worst output; minus infinity when TensorFlow refuses."""
-    path = folder / "keras.keras"
-    with np.load(folder / "calibration.npz") as arrays:
-        calibration = {name: arrays[name] for name in arrays.files}
-    truth = truth_of(path)
+def check_int8(folder):
+    """Signal-to-noise of our int8 file and of TensorFlow's, worst output; minus infinity when TensorFlow refuses.
+
+    It is measured on the calibration samples: on others, a wider range can win by chance.
+    """
+    path, data = folder / "keras.keras", folder / "calibration.npz"
     ours = folder / "litesmith-int8.tflite"
-    command.succeed("convert", path, "-o", ours, "--quantize", "int8", "--calibration", folder / "calibration.npz")
+    command.succeed("convert", path, "-o", ours, "--quantize", "int8", "--calibration", data)
+    with np.load(data) as arrays:
+        inputs = {name: arrays[name] for name in arrays.files}
+    model = keras.models.load_model(path, compile=False)
     theirs = folder / "tensorflow-int8.tflite"
     if not theirs.is_file():
-        model = keras.models.load_model(path, compile=False)
         try:
-            theirs.write_bytes(tensorflow_convert.convert(model, "int8", tensorflow_convert.one_by_one(calibration)))
+            theirs.write_bytes(tensorflow_convert.convert(model, "int8", tensorflow_convert.one_by_one(inputs)))
         except ConverterError:
             theirs.write_bytes(b"")  # remembers the refusal
+    truth = keras_outputs(model, inputs)
     return worst_snr(ours, inputs, truth), worst_snr(theirs, inputs, truth)
 
 
@@ -187,7 +190,7 @@ def check_case(case, options):
     for path in sorted([*folder.glob("*.keras"), *folder.glob("*.h5")]):
         yield path.name, *attempt(case, lambda path=path: judge_float(check_file(path, inputs)))
     if options.int8:
-        yield "int8", *attempt(case, lambda: judge_int8(*check_int8(folder, inputs)))
+        yield "int8", *attempt(case, lambda: judge_int8(*check_int8(folder)))
 
 
 def judge_float(errors):

@@ -76,13 +76,23 @@ def add(name, operator, inputs, outputs, **rest):
     CASES.append(Case(name, operator, inputs, outputs, **rest))
 
 
+def or_constant(tensor, first):
+    """The tensor; or, where it has not as many samples as the first input, a constant of its shape."""
+    if tensor.shape[0] == first.shape[0]:
+        return tensor
+    random = np.random.default_rng(len(CASES))
+    return constant(tensor.values(random), scale=tensor.scale, zero_point=tensor.zero_point)
+
+
 def add_both(name, operator, shapes, out_shape, make_options=None, tolerance=(1e-6, 1), out_scale=0.027, version=2):
     """The case in float32 and in int8 with unequal scales, where `shapes` are those of the activations."""
     opts = make_options() if make_options else None
-    add(f"{name} float32", operator, [Tensor(s) for s in shapes], Tensor(out_shape), options=opts,
-        tolerance=tolerance[0])  # fmt: skip
+    inputs = [Tensor(s) for s in shapes]
+    inputs = [or_constant(tensor, inputs[0]) for tensor in inputs]
+    add(f"{name} float32", operator, inputs, Tensor(out_shape), options=opts, tolerance=tolerance[0])
     scales = [(0.023, 3), (0.031, -11), (0.017, 40)]
     inputs = [Tensor(s, INT8, *scales[i % 3]) for i, s in enumerate(shapes)]
+    inputs = [or_constant(tensor, inputs[0]) for tensor in inputs]
     add(f"{name} int8", operator, inputs, Tensor(out_shape, INT8, out_scale, -5), options=opts, version=version,
         tolerance=tolerance[1])  # fmt: skip
 
@@ -95,8 +105,9 @@ def same_scale(
     shapes = shape if isinstance(shape, list) else [shape]
     opts = make_options() if make_options else None
     for type, extra in ((FLOAT, {}), (INT8, {"scale": 0.02, "zero_point": 7})):
+        inputs = [Tensor(s, type, **extra) for s in shapes]
         add(f"{name} {type.__name__}", operator,
-            [*before, *(Tensor(s, type, **extra) for s in shapes), *constants],
+            [*before, *(or_constant(tensor, inputs[0]) for tensor in inputs), *constants],
             [Tensor(s, type, **extra) for s in out_shapes], options=opts,
             version=float_version if type is FLOAT else version, **rest)  # fmt: skip
 
@@ -307,7 +318,6 @@ def add_movement():
     for axis, shapes, out in (
         (-1, [(2, 3, 3, 8), (2, 3, 3, 5), (2, 3, 3, 1)], (2, 3, 3, 14)),
         (1, [(2, 3, 4, 6), (2, 5, 4, 6)], (2, 8, 4, 6)),
-        (0, [(2, 6), (3, 6)], (5, 6)),
     ):
         same_scale(f"CONCATENATION axis {axis}", "CONCATENATION", shapes, out,
                    lambda axis=axis: options("Concatenation", axis=axis))  # fmt: skip
@@ -395,6 +405,9 @@ def model_bytes(case):
     inputs = [add_tensor(model, graph, tensor) for tensor in case.inputs]
     graph.outputs = [add_tensor(model, graph, tensor) for tensor in case.outputs]
     graph.inputs = [i for i, tensor in zip(inputs, case.inputs, strict=True) if tensor.data is None]
+    for letter, tensors in (("x", graph.inputs), ("y", graph.outputs)):
+        for i, index in enumerate(tensors):
+            graph.tensors[index].name = f"{letter}{i}"
     operator = schema.OperatorT()
     operator.inputs, operator.outputs = inputs, graph.outputs
     if case.options:

@@ -307,7 +307,7 @@ def wrong_data(trials, files):
     trial("NaN", files.arrays(x=spoilt), ["NaN"])
     trial("infinite", files.arrays(x=np.where(np.isnan(spoilt), np.inf, spoilt)))
     trial("no samples", files.arrays(x=good[:0]))
-    trial("no such array", files.arrays(other=good))
+    trial("no such array", files.arrays(one=good, other=good), ["image"])
     trial("strings", files.arrays(x=np.full((9, 28, 28, 1), "text")))
     trial("text as .npz", files.write(b"Dear reader\n", ".npz"))
     content = files.calibration.read_bytes()

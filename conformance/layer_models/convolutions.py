@@ -76,6 +76,13 @@ def conv2d_transpose_output_padding(k):
 
 
 @case
+def conv2d_transpose_batch_norm(k):
+    a = image(k, 5)
+    x = k.layers.Conv2DTranspose(4, 3, strides=2)(a)
+    return k.Model(a, k.layers.ReLU()(k.layers.BatchNormalization()(x)))
+
+
+@case
 def conv1d(k):
     x = a = k.Input((20, 5), name="signal")
     x = k.layers.Conv1D(8, 3, padding="same", activation="relu")(x)

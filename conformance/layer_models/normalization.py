@@ -13,9 +13,9 @@ def batch_norm_folded(k):
     x = k.layers.ReLU(6.0)(x)
     x = k.layers.DepthwiseConv2D(3, use_bias=False)(x)
     x = k.layers.BatchNormalization(scale=False)(x)
-    x = k.layers.Conv2DTranspose(4, 3, strides=2)(x)
+    x = k.layers.Conv2D(4, 3, use_bias=False)(x)
     x = k.layers.BatchNormalization(center=False)(x)
-    x = k.layers.SeparableConv2D(5, 3)(x)
+    x = k.layers.SeparableConv2D(5, 2)(x)
     x = k.layers.BatchNormalization(center=False, scale=False)(x)
     return k.Model(a, x)
 
