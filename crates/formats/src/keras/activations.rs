@@ -124,9 +124,9 @@ fn composed(scope: &mut Scope<'_>, name: &str, options: Config<'_>, x: TensorId)
         }
         "hard_shrink" => {
             let size = scope.unary(UnaryKind::Abs, x)?;
-            let threshold = scope.scalar("threshold", options.number("threshold", 0.5)?);
+            let threshold = scope.scalar("threshold", options.number("threshold", 0.5)?)?;
             let keep = scope.emit(Compare { kind: CompareKind::Greater }, &[size, threshold])?;
-            let zero = scope.scalar("zero", 0.0);
+            let zero = scope.scalar("zero", 0.0)?;
             scope.emit(Select {}, &[keep, x, zero])
         }
         "glu" => {

@@ -16,6 +16,10 @@ use crate::keras::weights::Weights;
 
 /// Most nodes of a graph: models inside models, each called twice, would double it at every level.
 const MOST_NODES: usize = 1 << 19;
+/// Most elements of all constants together, for the same reason.
+const MOST_CONSTANT_ELEMENTS: usize = 1 << 26;
+/// Most axes of a tensor: masks of axes are bits of a number.
+const MOST_AXES: usize = 16;
 
 /// An argument of a call with its tensors in place.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +72,7 @@ pub(super) struct Target {
     /// Where each variable of each layer is.
     pub weights: Weights,
     facts: Vec<Facts>,
+    constant_elements: usize,
     parameters: HashMap<ParameterId, TensorId>,
     layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
 }
@@ -76,7 +81,14 @@ impl Target {
     /// A model with weights and an empty graph.
     pub fn new(mut model: Model, weights: Weights) -> Target {
         model.graphs = vec![Graph::new("main")];
-        Target { model, weights, facts: Vec::new(), parameters: HashMap::new(), layouts: HashMap::new() }
+        Target {
+            model,
+            weights,
+            facts: Vec::new(),
+            constant_elements: 0,
+            parameters: HashMap::new(),
+            layouts: HashMap::new(),
+        }
     }
 
     /// Adds a tensor.
@@ -248,7 +260,7 @@ impl<'a> Scope<'a> {
 
     /// A function of a tensor and a number.
     pub fn with_scalar(&mut self, kind: BinaryKind, a: TensorId, b: f32) -> Built<TensorId> {
-        let b = self.scalar("constant", b);
+        let b = self.scalar("constant", b)?;
         self.binary(kind, a, b)
     }
 
@@ -262,6 +274,9 @@ impl<'a> Scope<'a> {
         let [output] = outputs.as_slice() else {
             return Err(self.broken(format!("{} does not have one output", op.name())).into());
         };
+        if output.shape.rank() > MOST_AXES {
+            return Err(self.broken(format!("it gives {} axes", output.shape.rank())).into());
+        }
         let tensor = Tensor::activation(name, output.dtype, output.shape.clone());
         let id = self.target.add(tensor);
         self.target.model.main_mut().add_node(&self.layer.path, op, inputs, vec![id]);
@@ -318,13 +333,17 @@ impl<'a> Scope<'a> {
     // Constants and weights
 
     /// A constant.
-    pub fn constant(&mut self, name: &str, numbers: Numbers) -> TensorId {
+    pub fn constant(&mut self, name: &str, numbers: Numbers) -> Built<TensorId> {
+        self.target.constant_elements = self.target.constant_elements.saturating_add(numbers.values.len());
+        if self.target.constant_elements > MOST_CONSTANT_ELEMENTS {
+            return Err(self.broken("the constants of the model are too many").into());
+        }
         let name = format!("{}/{name}", self.layer.path);
-        self.target.add(Tensor::floats(&name, &numbers.shape, numbers.values))
+        Ok(self.target.add(Tensor::floats(&name, &numbers.shape, numbers.values)))
     }
 
     /// A scalar constant.
-    pub fn scalar(&mut self, name: &str, value: f32) -> TensorId {
+    pub fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
         self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
     }
 
@@ -341,7 +360,7 @@ impl<'a> Scope<'a> {
                 Ok(id)
             }
             Some(operand) => match operand.value().as_ref().and_then(numbers) {
-                Some(numbers) => Ok(self.constant(names.first().copied().unwrap_or("constant"), numbers)),
+                Some(numbers) => self.constant(names.first().copied().unwrap_or("constant"), numbers),
                 None => unsupported!("operand {place} is neither a tensor nor numbers"),
             },
             None => Err(self.broken(format!("operand {place} is missing")).into()),

@@ -386,6 +386,16 @@ fn contradictions_are_found() {
 }
 
 #[test]
+fn tensors_of_too_many_axes_are_refused() {
+    let file = with_configuration(fixture!("operators.keras"), |configuration| {
+        let many: Vec<i64> = [-1, 60].into_iter().chain(std::iter::repeat_n(1, 40)).collect();
+        settings(configuration, "reshape")["newshape"] = json!(many);
+    });
+    let message = keras::read_keras(file).unwrap_err().to_string();
+    assert!(message.contains("42 axes"), "{message}");
+}
+
+#[test]
 fn cycles_are_found() {
     let file = with_configuration(fixture!("operators.keras"), |configuration| {
         let text = configuration

@@ -82,9 +82,9 @@ fn relu(scope: &mut Scope<'_>, settings: Config<'_>, x: TensorId) -> Built<Tenso
 
 /// `x` where it is above the threshold, else 0.
 fn above(scope: &mut Scope<'_>, x: TensorId, threshold: f32) -> Built<TensorId> {
-    let bound = scope.scalar("threshold", threshold);
+    let bound = scope.scalar("threshold", threshold)?;
     let passes = scope.emit(Compare { kind: CompareKind::Greater }, &[x, bound])?;
-    let zero = scope.scalar("zero", 0.0);
+    let zero = scope.scalar("zero", 0.0)?;
     scope.emit(Select {}, &[passes, x, zero])
 }
 

@@ -311,7 +311,7 @@ pub(super) fn get_item(scope: &mut Scope<'_>) -> Built<TensorId> {
         let missing = (rank + 1).saturating_sub(items.len());
         items.splice(place..=place, std::iter::repeat_n(Value::Object(serde_json::Map::new()), missing));
     }
-    if items.len() > rank || rank > 32 {
+    if items.len() > rank {
         return Err(scope.config().broken(format!("it slices {} of {rank} axes", items.len())).into());
     }
     let mut slice = StridedSlice::default();

@@ -21,12 +21,12 @@ pub(super) fn rescaling(scope: &mut Scope<'_>) -> Built<TensorId> {
     let scalar = |value: f32| Numbers { shape: Vec::new(), values: vec![value] };
     let scale = scope.config().numbers("scale")?.unwrap_or_else(|| scalar(1.0));
     let offset = scope.config().numbers("offset")?.unwrap_or_else(|| scalar(0.0));
-    let scale = scope.constant("scale", scale);
+    let scale = scope.constant("scale", scale)?;
     let scaled = scope.binary(BinaryKind::Mul, input, scale)?;
     if offset.values.iter().all(|value| *value == 0.0) {
         return Ok(scaled);
     }
-    let offset = scope.constant("offset", offset);
+    let offset = scope.constant("offset", offset)?;
     scope.binary(BinaryKind::Add, scaled, offset)
 }
 
@@ -72,7 +72,7 @@ fn statistics(
 ) -> Built<TensorId> {
     if let Some(given) = scope.config().numbers(name)? {
         let shape = aligned(scope, &given.shape, kept, broadcast.len())?;
-        return Ok(scope.constant(name, Numbers { shape, values: given.values }));
+        return scope.constant(name, Numbers { shape, values: given.values });
     }
     let shape: Vec<usize> = kept.iter().map(|axis| broadcast[*axis]).collect();
     let weight = scope.weight(name, &shape)?;
