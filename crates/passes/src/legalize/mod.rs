@@ -127,7 +127,8 @@ fn zero_bias(graph: &mut Graph, id: litesmith_graph::NodeId) {
     let Some(rule) = graph[id].op.quantization().weights else { return };
     let channels = graph[graph[id].outputs[0]].shape.last().and_then(|dim| dim.fixed());
     let float = graph[graph[id].outputs[0]].dtype == litesmith_graph::DType::F32;
-    let (Some(channels), true, None) = (channels, float, graph[id].inputs.get(rule.bias).copied().flatten()) else {
+    let (Some(channels), true, None) = (channels, float, graph[id].inputs.get(rule.bias).copied().flatten())
+    else {
         return;
     };
     let name = format!("{}/bias", graph[id].name);
