@@ -21,7 +21,7 @@ pub use binary::{Binary, binary};
 pub use broadcast::Broadcast;
 pub use compare::{Compare, Logical, compare, logical, logical_not};
 pub use number::{Float, Number};
-pub use quantized::{PairTable, QuantizedBinary};
+pub use quantized::{PairTable, QuantizedBinary, SumRule};
 pub use select::select;
 pub use table::Table;
 pub use unary::{Unary, unary, unary_in_place};

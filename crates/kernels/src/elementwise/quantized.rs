@@ -29,19 +29,25 @@ pub struct QuantizedBinary {
 
 #[derive(Clone, Debug)]
 enum Rule {
-    Sum(Sum),
+    Sum(SumRule),
     Product(Product),
     Extreme { rescale: Option<Box<[Table; 2]>>, larger: bool },
     Pairs(PairTable),
 }
 
-/// `(a * multipliers[0] + b * multipliers[1] + bias) >> shift` above the output's zero point.
-#[derive(Clone, Copy, Debug)]
-struct Sum {
-    multipliers: [i32; 2],
-    bias: i32,
-    shift: i32,
-    zero_point: i32,
+/// A quantized addition in integers, open to kernels that fuse it:
+/// `((a * multipliers[0] + b * multipliers[1] + bias) >> shift) + zero_point`, then clamped. Sums
+/// may wrap on the way; the shift is arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SumRule {
+    /// The operands' factors, at most 2^21 in magnitude.
+    pub multipliers: [i32; 2],
+    /// Half a step, less what the operands' zero points contribute.
+    pub bias: i32,
+    /// From 8 to 30.
+    pub shift: i32,
+    /// The output's zero point.
+    pub zero_point: i32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +67,8 @@ impl QuantizedBinary {
     pub fn new(operator: Binary, a: Affine, b: Affine, output: Affine, clamp: [u8; 2]) -> QuantizedBinary {
         assert!(clamp[0] <= clamp[1], "the range of a clamp must not be empty");
         let rule = match operator {
-            Binary::Add => Rule::Sum(Sum::new([a, b], 1, output)),
-            Binary::Sub => Rule::Sum(Sum::new([a, b], -1, output)),
+            Binary::Add => Rule::Sum(SumRule::add([a, b], output)),
+            Binary::Sub => Rule::Sum(SumRule::subtract([a, b], output)),
             Binary::Mul => Rule::Product(Product::new([a, b], output, clamp)),
             Binary::Maximum | Binary::Minimum => {
                 let rescale = (a != output || b != output)
@@ -158,11 +164,23 @@ impl Rule {
     }
 }
 
-impl Sum {
+impl SumRule {
     /// Multipliers have this many bits below the larger one's power of two.
     const BITS: i32 = 20;
 
-    fn new(operands: [Affine; 2], sign: i32, output: Affine) -> Sum {
+    /// The sum of two operands.
+    #[must_use]
+    pub fn add(operands: [Affine; 2], output: Affine) -> SumRule {
+        SumRule::new(operands, 1, output)
+    }
+
+    /// The first operand less the second.
+    #[must_use]
+    pub fn subtract(operands: [Affine; 2], output: Affine) -> SumRule {
+        SumRule::new(operands, -1, output)
+    }
+
+    fn new(operands: [Affine; 2], sign: i32, output: Affine) -> SumRule {
         let ratios = operands.map(|operand| (operand.scale / output.scale).min(4096.0));
         let largest = ratios[0].max(ratios[1]);
         let exponent = (largest.to_bits() >> 23) as i32 - 127;
@@ -175,11 +193,13 @@ impl Sum {
             .wrapping_mul(zero_points[0])
             .wrapping_add(multipliers[1].wrapping_mul(zero_points[1]));
         let bias = (1 << (shift - 1)) - at_zero;
-        Sum { multipliers, bias, shift, zero_point: i32::from(output.zero_point) }
+        SumRule { multipliers, bias, shift, zero_point: i32::from(output.zero_point) }
     }
 
+    /// The result for one pair, held within `clamp`.
     #[inline(always)]
-    fn value(self, a: u8, b: u8, [low, high]: [u8; 2]) -> u8 {
+    #[must_use]
+    pub fn value(self, a: u8, b: u8, [low, high]: [u8; 2]) -> u8 {
         let products = i32::from(a)
             .wrapping_mul(self.multipliers[0])
             .wrapping_add(i32::from(b).wrapping_mul(self.multipliers[1]));

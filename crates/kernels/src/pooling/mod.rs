@@ -11,6 +11,7 @@ pub use average::{average_pool, average_pool_quantized};
 pub use max::max_pool;
 
 use crate::multiversion::multiversion;
+use crate::reduce::groups::Groups;
 use crate::{Isa, ThreadPool, Window};
 use span::Span;
 
@@ -75,7 +76,6 @@ multiversion! {
         let row_len = width * channels;
         let spans: Vec<Span> = (0..output_width).map(|x| Span::new(window, 1, width, x)).collect();
         let mut columns = vec![F::START; row_len];
-        let mut states = vec![F::START; channels];
         for (row, output) in (first_row..).zip(output.chunks_exact_mut(output_width * channels)) {
             let (image, y) = (row / output_height, row % output_height);
             let rows = Span::new(window, 0, height, y);
@@ -87,21 +87,45 @@ multiversion! {
                 }
             }
             for (span, output) in spans.iter().zip(output.chunks_exact_mut(channels)) {
-                let start = span.first * channels;
-                match span.taps {
-                    0 => states.fill(F::START),
-                    _ => states.copy_from_slice(&columns[start..start + channels]),
-                }
-                for tap in 1..span.taps {
-                    let start = start + tap * span.step * channels;
-                    for (state, &more) in states.iter_mut().zip(&columns[start..start + channels]) {
-                        *state = F::join(*state, more);
+                for group in Groups::new(0, channels) {
+                    let output = &mut output[group.outputs];
+                    let columns = &columns[span.first * channels + group.start..];
+                    let step = span.step * channels;
+                    let taps = [rows.taps, span.taps];
+                    match group.width {
+                        Groups::WIDE => {
+                            pool_group::<T, F, { Groups::WIDE }>(columns, step, taps, fold, group.skip, output);
+                        }
+                        Groups::NARROW => {
+                            pool_group::<T, F, { Groups::NARROW }>(columns, step, taps, fold, group.skip, output);
+                        }
+                        _ => pool_group::<T, F, 1>(columns, step, taps, fold, 0, output),
                     }
                 }
-                fold.finish(&states, rows.taps * span.taps, output);
             }
         }
     }
+}
+
+/// Joins the columns that one window sees, `step` apart, for some channels, and leaves out the
+/// first `skip` of them.
+#[inline(always)]
+fn pool_group<T: Copy, F: Fold<T>, const WIDTH: usize>(
+    columns: &[F::State],
+    step: usize,
+    taps: [usize; 2],
+    fold: F,
+    skip: usize,
+    output: &mut [T],
+) {
+    let mut states = [F::START; WIDTH];
+    for tap in 0..taps[1] {
+        let column = &columns[tap * step..][..WIDTH];
+        for (state, &more) in states.iter_mut().zip(column) {
+            *state = F::join(*state, more);
+        }
+    }
+    fold.finish(&states[skip..], taps[0] * taps[1], output);
 }
 
 #[cfg(test)]
@@ -188,5 +212,24 @@ mod tests {
             &mut output,
         );
         assert_eq!(output, [expected]);
+    }
+
+    #[test]
+    fn windows_that_see_only_padding_have_defined_results() {
+        let window = Window { pad_before: [2, 3], pad_after: [1, 2], ..Window::POINT };
+        let shape = [1, 1, 1, 17];
+        let (len, centre) = (4 * 6 * 17, (2 * 6 + 3) * 17);
+        for isa in Isa::available_levels() {
+            let threads = ThreadPool::new(1);
+            let mut output = vec![7; len];
+            max_pool(isa, &threads, &window, shape, &[200; 17], [3, 250], &mut output);
+            assert!((0..len).all(|i| output[i] == if (centre..centre + 17).contains(&i) { 200 } else { 3 }));
+            let mut output = vec![7.0; len];
+            let unclamped = [f32::NEG_INFINITY, f32::INFINITY];
+            average_pool(isa, &threads, &window, shape, &[2.5; 17], unclamped, &mut output);
+            assert!(
+                (0..len).all(|i| output[i] == if (centre..centre + 17).contains(&i) { 2.5 } else { 0.0 })
+            );
+        }
     }
 }

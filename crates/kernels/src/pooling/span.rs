@@ -5,7 +5,7 @@ use crate::Window;
 /// The taps of one output along one axis that lie inside the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
-    /// Input index of the first.
+    /// Input index of the first; 0 where there is none.
     pub(super) first: usize,
     /// How many.
     pub(super) taps: usize,
@@ -22,7 +22,8 @@ impl Span {
         let skipped = pad.saturating_sub(start).div_ceil(step);
         let first = start + skipped * step - pad;
         let inside = len.saturating_sub(first).div_ceil(step);
-        Span { first, taps: inside.min(window.kernel[axis].saturating_sub(skipped)), step }
+        let taps = inside.min(window.kernel[axis].saturating_sub(skipped));
+        Span { first: if taps == 0 { 0 } else { first }, taps, step }
     }
 }
 

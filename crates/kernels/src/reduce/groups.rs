@@ -7,31 +7,31 @@ use std::ops::Range;
 ///
 /// The last group may begin before the columns that are left, and does some of them again: that is
 /// cheaper than single columns. Single columns are for rows shorter than a group.
-pub(super) struct Groups {
+pub(crate) struct Groups {
     first: usize,
     end: usize,
     next: usize,
 }
 
 /// Some columns.
-pub(super) struct Group {
+pub(crate) struct Group {
     /// The first column, counted from the start of a row.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// How many: [`Groups::WIDE`], [`Groups::NARROW`] or 1.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// How many at the start are not wanted.
-    pub(super) skip: usize,
+    pub(crate) skip: usize,
     /// Where the others go, counted from the first column of all.
-    pub(super) outputs: Range<usize>,
+    pub(crate) outputs: Range<usize>,
 }
 
 impl Groups {
-    pub(super) const WIDE: usize = 64;
-    pub(super) const NARROW: usize = 16;
+    pub(crate) const WIDE: usize = 64;
+    pub(crate) const NARROW: usize = 16;
 
     /// The groups of the columns `first..first + len` of a row.
     #[inline(always)]
-    pub(super) fn new(first: usize, len: usize) -> Groups {
+    pub(crate) fn new(first: usize, len: usize) -> Groups {
         Groups { first, end: first + len, next: first }
     }
 }

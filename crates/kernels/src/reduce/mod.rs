@@ -1,7 +1,7 @@
 //! Reductions over any set of axes: sums, means, extremes, products, and where the extreme is.
 
 mod arg;
-mod groups;
+pub(crate) mod groups;
 mod plan;
 mod quantized;
 mod sum;
