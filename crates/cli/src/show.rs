@@ -89,7 +89,7 @@ pub(crate) fn convert_report(
     }
     let title = format!("{} to {}", arguments.model.display(), arguments.output.display());
     let page = html::page(&title, &sections);
-    std::fs::write(path, page).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
+    litesmith::put(path, page.as_bytes())
 }
 
 pub(crate) fn run(result: &RunResult) -> String {

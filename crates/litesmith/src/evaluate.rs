@@ -43,7 +43,7 @@ pub fn evaluate(
 ) -> Result<EvaluateResult, Error> {
     let model_file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
-    let feed = Feed::open(interpreter.inputs(), data)?;
+    let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     if feed.dataset.labels().is_none() {
         return Err(Error::Usage(format!("{}: the data have no labels", data.path.display())));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use litesmith_data::{Batch, Crop, Dataset, ElementType, InputSpec, Options, Preprocess};
-use litesmith_graph::DType;
+use litesmith_graph::{DType, Model};
 use litesmith_runtime::{Array, Interpreter, TensorInfo};
 
 use crate::error::Error;
@@ -69,7 +69,8 @@ impl Feed {
     ///
     /// Quantized inputs take integers of their own type as they are; everything else is read as real
     /// numbers and quantized by the input's scale.
-    pub(crate) fn open(inputs: &[TensorInfo], data: &DataOptions) -> Result<Feed, Error> {
+    pub(crate) fn open(model: &Model, inputs: &[TensorInfo], data: &DataOptions) -> Result<Feed, Error> {
+        let inputs = &signed(model, inputs);
         let mut options = Options::default();
         (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
         let types = |quantized: ElementType| -> Result<Vec<InputSpec>, Error> {
@@ -129,6 +130,19 @@ impl Feed {
         }
         Ok(Fed { arrays, samples, labels: batch.labels })
     }
+}
+
+/// The inputs under the names that the signature gives them: users know those, not the tensors'.
+fn signed(model: &Model, inputs: &[TensorInfo]) -> Vec<TensorInfo> {
+    let signature = model.signatures.iter().find(|signature| signature.graph.0 == 0);
+    let name = |place: usize| {
+        signature?.inputs.iter().find(|(_, input)| *input == place).map(|(name, _)| name.clone())
+    };
+    let renamed = |(place, info): (usize, &TensorInfo)| TensorInfo {
+        name: name(place).unwrap_or_else(|| info.name.clone()),
+        ..info.clone()
+    };
+    inputs.iter().enumerate().map(renamed).collect()
 }
 
 /// One batch, ready to run.
@@ -218,7 +232,8 @@ fn to_runtime(info: &TensorInfo, array: &litesmith_data::Array) -> Result<Array,
     quantize_input(info, array.shape(), &array.to_f32())
 }
 
-/// Real numbers as a quantized input takes them: nearest, halves away from zero, clamped.
+/// Real numbers as a quantized input takes them, by the rule of the `QUANTIZE` operator: nearest to
+/// `x * (1 / scale)`, ties to even, clamped.
 pub(crate) fn quantize_input(info: &TensorInfo, shape: &[usize], values: &[f32]) -> Result<Array, Error> {
     let Some((scale, zero_point)) = info.quantization.as_ref().and_then(|quantization| quantization.single())
     else {
@@ -238,7 +253,8 @@ pub(crate) fn quantize_input(info: &TensorInfo, shape: &[usize], values: &[f32])
             )));
         }
     };
-    let grid = |x: &f32| ((x / scale).round() + zero_point as f32).clamp(low, high);
+    let inverse = 1.0 / scale;
+    let grid = |x: &f32| ((x * inverse).round_ties_even() + zero_point as f32).clamp(low, high);
     let data = match info.dtype {
         DType::I8 => values.iter().map(|x| grid(x) as i8 as u8).collect(),
         DType::U8 => values.iter().map(|x| grid(x) as u8).collect(),

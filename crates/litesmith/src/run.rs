@@ -61,7 +61,7 @@ pub fn run(
 ) -> Result<RunResult, Error> {
     let model_file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
-    let feed = Feed::open(interpreter.inputs(), data)?;
+    let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     let infos = interpreter.outputs().to_vec();
     let names = output_names(&model_file, &infos);
     let mut collected: Vec<Option<Array>> = vec![None; infos.len()];

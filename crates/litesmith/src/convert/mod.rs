@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use litesmith_graph::{Model, text};
+use litesmith_graph::{Model, TensorKind, text};
 use litesmith_passes::{Rewrites, Target, legalize, optimize};
 use litesmith_quantize::{Mode, Report, Statistics, calibrate, quantize};
 use litesmith_runtime::Interpreter;
@@ -121,14 +121,24 @@ fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
     Ok(model)
 }
 
-/// A weight that is not a number makes every output one.
+/// A weight that is not a number makes every output one. Infinite constants have their uses (masks),
+/// infinite trained weights have none.
 fn refuse_nan(model: &Model) -> Result<(), Error> {
+    for parameter in &model.parameters {
+        let values = parameter.data.floats(parameter.dtype);
+        if values.is_some_and(|values| values.iter().any(|value| !value.is_finite())) {
+            let litesmith_graph::Origin { layer, variable, .. } = &parameter.origin;
+            return Err(Error::Broken(format!(
+                "'{variable}' of layer '{layer}' holds a value that is no finite number"
+            )));
+        }
+    }
     for graph in &model.graphs {
-        for tensor in &graph.tensors {
+        for tensor in graph.tensors.iter().filter(|tensor| matches!(tensor.kind, TensorKind::Constant(_))) {
             let values = model.data(tensor).and_then(|data| data.floats(tensor.dtype));
             if values.is_some_and(|values| values.iter().any(|value| value.is_nan())) {
                 return Err(Error::Broken(format!(
-                    "weight '{}' holds a value that is not a number",
+                    "constant '{}' holds a value that is not a number",
                     tensor.name
                 )));
             }

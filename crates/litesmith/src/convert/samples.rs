@@ -32,7 +32,7 @@ impl Samples {
         let infos: Vec<TensorInfo> = graph.inputs.iter().map(info).collect();
         // Ranges are measured one sample at a time, so that an unfit one can be named.
         let feed = match &options.calibration {
-            Some(data) => Some(Feed::open(&infos, data)?.with_batch(1)),
+            Some(data) => Some(Feed::open(source, &infos, data)?.with_batch(1)),
             None => None,
         };
         Ok(Samples { feed, infos })

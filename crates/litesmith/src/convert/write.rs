@@ -58,9 +58,11 @@ pub(super) fn write(
     Ok(bytes.len() as u64)
 }
 
-/// Puts a complete file into place. Whatever goes wrong here is the machine's failure, a missing
-/// folder included.
-pub(crate) fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+/// Puts a complete file into place: whoever looks sees the old one or the new one.
+///
+/// # Errors
+/// [`Error::Failed`], whatever the system refuses: a missing folder is the machine's failure too.
+pub fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     output::write_atomically(path, |file| file.write_all(bytes))
         .map_err(|error| Error::Failed(error.to_string()))
 }

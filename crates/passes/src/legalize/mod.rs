@@ -81,7 +81,20 @@ pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> 
         return Err(LegalizeError::Refused(refused));
     }
     run(model, AFTERWARDS, &mut |_, _| {})?;
+    model.graphs.iter_mut().for_each(pass_inputs_on);
     Ok(())
+}
+
+/// What is left of identities gives an input or a constant out as it is: the output becomes that very
+/// tensor.
+fn pass_inputs_on(graph: &mut Graph) {
+    for id in graph.node_ids() {
+        if let (Op::Identity(_), Some(input)) = (&graph[id].op, graph[id].inputs[0]) {
+            let output = graph[id].outputs[0];
+            graph.replace_uses(output, input);
+        }
+    }
+    graph.remove_dead();
 }
 
 fn parameters_to_constants(graph: &mut Graph, parameters: &[Parameter]) {

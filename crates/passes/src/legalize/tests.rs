@@ -97,6 +97,17 @@ fn explicit_padding_becomes_an_operator() {
 }
 
 #[test]
+fn an_input_that_is_given_out_needs_no_operator() {
+    check(
+        r#"graph main(%x: f32[2]) -> (%y) {
+             %y: f32[2] = Identity(%x) # linear
+           }"#,
+        "graph main(%x: f32[2]) -> (%x) {
+           }",
+    );
+}
+
+#[test]
 fn what_cannot_be_written_is_named() {
     let mut model = text::parse(
         r#"graph main(%x: f32[2]) -> (%y) {

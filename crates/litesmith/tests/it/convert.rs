@@ -1,0 +1,189 @@
+//! `convert` in every mode, and what it refuses.
+
+use std::path::Path;
+
+use litesmith::{
+    BatchSize, ConvertOptions, ConvertResult, DataOptions, Error, InterfaceType, Quantization, Ranges,
+    Silent, convert, evaluate, inspect,
+};
+
+use crate::{StopAt, asset, calibration};
+
+fn options(mode: Quantization) -> ConvertOptions {
+    ConvertOptions::new(mode).with_calibration(calibration())
+}
+
+fn converted(folder: &Path, options: &ConvertOptions) -> Result<ConvertResult, Error> {
+    convert(&asset("fashion.keras"), &folder.join("out.tflite"), options, &Silent)
+}
+
+#[test]
+fn every_mode_keeps_the_model_and_makes_it_smaller() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = DataOptions::new(asset("fashion-test.npz")).with_samples(Some(200));
+    let source = evaluate(&asset("fashion.keras"), &test, &Default::default(), &Silent).unwrap();
+    let modes = [
+        (Quantization::None, 165_000, 110.0),
+        (Quantization::Float16, 90_000, 50.0),
+        (Quantization::Dynamic, 65_000, 30.0),
+        (Quantization::Int8, 60_000, 25.0),
+        (Quantization::Int8Only, 60_000, 25.0),
+    ];
+    for (mode, most_bytes, least_snr) in modes {
+        let result = converted(folder.path(), &options(mode)).unwrap();
+        assert!(result.output_bytes < most_bytes, "{mode}: {} bytes", result.output_bytes);
+        assert!(result.check.snr_db.unwrap() > least_snr, "{mode}: {:?}", result.check);
+        assert!(result.float_operators.is_empty() || mode == Quantization::Dynamic, "{mode}");
+        let accuracy = evaluate(&folder.path().join("out.tflite"), &test, &Default::default(), &Silent)
+            .unwrap()
+            .accuracy;
+        assert!(
+            (accuracy - source.accuracy).abs() < 0.02,
+            "{mode}: {accuracy} instead of {}",
+            source.accuracy
+        );
+    }
+}
+
+#[test]
+fn an_integer_interface_leaves_no_float() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.tflite");
+    for (interface, dtype) in [(InterfaceType::Int8, "int8"), (InterfaceType::Uint8, "uint8")] {
+        let options = options(Quantization::Int8Only).with_interface(interface, interface);
+        converted(folder.path(), &options).unwrap();
+        let inspected = inspect(&file).unwrap();
+        assert!(inspected.float_free);
+        assert_eq!((inspected.inputs[0].dtype, inspected.outputs[0].dtype), (dtype, dtype));
+        assert_eq!(inspected.inputs[0].shape_signature, [-1, 28, 28, 1]);
+    }
+}
+
+#[test]
+fn the_same_request_gives_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |threads| {
+        let mut options = options(Quantization::Int8);
+        options.run.threads = Some(threads);
+        converted(folder.path(), &options).unwrap();
+        std::fs::read(folder.path().join("out.tflite")).unwrap()
+    };
+    assert!(bytes(1) == bytes(2), "the file depends on the number of threads");
+}
+
+#[test]
+fn saved_statistics_stand_for_the_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("statistics.json");
+    let mut saving = options(Quantization::Int8);
+    saving.save_statistics = Some(file.clone());
+    converted(folder.path(), &saving).unwrap();
+    let direct = std::fs::read(folder.path().join("out.tflite")).unwrap();
+    let mut loading = ConvertOptions::new(Quantization::Int8);
+    loading.statistics = Some(file.clone());
+    converted(folder.path(), &loading).unwrap();
+    assert!(std::fs::read(folder.path().join("out.tflite")).unwrap() == direct);
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(converted(folder.path(), &loading).unwrap_err().exit_code(), 5);
+}
+
+#[test]
+fn layers_can_be_kept_float() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = converted(folder.path(), &options(Quantization::Int8).keep_float("*stem*")).unwrap();
+    assert!(!result.float_operators.is_empty());
+    assert!(
+        result.float_operators.iter().all(|left| left.reason.contains("recipe")),
+        "{:?}",
+        result.float_operators
+    );
+    let only = converted(folder.path(), &options(Quantization::Int8Only).keep_float("*stem*"));
+    assert_eq!(only.unwrap_err().exit_code(), 3);
+}
+
+#[test]
+fn options_without_effect_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ranges = ConvertOptions::new(Quantization::Dynamic);
+    ranges.ranges = Ranges::Tensorflow;
+    let refused = [
+        ConvertOptions::new(Quantization::Int8),
+        ConvertOptions::new(Quantization::None).with_interface(InterfaceType::Int8, InterfaceType::Int8),
+        ConvertOptions::new(Quantization::None).keep_float("x"),
+        ranges,
+    ];
+    for options in refused {
+        assert_eq!(converted(folder.path(), &options).unwrap_err().exit_code(), 2, "{options:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_is_not_met_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(Quantization::Int8);
+    options.min_snr = Some(90.0);
+    assert_eq!(converted(folder.path(), &options).unwrap_err().exit_code(), 4);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn stopping_at_any_step_leaves_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.tflite");
+    std::fs::write(&file, "old").unwrap();
+    for step in [0, 1, 2, 3, 10, 22, 24, 30] {
+        let result =
+            convert(&asset("fashion.keras"), &file, &options(Quantization::Int8), &StopAt::step(step));
+        assert_eq!(result.unwrap_err().exit_code(), 130, "step {step}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "old", "step {step}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "step {step}");
+    }
+}
+
+#[test]
+fn broken_files_and_data_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut.keras");
+    let bytes = std::fs::read(asset("fashion.keras")).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let output = folder.path().join("out.tflite");
+    let code = |input: &Path, options: &ConvertOptions| {
+        convert(input, &output, options, &Silent).unwrap_err().exit_code()
+    };
+    assert_eq!(code(&cut, &options(Quantization::None)), 5);
+    assert_eq!(code(&folder.path().join("none.keras"), &options(Quantization::None)), 2);
+    let missing =
+        ConvertOptions::new(Quantization::Int8).with_calibration(DataOptions::new("no-such-folder"));
+    assert_eq!(code(&asset("fashion.keras"), &missing), 2);
+    let empty = ConvertOptions::new(Quantization::Int8).with_calibration(DataOptions::new(folder.path()));
+    assert_eq!(code(&asset("fashion.keras"), &empty), 5);
+    let nowhere = folder.path().join("no/such/folder/out.tflite");
+    let error =
+        convert(&asset("fashion.keras"), &nowhere, &options(Quantization::None), &Silent).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+}
+
+#[test]
+fn the_batch_can_be_fixed_and_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fixed = options(Quantization::None);
+    fixed.batch = Some(BatchSize::Fixed(3));
+    converted(folder.path(), &fixed).unwrap();
+    let file = folder.path().join("out.tflite");
+    assert_eq!(inspect(&file).unwrap().inputs[0].shape_signature, [3, 28, 28, 1]);
+    let mut freed = ConvertOptions::new(Quantization::None);
+    freed.batch = Some(BatchSize::Free);
+    convert(&file, &folder.path().join("free.tflite"), &freed, &Silent).unwrap();
+    let free = inspect(&folder.path().join("free.tflite")).unwrap();
+    assert_eq!(free.inputs[0].shape_signature, [-1, 28, 28, 1]);
+}
+
+#[test]
+fn keras_files_are_written_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("again.keras");
+    let source = asset("fashion.keras");
+    let result = convert(&source, &file, &ConvertOptions::new(Quantization::None), &Silent).unwrap();
+    assert_eq!(result.output_bytes, file.metadata().unwrap().len());
+    assert_eq!(inspect(&file).unwrap().parameters, inspect(&source).unwrap().parameters);
+}
