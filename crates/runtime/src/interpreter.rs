@@ -8,6 +8,7 @@ use crate::array::{Array, TensorView};
 use crate::bind::Machine;
 use crate::buffer::Buffer;
 use crate::error::RuntimeError;
+use crate::fuse::fuse;
 use crate::options::Options;
 use crate::plan::{self, Mode, Plan, Shared, enter};
 use crate::prepare;
@@ -84,7 +85,7 @@ impl Interpreter {
         };
         let folded = prepare::fold(model, Machine { isa, pool: &pool }, &shared)?;
         let mut fused = folded.clone();
-        prepare::fuse_padding(&mut fused);
+        fuse(&mut fused);
         let graph = model.main();
         let facts = infer_shapes(&folded, GraphId(0), None)?;
         let info = |id: &TensorId| TensorInfo {

@@ -19,6 +19,7 @@ mod array;
 mod bind;
 mod buffer;
 mod error;
+mod fuse;
 mod interpreter;
 mod options;
 mod plan;

@@ -1,14 +1,12 @@
-//! What is done with a model once, before any plan: nodes that read only constants are run, and
-//! zero padding is moved into the convolution behind it.
+//! What is done with a model once, before any plan: nodes that read only constants are run.
 
 use litesmith_graph::infer::infer_node;
 use litesmith_graph::operator::Number;
-use litesmith_graph::ops::{PadMode, Padding};
 use litesmith_graph::{
-    Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind, infer_shapes,
+    Data, Facts, Graph, GraphId, Model, NodeId, Shape, TensorId, TensorKind, infer_shapes,
 };
 
-use crate::bind::{Bound, Machine, bind};
+use crate::bind::{Bound, Machine, bind, table_task};
 use crate::buffer::Buffer;
 use crate::error::RuntimeError;
 use crate::plan::{Io, Shared, Source, Stored, enter, site};
@@ -73,6 +71,8 @@ fn run_once(
     let site = site(model, id, facts, shared).ok()?;
     let tasks = match bind(&site).ok()? {
         Bound::Alias(input) => return Some(vec![site.inputs.get(input)?.as_ref()?.data?.clone()]),
+        Bound::Table(table) => vec![table_task(table)],
+        Bound::Pair(pair) => vec![pair.task()],
         Bound::Steps(tasks) => tasks,
     };
     let source = |input: &Option<crate::bind::Operand<'_>>| match input {
@@ -84,6 +84,9 @@ fn run_once(
     for task in tasks {
         let output = &site.outputs[task.output];
         let bytes = output.dtype.bytes(output.elements)?;
+        if bytes == 0 {
+            continue;
+        }
         if shared.max_memory.is_some_and(|limit| bytes > limit) {
             return None;
         }
@@ -95,52 +98,6 @@ fn run_once(
         results[task.output] = Data::from_vec(data);
     }
     Some(results)
-}
-
-/// Moves zero padding of height and width that only a convolution reads into that convolution, whose
-/// kernel pads as it goes.
-pub(crate) fn fuse_padding(model: &mut Model) {
-    let graph = model.main();
-    let (producers, consumers) = (graph.producers(), graph.consumers());
-    let mut rewrites = Vec::new();
-    for id in graph.node_ids() {
-        let (Op::Conv2D(_) | Op::DepthwiseConv2D(_), Some(Some(image))) =
-            (&graph[id].op, graph[id].inputs.first())
-        else {
-            continue;
-        };
-        let only_here = consumers[image.index()] == [id] && !graph.is_output(*image);
-        let reads_once = graph[id].present_inputs().filter(|input| input == image).count() == 1;
-        let Some(pad) = producers[image.index()].filter(|_| only_here && reads_once) else { continue };
-        if let Some((source, padding)) = padding_of(graph, pad) {
-            rewrites.push((id, source, padding));
-        }
-    }
-    let graph = model.main_mut();
-    for (id, source, padding) in rewrites {
-        let node = &mut graph[id];
-        let own = match &mut node.op {
-            Op::Conv2D(op) => &mut op.padding,
-            Op::DepthwiseConv2D(op) => &mut op.padding,
-            _ => continue,
-        };
-        if *own == Padding::Valid {
-            *own = padding;
-            node.inputs[0] = Some(source);
-        }
-    }
-}
-
-/// What a node pads, and by how much, if it puts zeros around the height and width of an image.
-fn padding_of(graph: &Graph, id: NodeId) -> Option<(TensorId, Padding)> {
-    let node = &graph[id];
-    let Op::Pad(pad) = &node.op else { return None };
-    let ([Some(source)], [output]) = (node.inputs.as_slice(), node.outputs.as_slice()) else { return None };
-    let zero = matches!(pad.mode, PadMode::Zero) || pad.mode == PadMode::Value(0.0);
-    let [[0, 0], height, width, [0, 0]] = pad.amounts[..] else { return None };
-    let same = graph[*source].quantization == graph[*output].quantization;
-    let padding = Padding::Explicit { before: [height[0], width[0]], after: [height[1], width[1]] };
-    (zero && same).then_some((*source, padding))
 }
 
 /// Shapes of the inputs to try a model with whose inputs are partly free: the first for which shapes

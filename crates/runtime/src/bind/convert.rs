@@ -8,7 +8,6 @@ use litesmith_kernels::convert::{self, CastTo};
 use litesmith_kernels::elementwise::{Affine, Float, Table};
 use litesmith_kernels::fake_quantize::{Grid, fake_quantize};
 
-use super::elementwise::look_up;
 use super::{Bound, Operand, Site, Task};
 use crate::error::{Refusal, refuse};
 
@@ -28,7 +27,7 @@ pub(super) fn quantize(site: &Site<'_>) -> Result<Bound, Refusal> {
             .into())
         }
         (DType::I8 | DType::U8, DType::I8 | DType::U8) => {
-            Ok(look_up(Table::requantize(input.affine()?, output.affine()?)))
+            Ok(Table::requantize(input.affine()?, output.affine()?).into())
         }
         (input, output) => refuse!("there is no kernel from {input} to quantized {output}"),
     }

@@ -103,10 +103,17 @@ fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     }
     match (input.dtype, weights.dtype) {
         (DType::F32, DType::F32) => bind_float(site, layer),
-        (DType::F64, DType::F64) => Ok(bind_double(layer)),
+        (DType::F64, DType::F64) => bind_double(site, layer),
         (DType::F32, DType::I8 | DType::I4) => bind_hybrid(site, layer),
         (DType::I8 | DType::U8, DType::I8 | DType::I4) => bind_quantized(site, layer),
         (input, weights) => refuse!("there is no kernel for inputs of {input} with weights of {weights}"),
+    }
+}
+
+fn check_bias(site: &Site<'_>, expected: DType) -> Result<(), Refusal> {
+    match site.optional(2) {
+        Some(bias) if bias.dtype != expected => refuse!("the bias is {} instead of {expected}", bias.dtype),
+        _ => Ok(()),
     }
 }
 
@@ -157,12 +164,8 @@ impl FloatLayer {
 }
 
 fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    check_bias(site, DType::F32)?;
     let (weights, bias) = (site.input(1)?, site.optional(2));
-    if let Some(bias) = bias
-        && bias.dtype != DType::F32
-    {
-        refuse!("the bias is {}, the input float32", bias.dtype);
-    }
     let shape = layer.shape;
     if weights.data.is_none() || bias.is_some_and(|bias| bias.data.is_none()) {
         // Weights that change are packed in every run.
@@ -185,12 +188,13 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     .into())
 }
 
-fn bind_double(layer: Layer) -> Bound {
+fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+    check_bias(site, DType::F64)?;
     let Layer { shape, window, in_channels, out_channels, kind, activation } = layer;
     let clamp = clamp(activation).widen();
     let groups = if let Kind::Conv { groups } = kind { groups } else { in_channels };
     let shape = reference::ConvShape { input: shape, window, groups, in_channels, out_channels };
-    Task::new(move |_, mut io| {
+    Ok(Task::new(move |_, mut io| {
         let (input, weights, bias) = (io.inputs.get(0), io.inputs.get(1), io.inputs.get(2));
         let bias = (!bias.is_empty()).then_some(bias);
         let result = match kind {
@@ -200,7 +204,7 @@ fn bind_double(layer: Layer) -> Bound {
         io.output_as::<f64>().copy_from_slice(&result);
         Ok(())
     })
-    .into()
+    .into())
 }
 
 /// Symmetric 8-bit weights and their scales: one, or one for each output channel.

@@ -6,7 +6,7 @@ use litesmith_kernels::elementwise::number::Ordered;
 use litesmith_kernels::elementwise::{self, Broadcast, QuantizedBinary, Table, logical_not};
 
 use super::site::stored_bounds;
-use super::{Bound, Operand, Site, Task, by_size};
+use super::{Bound, Operand, Pair, Site, Task, by_size};
 use crate::error::{Fault, Refusal, refuse};
 
 /// The kernel that computes a unary operator on floating-point numbers; `None` for those that are
@@ -95,24 +95,7 @@ fn quantized_unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> {
         }
         (None, _) => refuse!("there is no kernel of this function for quantized numbers"),
     };
-    Ok(look_up(table))
-}
-
-/// A step that takes each byte through a table.
-pub(super) fn look_up(table: Table) -> Bound {
-    if table.is_identity() {
-        return Bound::Alias(0);
-    }
-    Task::new(move |machine, io| {
-        if io.in_place {
-            table.apply_in_place(machine.isa, machine.pool, io.output);
-        } else {
-            table.apply(machine.isa, machine.pool, io.inputs.bytes(0), io.output);
-        }
-        Ok(())
-    })
-    .in_place()
-    .into()
+    Ok(table.into())
 }
 
 fn binary_kernel(kind: BinaryKind) -> elementwise::Binary {
@@ -174,17 +157,15 @@ fn two_operands(
     activation: Activation,
 ) -> Result<Bound, Refusal> {
     let (a, b) = (site.input(0)?, site.input(1)?);
+    if a.dtype != b.dtype {
+        refuse!("there is no kernel for {} with {}", a.dtype, b.dtype);
+    }
     let plan = broadcast([&a.shape, &b.shape])?;
     if a.is_quantized() {
         let output = site.output()?.affine()?;
         let clamp = stored_bounds(activation, output);
         let kernel = QuantizedBinary::new(kernel, a.affine()?, b.affine()?, output, clamp);
-        return Ok(Task::new(move |machine, io| {
-            let operands = [io.inputs.bytes(0), io.inputs.bytes(1)];
-            kernel.apply(machine.isa, machine.pool, &plan, operands, io.output);
-            Ok(())
-        })
-        .into());
+        return Ok(Bound::Pair(Pair { kernel, plan, constants: [a.single_byte(), b.single_byte()] }));
     }
     let (low, high) = activation.bounds();
     by_number!(a.dtype, T => {

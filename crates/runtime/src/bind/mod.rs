@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use litesmith_graph::Op;
+use litesmith_kernels::elementwise::{Broadcast, QuantizedBinary, Table};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
@@ -38,6 +39,10 @@ pub(crate) type Work = Box<dyn Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Se
 pub(crate) enum Bound {
     /// Its output is its input of this index, byte for byte.
     Alias(usize),
+    /// Its output is its first input, each byte taken through a table.
+    Table(Table),
+    /// Its output is a function of two quantized inputs, byte by byte.
+    Pair(Pair),
     /// By these steps.
     Steps(Vec<Task>),
 }
@@ -75,6 +80,46 @@ impl Task {
     /// The same step for another output.
     pub(crate) fn for_output(self, output: usize) -> Task {
         Task { output, ..self }
+    }
+}
+
+/// A function of two quantized operands.
+pub(crate) struct Pair {
+    /// Computes an element.
+    pub kernel: QuantizedBinary,
+    /// How the operands meet.
+    pub plan: Broadcast<2>,
+    /// The element of an operand that is one constant.
+    pub constants: [Option<u8>; 2],
+}
+
+impl Pair {
+    /// The step that computes it.
+    pub(crate) fn task(self) -> Task {
+        Task::new(move |machine, io| {
+            let operands = [io.inputs.bytes(0), io.inputs.bytes(1)];
+            self.kernel.apply(machine.isa, machine.pool, &self.plan, operands, io.output);
+            Ok(())
+        })
+    }
+}
+
+/// The step that takes each byte of its first input through a table.
+pub(crate) fn table_task(table: Table) -> Task {
+    Task::new(move |machine, io| {
+        if io.in_place {
+            table.apply_in_place(machine.isa, machine.pool, io.output);
+        } else {
+            table.apply(machine.isa, machine.pool, io.inputs.bytes(0), io.output);
+        }
+        Ok(())
+    })
+    .in_place()
+}
+
+impl From<Table> for Bound {
+    fn from(table: Table) -> Bound {
+        if table.is_identity() { Bound::Alias(0) } else { Bound::Table(table) }
     }
 }
 

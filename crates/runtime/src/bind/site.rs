@@ -126,6 +126,15 @@ impl Operand<'_> {
         Ok(Affine::new(scale, zero_point))
     }
 
+    /// The byte of a tensor that is one constant, as the plan stores it.
+    pub(crate) fn single_byte(&self) -> Option<u8> {
+        match (self.dtype, self.data?.bytes()) {
+            (DType::I8, [byte]) => Some(byte ^ 0x80),
+            (DType::U8, [byte]) => Some(*byte),
+            _ => None,
+        }
+    }
+
     /// Its elements, which must be fixed, as single-precision numbers.
     pub(crate) fn floats(&self, what: &str) -> Result<Cow<'_, [f32]>, Refusal> {
         match self.data.map(|data| data.floats(self.dtype)) {

@@ -20,6 +20,9 @@ pub(super) fn window(
     padding: Padding,
 ) -> Result<Window, Refusal> {
     let size = [image.shape[1], image.shape[2]];
+    if size.contains(&0) {
+        refuse!("an image without pixels is not supported");
+    }
     if [kernel, stride, dilation, size].iter().flatten().any(|size| *size > LONGEST) {
         refuse!("a kernel of {kernel:?} with stride {stride:?} and dilation {dilation:?} is too large");
     }

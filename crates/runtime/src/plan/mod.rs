@@ -1,5 +1,6 @@
 //! Plans: what is to be done, and where everything lies, for given shapes of the inputs.
 
+mod drafting;
 mod layout;
 mod operands;
 mod place;
@@ -10,13 +11,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use litesmith_graph::{
-    DType, Data, Facts, Graph, GraphId, Inputs as FactInputs, Model, ModelError, NodeId, Op, Shape, TensorId,
-    TensorKind, infer_shapes,
+    DType, Data, Facts, Graph, GraphId, Model, ModelError, NodeId, Op, Shape, TensorId, TensorKind,
+    infer_shapes,
 };
 use litesmith_kernels::Isa;
 
-use crate::bind::{Bound, Machine, Operand, Packed, Site, Work, bind};
+use crate::bind::{Machine, Operand, Packed, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
+use drafting::Drafting;
 use layout::Layout;
 pub(crate) use operands::{Io, Source, Stored, enter};
 
@@ -152,15 +154,16 @@ pub(crate) fn make(
             layout.add_fixed(id, Arc::new(stored.ok_or_else(|| shared.no_memory("a shape", data.len()))?));
         }
     }
+    let mut drafting = Drafting::new(graph, &facts, mode, layout);
     let mut unsupported = Vec::new();
     for (index, node) in graph.nodes.iter().enumerate() {
-        let computed = |id: &TensorId| needed[id.index()] && !layout.is_fixed(*id);
+        let computed = |id: &TensorId| needed[id.index()] && !drafting.layout.is_fixed(*id);
         if !node.outputs.iter().any(computed) {
             continue;
         }
         let bound = site(model, NodeId(index as u32), &facts, shared).and_then(|site| bind(&site));
         match bound {
-            Ok(bound) => add_node(&mut layout, graph, index, bound, &facts)?,
+            Ok(bound) => drafting.add(index, bound)?,
             Err(Refusal(reason)) => {
                 let (node, operator) = (node.name.clone(), node.op.name().to_owned());
                 unsupported.push(Unsupported { node, operator, reason });
@@ -171,50 +174,12 @@ pub(crate) fn make(
         return Err(RuntimeError::Unsupported(unsupported));
     }
     let order = if mode == Mode::Observe { order } else { &[] };
-    let plan =
-        layout.finish(graph, &facts, order).ok_or_else(|| shared.no_memory("the arena", usize::MAX))?;
+    let plan = drafting.finish()?.finish(graph, &facts, order);
+    let plan = plan.ok_or_else(|| shared.no_memory("the arena", usize::MAX))?;
     match shared.max_memory {
         Some(limit) if plan.arena > limit => Err(shared.no_memory("the arena of activations", plan.arena)),
         _ => Ok(plan),
     }
-}
-
-fn add_node(
-    layout: &mut Layout,
-    graph: &Graph,
-    index: usize,
-    bound: Bound,
-    facts: &[Facts],
-) -> Result<(), RuntimeError> {
-    let node = &graph.nodes[index];
-    match bound {
-        Bound::Alias(input) => {
-            if let (Some(Some(input)), Some(output)) = (node.inputs.get(input), node.outputs.first()) {
-                layout.add_alias(*input, *output);
-            }
-        }
-        Bound::Steps(tasks) => {
-            let mut macs = macs(graph, index, facts);
-            for task in tasks {
-                let output = node.outputs[task.output];
-                let bytes = bytes_of(graph, output, facts)?;
-                if bytes == 0 {
-                    layout.add_empty(output);
-                    continue;
-                }
-                layout.add_step(index, std::mem::take(&mut macs), &node.inputs, output, bytes, task);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn macs(graph: &Graph, index: usize, facts: &[Facts]) -> u64 {
-    let node = &graph.nodes[index];
-    let inputs: Vec<Option<&Facts>> =
-        node.inputs.iter().map(|input| input.map(|id| &facts[id.index()])).collect();
-    let outputs: Vec<Facts> = node.outputs.iter().map(|id| facts[id.index()].clone()).collect();
-    node.op.macs(FactInputs(&inputs), &outputs)
 }
 
 /// The inputs' names in errors about their shapes.

@@ -1,7 +1,7 @@
 use litesmith_kernels::Window;
 use litesmith_kernels::float::Clamp;
 use litesmith_kernels::reference::convolution::{ConvShape, conv2d, depthwise};
-use litesmith_runtime::Array;
+use litesmith_runtime::{Array, Interpreter, Options};
 
 use crate::{assert_close, model, noise, run};
 
@@ -156,4 +156,17 @@ fn elements_are_moved() {
     for (output, expected) in outputs.iter().zip(expected) {
         assert_eq!(output.floats().as_ref(), expected);
     }
+}
+
+#[test]
+fn a_product_with_its_own_logistic_is_one_step() {
+    let text = r#"graph main(%x: f32[2,50]) -> (%y) {
+  %g: f32[2,50] = Unary(%x) {"kind":"logistic"}
+  %y: f32[2,50] = Binary(%g, %x) {"kind":"mul"}
+}"#;
+    let mut interpreter = Interpreter::new(&model(text), &Options::default()).unwrap();
+    let x = [Array::from_f32(&[2, 50], &noise(100, 1))];
+    assert_eq!(interpreter.run(&x).unwrap(), interpreter.observe(&x, &mut |_, _| ()).unwrap());
+    let steps = interpreter.profile(&x, 1).unwrap();
+    assert_eq!(steps.iter().map(|step| step.operator).collect::<Vec<_>>(), ["Unary"]);
 }

@@ -2,6 +2,7 @@
 
 mod errors;
 mod float;
+mod hostile;
 mod invariance;
 mod observe;
 mod quantized;

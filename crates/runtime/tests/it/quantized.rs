@@ -1,9 +1,9 @@
 use litesmith_kernels::Window;
 use litesmith_kernels::quantized::{Filter, Requantize, Rescale, WeightOrder};
 use litesmith_kernels::reference::quantized as reference;
-use litesmith_runtime::Array;
+use litesmith_runtime::{Array, Interpreter, Options};
 
-use crate::{assert_close, noise, run};
+use crate::{assert_close, model, noise, run};
 
 fn bytes(count: usize, seed: u32) -> Vec<i8> {
     noise(count, seed).into_iter().map(|x| (x * 127.0) as i8).collect()
@@ -137,4 +137,26 @@ fn quantized_joins_rescale_what_differs() {
 }"#;
     let outputs = run(text, &[Array::from_u8(&[1, 2], &[14, 30]), Array::from_u8(&[1, 2], &[1, 2])]);
     assert_eq!(outputs[0].data, [2, 10, 1, 2]);
+}
+
+/// Operators that see one byte at a time become one look-up, which must give what they give alone.
+#[test]
+fn chains_of_byte_functions_are_one_step() {
+    let text = r#"graph main(%x: i8[2,3] q{"scales":[0.05],"zero_points":[3]}) -> (%y, %g) {
+  %three: i8[] q{"scales":[0.02352941],"zero_points":[-128]} = [-1]
+  %g: i8[2,3] q{"scales":[0.00390625],"zero_points":[-128]} = Unary(%x) {"kind":"logistic"}
+  %s: i8[2,3] q{"scales":[0.03],"zero_points":[-100]} = Binary(%x, %g) {"kind":"mul"}
+  %f: i8[6] q{"scales":[0.03],"zero_points":[-100]} = Reshape(%s) {"shape":[6]}
+  %a: i8[6] q{"scales":[0.06],"zero_points":[-90]} = Binary(%three, %f) {"activation":"relu6"}
+  %y: i8[6] q{"scales":[0.06],"zero_points":[-90]} = Unary(%a) {"kind":"abs"}
+}"#;
+    let mut interpreter = Interpreter::new(&model(text), &Options::default().with_threads(1)).unwrap();
+    let mut chained = 0;
+    for first in (-128..=122).step_by(6) {
+        let x = Array::from_i8(&[2, 3], &std::array::from_fn::<i8, 6, _>(|i| (first + i as i32) as i8));
+        let alone = interpreter.observe(std::slice::from_ref(&x), &mut |_, _| ()).unwrap();
+        assert_eq!(interpreter.run(std::slice::from_ref(&x)).unwrap(), alone);
+        chained = interpreter.profile(&[x], 1).unwrap().len();
+    }
+    assert_eq!(chained, 2, "one step for each output");
 }

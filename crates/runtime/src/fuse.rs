@@ -1,0 +1,84 @@
+//! Nodes that one kernel can do together, in the graph that `run` runs.
+
+use litesmith_graph::ops::{BinaryKind, PadMode, Padding, Unary, UnaryKind};
+use litesmith_graph::{Graph, Model, NodeId, Op, TensorId};
+
+/// Rewrites the main graph; results keep every bit. Tensor ids and nodes keep their numbers.
+pub(crate) fn fuse(model: &mut Model) {
+    fuse_padding(model);
+    fuse_silu(model);
+}
+
+/// Moves zero padding of height and width that only a convolution reads into that convolution, whose
+/// kernel pads as it goes.
+fn fuse_padding(model: &mut Model) {
+    let graph = model.main();
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    let mut rewrites = Vec::new();
+    for id in graph.node_ids() {
+        let (Op::Conv2D(_) | Op::DepthwiseConv2D(_), Some(Some(image))) =
+            (&graph[id].op, graph[id].inputs.first())
+        else {
+            continue;
+        };
+        let only_here = consumers[image.index()] == [id] && !graph.is_output(*image);
+        let reads_once = graph[id].present_inputs().filter(|input| input == image).count() == 1;
+        let Some(pad) = producers[image.index()].filter(|_| only_here && reads_once) else { continue };
+        if let Some((source, padding)) = padding_of(graph, pad) {
+            rewrites.push((id, source, padding));
+        }
+    }
+    let graph = model.main_mut();
+    for (id, source, padding) in rewrites {
+        let node = &mut graph[id];
+        let own = match &mut node.op {
+            Op::Conv2D(op) => &mut op.padding,
+            Op::DepthwiseConv2D(op) => &mut op.padding,
+            _ => continue,
+        };
+        if *own == Padding::Valid {
+            *own = padding;
+            node.inputs[0] = Some(source);
+        }
+    }
+}
+
+/// What a node pads, and by how much, if it puts zeros around the height and width of an image.
+fn padding_of(graph: &Graph, id: NodeId) -> Option<(TensorId, Padding)> {
+    let node = &graph[id];
+    let Op::Pad(pad) = &node.op else { return None };
+    let ([Some(source)], [output]) = (node.inputs.as_slice(), node.outputs.as_slice()) else { return None };
+    let zero = matches!(pad.mode, PadMode::Zero) || pad.mode == PadMode::Value(0.0);
+    let [[0, 0], height, width, [0, 0]] = pad.amounts[..] else { return None };
+    let same = graph[*source].quantization == graph[*output].quantization;
+    let padding = Padding::Explicit { before: [height[0], width[0]], after: [height[1], width[1]] };
+    (zero && same).then_some((*source, padding))
+}
+
+/// Makes `x * logistic(x)` on real numbers one operator.
+fn fuse_silu(model: &mut Model) {
+    let graph = model.main();
+    let producers = graph.producers();
+    let logistic_of = |id: TensorId| {
+        let node = &graph[producers[id.index()]?];
+        let logistic = Op::from(Unary::from(UnaryKind::Logistic));
+        if node.op == logistic && graph[id].quantization.is_none() { node.inputs[0] } else { None }
+    };
+    let mut rewrites = Vec::new();
+    for id in graph.node_ids() {
+        let (Op::Binary(op), [Some(a), Some(b)]) = (&graph[id].op, &graph[id].inputs[..]) else { continue };
+        if op.kind != BinaryKind::Mul || !op.activation.is_none() {
+            continue;
+        }
+        if logistic_of(*b) == Some(*a) {
+            rewrites.push((id, *a));
+        } else if logistic_of(*a) == Some(*b) {
+            rewrites.push((id, *b));
+        }
+    }
+    for (id, input) in rewrites {
+        let node = &mut model.main_mut()[id];
+        node.op = Unary::from(UnaryKind::Silu).into();
+        node.inputs = vec![Some(input)];
+    }
+}

@@ -1,0 +1,164 @@
+//! Bound nodes become steps. Functions of single bytes are put off: a chain of them is one table, and
+//! `x * logistic(x)` on quantized numbers, two operators, is one look-up.
+
+use litesmith_graph::{Facts, Graph, Inputs, TensorId};
+use litesmith_kernels::elementwise::Table;
+
+use super::layout::Layout;
+use super::{Mode, bytes_of};
+use crate::bind::{Bound, Pair, Task, table_task};
+use crate::error::RuntimeError;
+
+/// A layout to which nodes are added in order.
+pub(super) struct Drafting<'a> {
+    graph: &'a Graph,
+    facts: &'a [Facts],
+    mode: Mode,
+    pub(super) layout: Layout,
+    /// For each tensor that is put off, how it follows from another.
+    put_off: Vec<Option<ByteFunction>>,
+}
+
+/// Each byte of a tensor as a function of the byte of the same place in another.
+#[derive(Clone)]
+struct ByteFunction {
+    of: TensorId,
+    table: Table,
+    /// The node that computes it.
+    node: usize,
+}
+
+impl<'a> Drafting<'a> {
+    pub(super) fn new(graph: &'a Graph, facts: &'a [Facts], mode: Mode, layout: Layout) -> Drafting<'a> {
+        let put_off = graph.tensors.iter().map(|_| None).collect();
+        Drafting { graph, facts, mode, layout, put_off }
+    }
+
+    /// Adds a node of the graph.
+    pub(super) fn add(&mut self, node: usize, bound: Bound) -> Result<(), RuntimeError> {
+        let (inputs, outputs) = (&self.graph.nodes[node].inputs, &self.graph.nodes[node].outputs);
+        match bound {
+            Bound::Alias(input) => {
+                if let (Some(Some(input)), Some(output)) = (inputs.get(input), outputs.first()) {
+                    match self.put_off[input.index()].clone() {
+                        Some(function) => self.put_off[output.index()] = Some(function),
+                        None => self.layout.add_alias(*input, *output),
+                    }
+                }
+                Ok(())
+            }
+            Bound::Table(table) => match inputs.first() {
+                Some(Some(input)) if self.mode == Mode::Inference => {
+                    let (of, first) = self.function_of(*input);
+                    let table = first.then(&table);
+                    self.put_off[outputs[0].index()] = Some(ByteFunction { of, table, node });
+                    Ok(())
+                }
+                _ => self.add_tasks(node, vec![table_task(table)]),
+            },
+            Bound::Pair(pair) => match self.one_function(node, &pair) {
+                Some((of, table)) => {
+                    self.put_off[outputs[0].index()] = Some(ByteFunction { of, table, node });
+                    Ok(())
+                }
+                None => self.add_tasks(node, vec![pair.task()]),
+            },
+            Bound::Steps(tasks) => self.add_tasks(node, tasks),
+        }
+    }
+
+    /// The layout with every node added.
+    pub(super) fn finish(mut self) -> Result<Layout, RuntimeError> {
+        for output in &self.graph.outputs {
+            self.settle(*output)?;
+        }
+        Ok(self.layout)
+    }
+
+    /// The tensor that the bytes of this one follow from, and how.
+    fn function_of(&self, id: TensorId) -> (TensorId, Table) {
+        match &self.put_off[id.index()] {
+            Some(function) => (function.of, function.table.clone()),
+            None => (id, Table::from_fn(|byte| byte)),
+        }
+    }
+
+    /// The table of a function of two operands, if both follow from one tensor, or one does and the
+    /// other is a constant.
+    fn one_function(&self, node: usize, pair: &Pair) -> Option<(TensorId, Table)> {
+        let node = &self.graph.nodes[node];
+        let [Some(a), Some(b)] = node.inputs[..] else { return None };
+        if self.mode == Mode::Observe {
+            return None;
+        }
+        let argument = |id: TensorId, constant: Option<u8>| match constant {
+            Some(byte) => (None, Table::from_fn(|_| byte)),
+            None => {
+                let (of, table) = self.function_of(id);
+                (Some(of), table)
+            }
+        };
+        let [(a_of, first), (b_of, second)] =
+            [argument(a, pair.constants[0]), argument(b, pair.constants[1])];
+        let of = match (a_of, b_of) {
+            (Some(of), None) | (None, Some(of)) => of,
+            (Some(of), Some(other)) if of == other => of,
+            _ => return None,
+        };
+        let table = Table::from_fn(|byte| pair.kernel.value(first.get(byte), second.get(byte)));
+        let elements = |id: TensorId| self.facts[id.index()].shape.elements();
+        let same_places = [a, b].into_iter().zip(pair.constants).all(|(id, constant)| {
+            constant.is_some() || self.facts[id.index()].shape == self.facts[node.outputs[0].index()].shape
+        });
+        (same_places && elements(of) == elements(node.outputs[0])).then_some((of, table))
+    }
+
+    fn add_tasks(&mut self, node: usize, tasks: Vec<Task>) -> Result<(), RuntimeError> {
+        let (inputs, outputs) = (&self.graph.nodes[node].inputs, &self.graph.nodes[node].outputs);
+        for input in inputs.iter().flatten() {
+            self.settle(*input)?;
+        }
+        let mut macs = self.macs(node);
+        for task in tasks {
+            self.add_step(node, std::mem::take(&mut macs), inputs, outputs[task.output], task)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the step that computes a tensor, if it was put off.
+    fn settle(&mut self, id: TensorId) -> Result<(), RuntimeError> {
+        match self.put_off[id.index()].take() {
+            Some(ByteFunction { of, table, .. }) if table.is_identity() => {
+                self.layout.add_alias(of, id);
+                Ok(())
+            }
+            Some(ByteFunction { of, table, node }) => {
+                self.add_step(node, 0, &[Some(of)], id, table_task(table))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_step(
+        &mut self,
+        node: usize,
+        macs: u64,
+        inputs: &[Option<TensorId>],
+        output: TensorId,
+        task: Task,
+    ) -> Result<(), RuntimeError> {
+        match bytes_of(self.graph, output, self.facts)? {
+            0 => self.layout.add_empty(output),
+            bytes => self.layout.add_step(node, macs, inputs, output, bytes, task),
+        }
+        Ok(())
+    }
+
+    fn macs(&self, node: usize) -> u64 {
+        let node = &self.graph.nodes[node];
+        let facts = |id: &TensorId| &self.facts[id.index()];
+        let inputs: Vec<Option<&Facts>> = node.inputs.iter().map(|input| input.as_ref().map(facts)).collect();
+        let outputs: Vec<Facts> = node.outputs.iter().map(|id| facts(id).clone()).collect();
+        node.op.macs(Inputs(&inputs), &outputs)
+    }
+}
