@@ -65,6 +65,10 @@ const MOBILENET_V2: [Layer; 23] = [
     (1, 1, 1, 1280, 1000),
 ];
 
+/// Depthwise layers of EfficientNetB0.
+const EFFICIENT_NET: [Layer; 4] =
+    [(5, 2, 56, 144, 0), (5, 1, 28, 240, 0), (5, 1, 14, 672, 0), (5, 1, 7, 1152, 0)];
+
 const DYNAMIC: [Layer; 4] =
     [(3, 1, 56, 64, 64), (1, 1, 56, 64, 256), (1, 1, 14, 1024, 256), (1, 1, 1, 2048, 1000)];
 
@@ -233,6 +237,7 @@ fn main() {
     println!("{isa}, {threads} threads");
     RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
+    EFFICIENT_NET.into_iter().for_each(|layer| bench.layer("efficient_net", layer));
     DYNAMIC.into_iter().for_each(|layer| bench.dynamic("dynamic", layer));
     bench.criterion.final_summary();
 }

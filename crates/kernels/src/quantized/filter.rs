@@ -44,14 +44,19 @@ impl Filter<'_> {
         self.out_channels / self.groups
     }
 
-    /// The weight of output channel `out` at tap `tap` (row by row) for the group's input channel
-    /// `input`.
+    /// Number of weights of one output channel: for each tap, row by row, those of the group's
+    /// input channels.
     #[must_use]
-    pub fn weight(&self, out: usize, tap: usize, input: usize) -> i8 {
-        let taps = self.window.taps();
+    pub fn depth(&self) -> usize {
+        self.window.taps() * self.group_in()
+    }
+
+    /// Weight `index` (below [`Filter::depth`]) of an output channel.
+    #[must_use]
+    pub fn weight(&self, out: usize, index: usize) -> i8 {
         self.weights[match self.order {
-            WeightOrder::OutputFirst => (out * taps + tap) * self.group_in() + input,
-            WeightOrder::OutputLast => tap * self.out_channels + out,
+            WeightOrder::OutputFirst => out * self.depth() + index,
+            WeightOrder::OutputLast => index * self.out_channels + out,
         }]
     }
 
@@ -59,10 +64,7 @@ impl Filter<'_> {
     /// worth. Wraps around beyond 32 bits.
     #[must_use]
     pub fn weight_sum(&self, out: usize) -> i32 {
-        let inputs = self.group_in();
-        (0..self.window.taps() * inputs)
-            .map(|i| i32::from(self.weight(out, i / inputs, i % inputs)))
-            .fold(0, i32::wrapping_add)
+        (0..self.depth()).fold(0, |sum: i32, index| sum.wrapping_add(self.weight(out, index).into()))
     }
 
     /// Panics unless the counts agree with each other.

@@ -172,20 +172,20 @@ impl<K: Kernel> Packed<K> {
             }
         }
         let mut weights = Aligned::zeroed(lanes.len() * taps * steps * STEP);
-        // A long tap covers several taps of the filter.
-        let (inputs, taps_in_tap) = (filter.group_in(), run / filter.group_in());
         for panel in &panels {
-            for (lane, channel) in lanes[panel.lane..][..panel.width].iter().enumerate() {
-                let Some(channel) = *channel else { continue };
-                for (tap, input) in (0..taps).flat_map(|tap| (0..run).map(move |input| (tap, input))) {
-                    let weight = filter.weight(channel, tap * taps_in_tap + input / inputs, input % inputs);
-                    let step = (tap * steps + input / STEP) * STEP * panel.width;
-                    let position = K::position(input % STEP, lane, panel.width);
-                    weights[panel.weights + step + position] = weight.into();
+            let lanes = &lanes[panel.lane..][..panel.width];
+            let weights = &mut weights[panel.weights..][..panel.width * taps * steps * STEP];
+            for (tap, input) in (0..taps).flat_map(|tap| (0..run).map(move |input| (tap, input))) {
+                let step = (tap * steps + input / STEP) * STEP * panel.width;
+                for (lane, channel) in lanes.iter().enumerate() {
+                    let Some(channel) = *channel else { continue };
+                    // A long tap is several taps of the filter, one after the other as there.
+                    let weight = filter.weight(channel, tap * run + input);
+                    weights[step + K::position(input % STEP, lane, panel.width)] = weight.into();
                 }
             }
         }
-        let (group_in, out_channels) = (inputs, filter.out_channels);
+        let (group_in, out_channels) = (filter.group_in(), filter.out_channels);
         Packed { geometry, group_in, out_channels, steps, panels, lanes, weights }
     }
 

@@ -36,7 +36,7 @@ fn sums(
             let start = ((sample * height + y) * width + x) * filter.in_channels + first;
             for (i, &value) in input[start..][..filter.group_in()].iter().enumerate() {
                 let value = i64::from(value) - i64::from(zero_points[sample]);
-                sum += value * i64::from(filter.weight(out, tap, i));
+                sum += value * i64::from(filter.weight(out, tap * filter.group_in() + i));
             }
         }
         emit(sample, out, sum);

@@ -131,7 +131,7 @@ pub(in super::super) struct Packed<K: Kernel> {
 
 impl<K: Kernel> Packed<K> {
     fn new(filter: &Filter, packed: bool) -> Packed<K> {
-        let (channels, taps) = (filter.out_channels, filter.window.taps());
+        let channels = filter.out_channels;
         let geometry = Geometry::of_channels(filter.window, channels, K::BUNDLE);
         let place = |lane: usize| lane / K::WIDTH * K::WIDTH + K::channel(lane % K::WIDTH, packed);
         let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
@@ -141,10 +141,10 @@ impl<K: Kernel> Packed<K> {
         for (lane, channel) in lanes.iter().enumerate() {
             let Some(channel) = *channel else { continue };
             let (block, lane) = (lane / K::WIDTH, lane % K::WIDTH);
-            for tap in 0..taps {
+            for tap in 0..filter.depth() {
                 let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
                 let position = (bundle * K::WIDTH + lane) * K::BUNDLE + tap % K::BUNDLE;
-                weights[position] = filter.weight(channel, tap, 0).into();
+                weights[position] = filter.weight(channel, tap).into();
             }
         }
         Packed { geometry, channels, lanes, weights }

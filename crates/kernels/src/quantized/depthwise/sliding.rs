@@ -51,11 +51,13 @@ impl Sliding {
         let mut weights = Aligned::zeroed(lanes.len() * TAPS * rows * BUNDLE);
         for (lane, channel) in lanes.iter().enumerate() {
             let Some(channel) = *channel else { continue };
-            for (row, tap) in (0..rows).flat_map(|row| (0..TAPS * TAPS).map(move |tap| (row, tap))) {
+            for tap in 0..filter.depth() {
                 let [down, right] = [tap / TAPS, tap % TAPS];
-                let vector = (lane / WIDTH * TAPS + right) * rows + row;
-                weights[vector * TAP_WEIGHTS + lane % WIDTH * BUNDLE + row + down] =
-                    filter.weight(channel, tap, 0);
+                for row in 0..rows {
+                    let vector = (lane / WIDTH * TAPS + right) * rows + row;
+                    weights[vector * TAP_WEIGHTS + lane % WIDTH * BUNDLE + row + down] =
+                        filter.weight(channel, tap);
+                }
             }
         }
         let geometry = Geometry::of_channels(filter.window, channels, 1);

@@ -7,10 +7,11 @@ use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::{Kernel, Operands, Panel};
 
-const ROWS: usize = 6;
+/// Eight sums and four vectors of weights leave four of the sixteen registers to work with.
+const ROWS: usize = 4;
 const WIDTH: usize = 16;
 
-/// Sums of 6 pixels x 16 channels, weights as words in the order `[even, odd inputs][channel][2]`:
+/// Sums of 4 pixels x 16 channels, weights as words in the order `[even, odd inputs][channel][2]`:
 /// of a step's four inputs, 0 and 2 form the even pair and 1 and 3 the odd one, since that is how
 /// a mask and a shift widen four bytes.
 pub(in super::super) struct Avx2;
@@ -43,7 +44,6 @@ impl Kernel for Avx2 {
             match tile.rows {
                 1 => tile_of::<1, E>(tile, panels, operands, epilogue, target),
                 2 => tile_of::<2, E>(tile, panels, operands, epilogue, target),
-                3 | 4 => tile_of::<4, E>(tile, panels, operands, epilogue, target),
                 _ => tile_of::<ROWS, E>(tile, panels, operands, epilogue, target),
             }
         }
@@ -85,13 +85,19 @@ unsafe fn sums<const R: usize>(tile: &Tile, panel: &Panel, operands: &Operands<i
         let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; R];
         for pointers in tile.pointers {
             for step in 0..operands.steps {
+                let vectors: [__m256i; 4] = [
+                    _mm256_load_si256(weights),
+                    _mm256_load_si256(weights.add(1)),
+                    _mm256_load_si256(weights.add(2)),
+                    _mm256_load_si256(weights.add(3)),
+                ];
                 for (sums, pointer) in sums.iter_mut().zip(pointers) {
                     let bytes = _mm256_set1_epi32(pointer.add(step * STEP).cast::<i32>().read_unaligned());
                     let pairs = [_mm256_and_si256(bytes, low), _mm256_srli_epi16::<8>(bytes)];
                     for (vector, sum) in sums.iter_mut().enumerate() {
                         for (parity, &pair) in pairs.iter().enumerate() {
-                            let weights = _mm256_load_si256(weights.add(2 * parity + vector));
-                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, weights));
+                            let products = _mm256_madd_epi16(pair, vectors[2 * parity + vector]);
+                            *sum = _mm256_add_epi32(*sum, products);
                         }
                     }
                 }

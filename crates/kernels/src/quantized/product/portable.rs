@@ -53,16 +53,19 @@ unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16>) -> [[i32; W
     for row in &mut sums {
         row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);
     }
-    let steps = operands.weights[panel.weights..].chunks_exact(STEP * WIDTH);
-    for (index, weights) in steps.take(tile.pointers.len() * operands.steps).enumerate() {
-        let (tap, step) = (index / operands.steps, index % operands.steps);
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: readable as the caller promises.
-            let inputs: [u8; STEP] =
-                unsafe { tile.pointers[tap][row].add(step * STEP).cast::<[u8; STEP]>().read() };
-            for (input, weights) in inputs.iter().zip(weights.chunks_exact(WIDTH)) {
-                for (sum, &weight) in sums.iter_mut().zip(weights) {
-                    *sum = sum.wrapping_add(i32::from(*input) * i32::from(weight));
+    let (weights, _) = operands.weights[panel.weights..].as_chunks::<WIDTH>();
+    let (steps, _) = weights.as_chunks::<STEP>();
+    // Fixed sizes throughout, so that the loops over rows, inputs and lanes become plain vectors.
+    for (pointers, steps) in tile.pointers.iter().zip(steps.chunks_exact(operands.steps)) {
+        for (step, weights) in steps.iter().enumerate() {
+            for row in 0..ROWS {
+                // SAFETY: readable as the caller promises.
+                let inputs = unsafe { pointers[row].add(step * STEP).cast::<[u8; STEP]>().read() };
+                for input in 0..STEP {
+                    for lane in 0..WIDTH {
+                        let product = i32::from(inputs[input]) * i32::from(weights[input][lane]);
+                        sums[row][lane] = sums[row][lane].wrapping_add(product);
+                    }
                 }
             }
         }

@@ -173,14 +173,13 @@ unsafe fn wide<const R: usize, E: Epilogue>(
                 weights = weights.add(STEP * WIDE);
             }
         }
-        let mut out = target.at(tile.pixel, panel.channel, panel.channels);
+        let out = target.at(tile.pixel, panel.channel, panel.channels);
         let pitch = target.channels();
         each_row!(R, ROW, 0 2 4 6 8 10 12 => {
             let both = ROW + 2 < R || tile.rows == R;
-            let outs = [out, out.wrapping_add(pitch)];
+            let outs = [out.wrapping_add(ROW * pitch), out.wrapping_add((ROW + 1) * pitch)];
             let samples = [tile.samples[ROW], tile.samples[ROW + 1]];
             epilogue.pair(samples, panel.lane, [sums[ROW], sums[ROW + 1]], panel.channels, outs, both);
-            out = out.wrapping_add(2 * pitch);
         });
     }
 }
