@@ -158,7 +158,8 @@ impl Parser {
         let id = self.count;
         self.count += 1;
         let own = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
-        let ours = module.as_deref().is_none_or(is_keras_module);
+        let registered = take_text(&mut layer, "registered_name");
+        let ours = module.as_deref().map_or(registered.is_none(), is_keras_module);
         let model = if MODELS.contains(&class.as_str()) && ours {
             let config = std::mem::take(&mut config);
             Some(Box::new(self.model(&class, config, built_for.clone(), &path, trainable, depth + 1)?))
@@ -177,7 +178,7 @@ impl Parser {
             place,
             class,
             module,
-            registered: take_text(&mut layer, "registered_name"),
+            registered,
             trainable: trainable && own,
             settings,
             built_for,

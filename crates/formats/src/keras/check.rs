@@ -32,10 +32,7 @@ fn refusal(layer: &Layer) -> Option<String> {
                 .to_owned(),
         );
     }
-    let custom = layer.module.as_deref().is_some_and(|module| !is_keras_module(module))
-        || layer.registered.as_deref().is_some_and(|name| name.contains('>'))
-        || layer.class.contains('>');
-    if custom {
+    if is_custom(layer) {
         return Some(
             "a custom layer is Python code, which the file does not hold; rebuild the model with built-in \
              layers or keras.ops in its place and save it again"
@@ -66,6 +63,15 @@ fn refusal(layer: &Layer) -> Option<String> {
         return Some("it is quantized by Keras; save the model before model.quantize()".to_owned());
     }
     layer.config().get("dtype").and_then(|policy| check_policy(policy).err())
+}
+
+/// Whether a layer's class is none of Keras, whatever its name. A class of the main program has no
+/// module, but is registered by its name; legacy files tell neither.
+fn is_custom(layer: &Layer) -> bool {
+    match layer.module.as_deref() {
+        Some(module) => !is_keras_module(module),
+        None => layer.registered.is_some() || layer.class.contains('>'),
+    }
 }
 
 fn input_refusal(layer: &Layer) -> Option<String> {

@@ -242,6 +242,19 @@ fn everything_that_is_not_supported_is_named_at_once() {
 }
 
 #[test]
+fn a_custom_class_with_the_name_of_a_layer_is_still_custom() {
+    for (module, registered) in [(json!(null), json!("Dense")), (json!("my.layers"), json!("Dense"))] {
+        let file = with_configuration(fixture!("nested.keras"), |configuration| {
+            let layers = configuration["config"]["layers"].as_array_mut().unwrap();
+            let layer = layers.iter_mut().find(|layer| layer["name"] == "shared").unwrap();
+            (layer["module"], layer["registered_name"]) = (module, registered);
+        });
+        let refused = reasons(keras::read_keras(file).unwrap_err());
+        assert!(refused[0].0 == "shared" && refused[0].1.contains("custom layer"), "{refused:?}");
+    }
+}
+
+#[test]
 fn what_only_building_shows_is_collected_too() {
     let file = with_configuration(fixture!("nested.keras"), |configuration| {
         settings(configuration, "shared")["activation"] = json!("mine>swoosh");

@@ -4,6 +4,7 @@
 //! an operator node of `keras.ops`, add a line to [`OPERATIONS`].
 
 pub(super) mod activation;
+mod applications;
 mod attention;
 mod convolution;
 mod dense;
@@ -209,6 +210,13 @@ const OPERATIONS: &[(&str, Kind)] = &[
     ("TrueDivide", plain(operations::arithmetic)),
 ];
 
+/// Layers that the applications of Keras define for themselves.
+const APPLICATIONS: &[(&str, Kind)] = &[
+    ("CustomScaleLayer", plain(applications::custom_scale)),
+    ("LayerScale", weighted(applications::layer_scale_variables, applications::layer_scale)),
+    ("StochasticDepth", plain(applications::stochastic_depth)),
+];
+
 /// What is known of a layer's class.
 pub(super) fn find(layer: &Layer) -> Option<Kind> {
     let among =
@@ -218,6 +226,11 @@ pub(super) fn find(layer: &Layer) -> Option<Kind> {
     }
     // Legacy files name no modules. What an operator node of theirs shares with a layer is its
     // name; it is told by the lack of settings that every layer has.
+    if layer.module.as_deref().is_none_or(|module| module.contains(".applications."))
+        && let Some(kind) = among(APPLICATIONS)
+    {
+        return Some(kind);
+    }
     if layer.module.is_none() && layer.config().get("trainable").is_none() {
         return among(OPERATIONS).or_else(|| among(LAYERS));
     }
@@ -235,7 +248,7 @@ mod tests {
 
     #[test]
     fn tables_are_in_order_and_name_each_class_once() {
-        for table in [LAYERS, OPERATIONS] {
+        for table in [LAYERS, OPERATIONS, APPLICATIONS] {
             let names: Vec<_> = table.iter().map(|(class, _)| *class).collect();
             let mut sorted = names.clone();
             sorted.sort_unstable();
