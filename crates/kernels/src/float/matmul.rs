@@ -116,7 +116,7 @@ pub fn matmul(
 }
 
 /// The leading dimensions of the output.
-fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
     let rank = a.len().max(b.len());
     (0..rank)
         .map(|axis| {
@@ -128,7 +128,7 @@ fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
 }
 
 /// Which matrix of an operand with leading dimensions `dims` the output's matrix `index` reads.
-fn source(mut index: usize, batch: &[usize], dims: &[usize]) -> usize {
+pub(crate) fn source(mut index: usize, batch: &[usize], dims: &[usize]) -> usize {
     let mut source = 0;
     let mut step = 1;
     for (size, dim) in batch.iter().rev().zip(dims.iter().rev()) {
@@ -142,8 +142,13 @@ fn source(mut index: usize, batch: &[usize], dims: &[usize]) -> usize {
 }
 
 /// A copy of `matrices`, each `[rows, columns]`, as `[columns, rows]`.
-fn transpose(pool: &ThreadPool, matrices: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut transposed = vec![0.0; matrices.len()];
+pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
+    pool: &ThreadPool,
+    matrices: &[T],
+    rows: usize,
+    columns: usize,
+) -> Vec<T> {
+    let mut transposed = vec![T::default(); matrices.len()];
     let pieces = pool.rows_per_task(matrices.len() / rows, 16);
     pool.run_rows(&mut transposed, rows, pieces, |first, piece| {
         for (i, line) in piece.chunks_exact_mut(rows).enumerate() {

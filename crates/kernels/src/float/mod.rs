@@ -14,7 +14,7 @@ mod aligned;
 mod conv;
 mod depthwise;
 mod lanes;
-mod matmul;
+pub(crate) mod matmul;
 mod packed;
 mod split;
 mod taps;

@@ -60,6 +60,7 @@ pub(super) trait Epilogue: Sync {
 
 /// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
 /// within 128 bits) bring into natural order.
+#[cfg(target_arch = "x86_64")]
 pub(super) const fn packed_channel(place: usize) -> usize {
     let (vector, quarter, element) = (place / 16, place % 16 / 4, place % 4);
     8 * quarter + 4 * vector + element
@@ -90,9 +91,6 @@ pub(super) fn at_least(value: f32, bound: f32) -> f32 {
 /// Sums to `u8`, by [`Requantize`].
 pub(super) struct Requantizer {
     scale: Aligned<f32>,
-    /// The output's range less its zero point.
-    low: f32,
-    high: f32,
     zero_point: u8,
     min: u8,
     max: u8,
@@ -101,11 +99,8 @@ pub(super) struct Requantizer {
 impl Requantizer {
     /// `lanes` gives the output channel at each lane.
     pub(super) fn new(requantize: &Requantize, lanes: &[Option<usize>]) -> Requantizer {
-        let from_zero = |bound: u8| f32::from(bound) - f32::from(requantize.zero_point);
         Requantizer {
             scale: lanes.iter().map(|c| c.map_or(0.0, |c| requantize.scale_of(c))).collect(),
-            low: from_zero(requantize.min),
-            high: from_zero(requantize.max),
             zero_point: requantize.zero_point,
             min: requantize.min,
             max: requantize.max,
@@ -162,9 +157,11 @@ impl Epilogue for Requantizer {
     #[inline(always)]
     fn row(&self, _sample: usize, lane: usize, sums: &[i32], out: &mut [u8]) {
         let scales = &self.scale[lane..][..sums.len()];
+        let from_zero = |bound: u8| f32::from(bound) - f32::from(self.zero_point);
+        let (low, high) = (from_zero(self.min), from_zero(self.max));
         for ((out, &sum), scale) in out.iter_mut().zip(sums).zip(scales) {
             // The clamp may stand before the rounding because its bounds are integers.
-            let value = at_least(at_most(sum as f32 * scale, self.high), self.low);
+            let value = at_least(at_most(sum as f32 * scale, high), low);
             *out = (round_small(value) + i32::from(self.zero_point)) as u8;
         }
     }

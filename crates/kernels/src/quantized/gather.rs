@@ -133,6 +133,15 @@ impl<'a> Source<'a> {
         self.pixels
     }
 
+    /// Number of places in the input from which a whole tap can be read.
+    fn safe(&self) -> usize {
+        (self.input.len() + 1).saturating_sub(self.geometry.read)
+    }
+}
+
+/// For kernels that find their own way over the input.
+#[cfg(target_arch = "x86_64")]
+impl<'a> Source<'a> {
     /// All bytes of the input.
     pub(super) fn input(&self) -> &'a [u8] {
         self.input
@@ -151,11 +160,6 @@ impl<'a> Source<'a> {
     /// What taps outside the image read: one row for all samples, or one for each.
     pub(super) fn borders(&self) -> &'a [u8] {
         self.borders
-    }
-
-    /// Number of places in the input from which a whole tap can be read.
-    fn safe(&self) -> usize {
-        (self.input.len() + 1).saturating_sub(self.geometry.read)
     }
 }
 

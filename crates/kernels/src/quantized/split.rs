@@ -65,6 +65,21 @@ impl<'a, T> Target<'a, T> {
         Target { output: DisjointSlice::new(output), channels }
     }
 
+    /// The outputs of `count` channels of a pixel, from `channel` on.
+    ///
+    /// # Safety
+    /// Nobody else holds these elements meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "tasks share the target and write disjoint elements")]
+    pub(super) unsafe fn slice(&self, pixel: usize, channel: usize, count: usize) -> &mut [T] {
+        let first = pixel * self.channels + channel;
+        // SAFETY: held by no one else, as the caller promises.
+        unsafe { self.output.piece(first..first + count) }
+    }
+}
+
+/// For kernels that write vectors.
+#[cfg(target_arch = "x86_64")]
+impl<T> Target<'_, T> {
     /// Elements from one pixel to the next.
     pub(super) fn channels(&self) -> usize {
         self.channels
@@ -75,17 +90,6 @@ impl<'a, T> Target<'a, T> {
         let first = pixel * self.channels + channel;
         debug_assert!(channel + count <= self.channels && first + count <= self.output.len());
         self.output.as_ptr().wrapping_add(first)
-    }
-
-    /// The same as a slice.
-    ///
-    /// # Safety
-    /// Nobody else holds these elements meanwhile.
-    #[expect(clippy::mut_from_ref, reason = "tasks share the target and write disjoint elements")]
-    pub(super) unsafe fn slice(&self, pixel: usize, channel: usize, count: usize) -> &mut [T] {
-        let first = pixel * self.channels + channel;
-        // SAFETY: held by no one else, as the caller promises.
-        unsafe { self.output.piece(first..first + count) }
     }
 }
 

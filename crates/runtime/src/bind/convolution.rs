@@ -380,7 +380,8 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
 
 pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, Refusal> {
     let (a, b) = (site.input(0)?, site.input(1)?);
-    if (a.dtype, b.dtype) != (DType::F32, DType::F32) {
+    let quantized = a.is_quantized() && b.is_quantized();
+    if !quantized && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
         refuse!("there is no kernel for products of {} and {}", a.dtype, b.dtype);
     }
     let (a_batch, a_matrix) = a.shape.split_at(a.shape.len() - 2);
@@ -389,9 +390,33 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (rows, depth) = if op.adjoint_a { (a_matrix[1], a_matrix[0]) } else { (a_matrix[0], a_matrix[1]) };
     let columns = if op.adjoint_b { b_matrix[0] } else { b_matrix[1] };
     let matrices = MatMul { rows, depth, columns, adjoint_a: op.adjoint_a, adjoint_b: op.adjoint_b };
+    if quantized {
+        return quantized_matmul(site, matrices, a_batch, b_batch);
+    }
     Ok(Task::new(move |machine, mut io| {
         let (a, b) = (io.inputs.get(0), io.inputs.get(1));
         float::matmul(machine.isa, machine.pool, matrices, a, &a_batch, b, &b_batch, io.output_as());
+        Ok(())
+    })
+    .into())
+}
+
+fn quantized_matmul(
+    site: &Site<'_>,
+    matrices: MatMul,
+    a_batch: Vec<usize>,
+    b_batch: Vec<usize>,
+) -> Result<Bound, Refusal> {
+    let (a, b, output) = (site.input(0)?.affine()?, site.input(1)?.affine()?, site.output()?.affine()?);
+    let scale = (a.scale * b.scale) / output.scale;
+    if !scale.is_finite() {
+        refuse!("the scales of operands and output do not fit each other");
+    }
+    let requantize = Requantize { scale: vec![scale], zero_point: output.zero_point, min: 0, max: u8::MAX };
+    Ok(Task::new(move |machine, io| {
+        let a = quantized::Matrices { data: io.inputs.bytes(0), batch: &a_batch, zero_point: a.zero_point };
+        let b = quantized::Matrices { data: io.inputs.bytes(1), batch: &b_batch, zero_point: b.zero_point };
+        quantized::matmul(machine.pool, matrices, a, b, &requantize, io.output);
         Ok(())
     })
     .into())

@@ -215,14 +215,42 @@ pub(super) fn compare(site: &Site<'_>, kind: CompareKind) -> Result<Bound, Refus
     };
     let (a, b) = (site.input(0)?, site.input(1)?);
     let plan = broadcast([&a.shape, &b.shape])?;
-    if a.is_quantized() && b.is_quantized() {
-        same_numbers(a, b)?;
+    if a.is_quantized() && b.is_quantized() && a.affine()? != b.affine()? {
+        return compare_real(kernel, plan, a, b);
     }
     match a.dtype {
         // Flipping the top bit of signed bytes keeps their order.
         DType::I8 | DType::U8 | DType::Bool => Ok(comparison::<u8>(kernel, plan)),
         dtype => by_number!(dtype, T => Ok(comparison::<T>(kernel, plan))),
     }
+}
+
+/// Compares quantized tensors of different scales by the real numbers that they stand for.
+fn compare_real(
+    kernel: elementwise::Compare,
+    plan: Broadcast<2>,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+) -> Result<Bound, Refusal> {
+    let reals = |operand: &Operand<'_>| -> Result<Vec<f32>, Refusal> {
+        let affine = operand.affine()?;
+        Ok((0..=u8::MAX).map(|byte| affine.real(byte) as f32).collect())
+    };
+    let tables = [reals(a)?, reals(b)?];
+    let lengths = plan.operand_lens();
+    let bytes = (lengths[0] + lengths[1]) * size_of::<f32>();
+    Ok(Task::new(move |machine, io| {
+        let scratch: &mut [f32] = bytemuck::cast_slice_mut(&mut io.scratch[..bytes]);
+        let (real_a, real_b) = scratch.split_at_mut(lengths[0]);
+        for (place, reals) in [&mut *real_a, &mut *real_b].into_iter().enumerate() {
+            let stored = io.inputs.bytes(place);
+            reals.iter_mut().zip(stored).for_each(|(real, byte)| *real = tables[place][usize::from(*byte)]);
+        }
+        elementwise::compare(machine.isa, machine.pool, kernel, &plan, [real_a, real_b], io.output);
+        Ok(())
+    })
+    .with_scratch(bytes)
+    .into())
 }
 
 fn comparison<T: Ordered + bytemuck::Pod>(kernel: elementwise::Compare, plan: Broadcast<2>) -> Bound {
