@@ -77,6 +77,19 @@ impl Source for Shared {
     }
 }
 
+/// Where the file says that it ends: the end-of-file address of its superblock (HDF5 File Format
+/// Specification 3.0, section II.A), for the usual case of eight-byte addresses.
+fn declared_end(bytes: &[u8]) -> Option<u64> {
+    let place = match (*bytes.get(8)?, bytes.get(13), bytes.get(9)) {
+        (0, Some(8), _) => 40,
+        (1, Some(8), _) => 44,
+        (2 | 3, _, Some(8)) => 28,
+        _ => return None,
+    };
+    let address = bytes.get(place..place + 8)?;
+    Some(u64::from_le_bytes(address.try_into().ok()?))
+}
+
 fn broken(path: &str, reason: impl std::fmt::Display) -> FormatError {
     FormatError::broken(format!("HDF5 object '{path}'"), reason.to_string())
 }
@@ -88,7 +101,13 @@ impl Hdf5 {
     /// If it is no HDF5 file.
     pub fn open(bytes: Bytes) -> Result<Hdf5, FormatError> {
         let file = File::from_source(Shared(bytes.clone())).map_err(|error| broken("/", error))?;
-        Ok(Hdf5 { file, bytes })
+        match declared_end(&bytes) {
+            Some(end) if end > bytes.len() as u64 => {
+                let length = bytes.len();
+                Err(broken("/", format!("the file ends after {length} of {end} bytes: it is cut short")))
+            }
+            _ => Ok(Hdf5 { file, bytes }),
+        }
     }
 
     /// Whether there is a group of this path.
