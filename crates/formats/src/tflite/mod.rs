@@ -15,6 +15,5 @@ mod write;
 
 pub(crate) use schema::IDENTIFIER;
 
-pub use names::operator_name;
 pub use read::read;
 pub use write::{Encoded, encode, write};

@@ -123,6 +123,12 @@ impl Builtin {
     pub fn name(self) -> Option<&'static str> {
         NAMES.get(usize::try_from(self.0).ok()?).copied()
     }
+
+    /// The operator of this name.
+    pub fn from_name(name: &str) -> Option<Builtin> {
+        let code = NAMES.iter().position(|known| *known == name)?;
+        i32::try_from(code).ok().map(Builtin)
+    }
 }
 
 /// Names of all builtin operators by their number.

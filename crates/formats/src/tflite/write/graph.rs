@@ -14,7 +14,6 @@ use super::sparsity::sparsity_table;
 use super::versions::version;
 use crate::error::{FormatError, Unsupported};
 use crate::tflite::flatbuffer::builder::Table;
-use crate::tflite::names::operator_name;
 use crate::tflite::schema::{self, Builtin};
 
 /// The operator codes of a file, in the order of first use.
@@ -100,7 +99,7 @@ pub(super) fn write_graph(
             }
             Err(reason) => refused.push(Unsupported {
                 layer: node.name.clone(),
-                operator: operator_name(&node.op),
+                operator: node.op.builtin_name().to_owned(),
                 reason,
             }),
         }
