@@ -168,7 +168,7 @@ fn profile(interpreter: &mut Interpreter, inputs: &[Array], runs: usize) -> Resu
         gmac_s: (step.macs > 0 && step.seconds > 0.0).then(|| step.macs as f64 / step.seconds / 1e9),
         peak_share: None,
         name: step.node,
-        operator: step.operator.to_string(),
+        operator: step.operator,
     };
     Ok(steps.into_iter().map(entry).collect())
 }

@@ -36,8 +36,8 @@ pub struct TensorInfo {
 pub struct StepTime {
     /// Name of the node.
     pub node: String,
-    /// Name of its operator.
-    pub operator: &'static str,
+    /// TFLite name of its operator.
+    pub operator: String,
     /// Seconds, the mean over the runs.
     pub seconds: f64,
     /// Multiply-accumulates.
@@ -220,7 +220,7 @@ impl Interpreter {
         }
         let time = |(step, seconds): (&plan::Step, f64)| {
             let node = &graph.nodes[step.node];
-            StepTime { node: node.name.clone(), operator: node.op.name(), seconds, macs: step.macs }
+            StepTime { node: node.name.clone(), operator: node.op.builtin_name().to_owned(), seconds, macs: step.macs }
         };
         Ok(plan.steps.iter().zip(seconds).map(time).collect())
     }
