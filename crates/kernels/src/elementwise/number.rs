@@ -14,7 +14,8 @@ pub trait Ordered: Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug +
     #[must_use]
     #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
     fn larger(self, other: Self) -> Self {
-        if self > other || self != self { self } else { other }
+        let larger = if self < other { other } else { self };
+        if other != other { other } else { larger }
     }
 
     /// The smaller of two; not-a-number when either is.
@@ -22,7 +23,8 @@ pub trait Ordered: Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug +
     #[must_use]
     #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
     fn smaller(self, other: Self) -> Self {
-        if self < other || self != self { self } else { other }
+        let smaller = if self > other { other } else { self };
+        if other != other { other } else { smaller }
     }
 
     /// `self` held within `[low, high]`; not-a-number stays.

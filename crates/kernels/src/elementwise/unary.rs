@@ -84,7 +84,7 @@ const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 macro_rules! with_function {
     ($operator:expr, $function:ident => $body:expr) => {
         with_function!(@ $operator, $function, $body;
-            Relu = |x| x.larger(T::ZERO),
+            Relu = |x| if x < T::ZERO { T::ZERO } else { x },
             Relu6 = |x| x.within([T::ZERO, T::of(6.0)]),
             ReluN1To1 = |x| x.within([T::of(-1.0), T::ONE]),
             LeakyRelu { alpha } = move |x| if x < T::ZERO { x.times(T::of(alpha)) } else { x },
@@ -183,30 +183,34 @@ pub fn unary<T: Float>(isa: Isa, pool: &ThreadPool, operator: Unary, input: &[T]
     assert_eq!(input.len(), output.len(), "input and output must have equally many elements");
     let rows = pool.rows_per_task(output.len(), TASK_ELEMENTS);
     pool.run_rows(output, 1, rows, |first, piece| {
-        // Small enough to stay in the first-level cache between the copy and the function.
-        const BLOCK: usize = 2048;
-        let inputs = input[first..first + piece.len()].chunks(BLOCK);
-        for (block, input) in piece.chunks_mut(BLOCK).zip(inputs) {
-            block.copy_from_slice(input);
-            map_block(isa, operator, block);
-        }
+        map_operator(isa, operator, &input[first..first + piece.len()], piece);
     });
 }
 
 /// `data[i] = operator(data[i])`.
 pub fn unary_in_place<T: Float>(isa: Isa, pool: &ThreadPool, operator: Unary, data: &mut [T]) {
+    // Small enough to stay in the first-level cache between the copy and the function. Without the
+    // copy the compiler stores only what a selection changes, which is slow on some machines.
+    const BLOCK: usize = 1024;
     let rows = pool.rows_per_task(data.len(), TASK_ELEMENTS);
-    pool.run_rows(data, 1, rows, |_, piece| map_block(isa, operator, piece));
+    pool.run_rows(data, 1, rows, |_, piece| {
+        let mut copy = [T::ZERO; BLOCK];
+        for block in piece.chunks_mut(BLOCK) {
+            let copy = &mut copy[..block.len()];
+            copy.copy_from_slice(block);
+            map_operator(isa, operator, copy, block);
+        }
+    });
 }
 
-fn map_block<T: Float>(isa: Isa, operator: Unary, block: &mut [T]) {
-    with_function!(operator, function => map(isa, block, function));
+fn map_operator<T: Float>(isa: Isa, operator: Unary, input: &[T], output: &mut [T]) {
+    with_function!(operator, function => map(isa, input, output, function));
 }
 
 multiversion! {
-    fn map[T: Float, F: Fn(T) -> T](data: &mut [T], function: F) {
-        for x in data {
-            *x = function(*x);
+    fn map[T: Float, F: Fn(T) -> T](input: &[T], output: &mut [T], function: F) {
+        for (o, &x) in output.iter_mut().zip(input) {
+            *o = function(x);
         }
     }
 }
