@@ -220,7 +220,12 @@ impl Interpreter {
         }
         let time = |(step, seconds): (&plan::Step, f64)| {
             let node = &graph.nodes[step.node];
-            StepTime { node: node.name.clone(), operator: node.op.builtin_name().to_owned(), seconds, macs: step.macs }
+            StepTime {
+                node: node.name.clone(),
+                operator: node.op.builtin_name().to_owned(),
+                seconds,
+                macs: step.macs,
+            }
         };
         Ok(plan.steps.iter().zip(seconds).map(time).collect())
     }
