@@ -27,7 +27,7 @@ impl Grid {
         if threads > 1 {
             // Small images with many channels: each thread reads a part of the weights. Otherwise
             // each thread reads a part of the image.
-            let wanted = (work / TASK).clamp(threads, threads * TASKS_PER_THREAD);
+            let wanted = threads * (work / TASK / threads).clamp(1, TASKS_PER_THREAD);
             if pixels <= 14 * rows && panels >= 4 * threads || pixels < rows {
                 panel_parts = wanted.min(panels);
             }

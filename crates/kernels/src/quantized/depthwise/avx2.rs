@@ -71,7 +71,8 @@ unsafe fn sums(
         let initial = initial.as_ptr().cast::<__m256i>();
         let mut sums = [_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))];
         for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
-            let [a, b] = [0, 1].map(|tap| load(taps[tap][row].add(first), channels));
+            let a = load(taps[0][row].add(first), channels);
+            let b = load(taps[1][row].add(first), channels);
             let halves = [_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)];
             for (half, (sum, bytes)) in sums.iter_mut().zip(halves).enumerate() {
                 let weights = _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(half));

@@ -250,7 +250,10 @@ unsafe fn one_row<E: Epilogue>(
                 while step < operands.steps {
                     for chain in &mut sums {
                         if step < operands.steps {
-                            let w = [weights, weights.add(second)].map(|w| _mm512_load_si512(w.cast()));
+                            let w = [
+                                _mm512_load_si512(weights.cast()),
+                                _mm512_load_si512(weights.add(second).cast()),
+                            ];
                             dot_wide(chain, inputs[0], step * STEP, w);
                             weights = weights.add(STEP * panel.width);
                             step += 1;
@@ -258,8 +261,12 @@ unsafe fn one_row<E: Epilogue>(
                     }
                 }
             }
-            let add = |a: [__m512i; 2], b: [__m512i; 2]| [0, 1].map(|i| _mm512_add_epi32(a[i], b[i]));
-            let sums = add(add(sums[0], sums[1]), add(sums[2], sums[3]));
+            let [mut first, mut last] = sums[0];
+            for chain in &sums[1..] {
+                first = _mm512_add_epi32(first, chain[0]);
+                last = _mm512_add_epi32(last, chain[1]);
+            }
+            let sums = [first, last];
             let out = target.at(tile.pixel, panel.channel, panel.channels);
             if wide {
                 epilogue.pair([sample; 2], panel.lane, [sums; 2], panel.channels, [out; 2], false);
