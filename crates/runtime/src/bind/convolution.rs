@@ -361,6 +361,8 @@ impl HybridLayer {
     }
 }
 
+/// Each sample is quantized by its own range with a zero point, also where the model does not ask
+/// for one (`asymmetric_quantize_inputs`): that only makes the steps finer.
 fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
     let bias = site.optional(2).map(|bias| bias.floats("bias")).transpose()?;

@@ -167,6 +167,5 @@ fn a_product_with_its_own_logistic_is_one_step() {
     let mut interpreter = Interpreter::new(&model(text), &Options::default()).unwrap();
     let x = [Array::from_f32(&[2, 50], &noise(100, 1))];
     assert_eq!(interpreter.run(&x).unwrap(), interpreter.observe(&x, &mut |_, _| ()).unwrap());
-    let steps = interpreter.profile(&x, 1).unwrap();
-    assert_eq!(steps.iter().map(|step| step.operator).collect::<Vec<_>>(), ["Unary"]);
+    assert_eq!(interpreter.profile(&x, 1).unwrap().len(), 1);
 }
