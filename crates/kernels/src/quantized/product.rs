@@ -19,7 +19,7 @@ use super::aligned::Aligned;
 use super::epilogue::Epilogue;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
-use super::split::{Grid, Target, share};
+use super::split::{Grid, Target, Work, share};
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
 /// second-level cache.
@@ -205,8 +205,14 @@ impl<K: Kernel> Packed<K> {
         }
         let target = Target::new(output, self.out_channels);
         let operands = Operands { weights: &self.weights, initial, steps: self.steps };
-        let work = pixels.saturating_mul(self.weights.len());
-        let grid = Grid::new(pixels, self.panels.len(), K::ROWS, work, pool.threads());
+        let work = Work {
+            pixels,
+            rows: K::ROWS,
+            panels: self.panels.len(),
+            weights: size_of_val(&self.weights[..]),
+            products: pixels.saturating_mul(self.weights.len()),
+        };
+        let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
             self.part(source, pixels, panels, &operands, epilogue, &target);

@@ -4,14 +4,38 @@ use std::ops::Range;
 
 use crate::pool::DisjointSlice;
 
-/// Multiply-accumulates that keep a thread busy for a few tens of microseconds: tasks are not cut
-/// much below that.
+/// Multiply-accumulates that keep a thread busy for some ten microseconds: where there are more
+/// tasks than threads, they are not smaller than that.
 const TASK: usize = 1 << 21;
+
+/// Multiply-accumulates (about a microsecond's) that are not worth waking a thread for.
+const LITTLE: usize = 1 << 17;
 
 /// Tasks for each thread where the work is large enough, so that a disturbed thread can be helped.
 const TASKS_PER_THREAD: usize = 4;
 
-/// A table of `pixels` x `panels` cut into parts.
+/// Weights that are better not read by every thread: a part of the second-level cache.
+const MANY_WEIGHTS: usize = 128 << 10;
+
+/// Panels are dealt out in pairs: two panels of a pixel share a cache line, which two threads
+/// should not both write to.
+const PAIR: usize = 2;
+
+/// What there is to cut: a table of pixels x panels.
+pub(super) struct Work {
+    /// Output pixels, or other things of which each task should have some.
+    pub(super) pixels: usize,
+    /// Most pixels of a tile.
+    pub(super) rows: usize,
+    /// Panels of output channels.
+    pub(super) panels: usize,
+    /// Bytes of weights.
+    pub(super) weights: usize,
+    /// Multiply-accumulates of it all.
+    pub(super) products: usize,
+}
+
+/// A table of pixels x panels cut into parts.
 pub(super) struct Grid {
     pixels: usize,
     panels: usize,
@@ -20,16 +44,17 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// A cut for this many threads of a job that takes `work` multiply-accumulates and computes
-    /// tiles of `rows` pixels.
-    pub(super) fn new(pixels: usize, panels: usize, rows: usize, work: usize, threads: usize) -> Grid {
+    /// A cut for this many threads.
+    pub(super) fn new(work: &Work, threads: usize) -> Grid {
+        let &Work { pixels, rows, panels, weights, products } = work;
         let (mut pixel_parts, mut panel_parts) = (1, 1);
-        if threads > 1 {
-            // Small images with many channels: each thread reads a part of the weights. Otherwise
+        if threads > 1 && products >= LITTLE {
+            let wanted = threads * (products / TASK / threads).clamp(1, TASKS_PER_THREAD);
+            // Small images with many weights: each thread reads a part of the weights. Otherwise
             // each thread reads a part of the image.
-            let wanted = threads * (work / TASK / threads).clamp(1, TASKS_PER_THREAD);
-            if pixels <= 14 * rows && panels >= 4 * threads || pixels < rows {
-                panel_parts = wanted.min(panels);
+            let small = pixels <= 14 * rows && panels >= 4 * threads && weights >= MANY_WEIGHTS;
+            if small || pixels < rows {
+                panel_parts = wanted.min(panels.div_ceil(PAIR));
             }
             pixel_parts = wanted.div_ceil(panel_parts).min(pixels.div_ceil(rows));
         }
@@ -44,7 +69,9 @@ impl Grid {
     /// The pixels and panels of one part.
     pub(super) fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let (pixel, panel) = (task / self.panel_parts, task % self.panel_parts);
-        (share(self.pixels, self.pixel_parts, pixel), share(self.panels, self.panel_parts, panel))
+        let pairs = share(self.panels.div_ceil(PAIR), self.panel_parts, panel);
+        let panels = PAIR * pairs.start..self.panels.min(PAIR * pairs.end);
+        (share(self.pixels, self.pixel_parts, pixel), panels)
     }
 }
 
@@ -99,8 +126,10 @@ mod tests {
 
     #[test]
     fn parts_cover_the_table_once() {
-        for (pixels, panels, threads) in [(49, 16, 2), (3136, 2, 2), (1, 32, 4), (1, 1, 4), (196, 3, 3)] {
-            let grid = Grid::new(pixels, panels, 14, usize::MAX, threads);
+        let sizes = [(49, 16, 2), (3136, 2, 2), (1, 32, 4), (1, 1, 4), (1, 7, 4), (196, 35, 3)];
+        for (pixels, panels, threads) in sizes {
+            let work = Work { pixels, rows: 14, panels, weights: 1 << 20, products: 1 << 24 };
+            let grid = Grid::new(&work, threads);
             let mut seen = vec![0; pixels * panels];
             for task in 0..grid.tasks() {
                 let (rows, columns) = grid.part(task);
@@ -109,5 +138,11 @@ mod tests {
             }
             assert!(seen.iter().all(|&n| n == 1), "{pixels} x {panels} on {threads}");
         }
+    }
+
+    #[test]
+    fn little_work_stays_in_one_task() {
+        let work = Work { pixels: 49, rows: 14, panels: 4, weights: 1 << 20, products: 1 << 16 };
+        assert_eq!(Grid::new(&work, 8).tasks(), 1);
     }
 }

@@ -8,7 +8,7 @@ use super::super::aligned::Aligned;
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
-use super::super::split::{Grid, Target, share};
+use super::super::split::{Grid, Target, Work, share};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, sliding::Sliding, vnni};
@@ -174,8 +174,9 @@ impl<K: Kernel> Packed<K> {
         }
         let target = Target::new(output, self.channels);
         let operands = Operands { weights: &self.weights, initial, channels: self.channels };
-        let work = pixels.saturating_mul(self.weights.len() * COST);
-        let grid = Grid::new(pixels, 1, ROWS, work, pool.threads());
+        let products = pixels.saturating_mul(self.weights.len() * COST);
+        let work = Work { pixels, rows: ROWS, panels: 1, weights: self.weights.len(), products };
+        let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);
             let mut cursor = Cursor::new(source);

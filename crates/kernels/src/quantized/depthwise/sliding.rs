@@ -13,7 +13,7 @@ use super::super::aligned::Aligned;
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
-use super::super::split::{Grid, Target};
+use super::super::split::{Grid, Target, Work};
 use super::vnni::{BUNDLE, WIDTH, interleave, place};
 
 /// Horizontal taps.
@@ -94,8 +94,9 @@ impl Sliding {
         let bands = height.div_ceil(rows(self.stride));
         let all = pixels / (height * width) * bands;
         let target = Target::new(output, self.channels);
-        let work = pixels.saturating_mul(self.weights.len());
-        let grid = Grid::new(all, 1, 1, work, pool.threads());
+        let products = pixels.saturating_mul(self.weights.len());
+        let work = Work { pixels: all, rows: 1, panels: 1, weights: self.weights.len(), products };
+        let grid = Grid::new(&work, pool.threads());
         let borders = border_lines(source, self.channels);
         pool.run(grid.tasks(), &|task| {
             for band in grid.part(task).0 {
