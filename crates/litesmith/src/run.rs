@@ -107,7 +107,7 @@ fn output_names(model: &litesmith_graph::Model, infos: &[TensorInfo]) -> Vec<Str
 
 fn append(all: &mut Option<Array>, output: Array) {
     match all {
-        Some(all) if all.shape.first().is_some() && output.shape.first().is_some() => {
+        Some(all) if !all.shape.is_empty() && !output.shape.is_empty() => {
             all.shape[0] += output.shape[0];
             all.data.extend_from_slice(&output.data);
         }

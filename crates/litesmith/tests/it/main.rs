@@ -24,6 +24,7 @@ pub struct StopAt {
 }
 
 impl StopAt {
+    /// Stops when it is asked for the `step`-th time, from 0.
     pub fn step(step: usize) -> StopAt {
         StopAt { left: AtomicUsize::new(step) }
     }
