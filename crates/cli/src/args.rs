@@ -149,6 +149,9 @@ pub(crate) struct RunArguments {
     /// Write all outputs here, one array each.
     #[arg(long, short, value_name = "OUT.npz")]
     pub(crate) output: Option<PathBuf>,
+    /// Samples in one run, where the model leaves that free.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: Option<u32>,
     /// How many of the largest outputs to show.
     #[arg(long, default_value_t = 5)]
     pub(crate) top: usize,

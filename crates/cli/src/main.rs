@@ -54,7 +54,8 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             print(json, &result, || show::convert(options, &result))
         }
         Verb::Run(options) => {
-            let data = options.data.options(&options.input)?;
+            let data =
+                options.data.options(&options.input)?.with_batch(options.batch.map(|batch| batch as usize));
             let result = litesmith::run(
                 &options.model,
                 &data,

@@ -23,13 +23,22 @@ pub struct DataOptions {
     pub crop: Option<Crop>,
     /// How many samples to use; all where left out.
     pub samples: Option<usize>,
+    /// How many samples go into one run where the model leaves that free; 16 where left out. Results
+    /// do not depend on it.
+    pub batch: Option<usize>,
 }
 
 impl DataOptions {
     /// All samples of a path, as they are.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> DataOptions {
-        DataOptions { path: path.into(), preprocess: Preprocess::None, crop: None, samples: None }
+        DataOptions {
+            path: path.into(),
+            preprocess: Preprocess::None,
+            crop: None,
+            samples: None,
+            batch: None,
+        }
     }
 
     /// With this arithmetic on real-valued inputs.
@@ -50,6 +59,13 @@ impl DataOptions {
     #[must_use]
     pub fn with_samples(mut self, samples: Option<usize>) -> DataOptions {
         self.samples = samples;
+        self
+    }
+
+    /// With this many samples in one run.
+    #[must_use]
+    pub fn with_batch(mut self, batch: Option<usize>) -> DataOptions {
+        self.batch = batch;
         self
     }
 }

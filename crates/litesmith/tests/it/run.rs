@@ -1,6 +1,9 @@
 //! `run`, `evaluate`, `bench`, `inspect` and `demo`.
 
-use litesmith::{BenchOptions, DataOptions, DemoOptions, Silent, bench, demo, evaluate, inspect, run};
+use litesmith::{
+    BenchOptions, ConvertOptions, DataOptions, DemoOptions, Quantization, RunOptions, Silent, bench, convert,
+    demo, evaluate, inspect, run,
+};
 
 use crate::asset;
 
@@ -17,6 +20,28 @@ fn a_run_keeps_every_output_of_every_sample() {
     let best = result.predictions[0][0].class;
     let row = &arrays[0].to_f32()[..10];
     assert!(row.iter().all(|value| *value <= row[best]));
+}
+
+#[test]
+fn rows_do_not_depend_on_batch_and_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("out.tflite");
+    for mode in [Quantization::None, Quantization::Dynamic, Quantization::Int8] {
+        let options = ConvertOptions::new(mode).with_calibration(crate::calibration());
+        convert(&asset("fashion.keras"), &model, &options, &Silent).unwrap();
+        let outputs = |batch, threads| {
+            let file = folder.path().join("out.npz");
+            let data =
+                DataOptions::new(asset("fashion-test.npz")).with_samples(Some(70)).with_batch(Some(batch));
+            run(&model, &data, Some(&file), 1, &RunOptions::default().with_threads(threads), &Silent)
+                .unwrap();
+            litesmith_data::npz::read(&file, 1 << 20).unwrap()[0].bytes().to_vec()
+        };
+        let alone = outputs(1, 1);
+        for (batch, threads) in [(1, 2), (2, 1), (7, 2), (64, 1), (64, 2)] {
+            assert!(outputs(batch, threads) == alone, "{mode}: batch {batch}, {threads} threads");
+        }
+    }
 }
 
 #[test]
