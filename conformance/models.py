@@ -16,6 +16,7 @@ In the cache (`--cache`, else $LITESMITH_CONFORMANCE_CACHE, else conformance/cac
 
 import argparse
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,7 +190,7 @@ def main():
     for name in chosen(options):
         prepared = prepare(name, options.size, options.cache)
         logits = prepared.logits()
-        print(f"{prepared.label}: logits {logits.min():.3f} to {logits.max():.3f}, {prepared.folder}", flush=True)
+        print(f"{prepared.label}: logits {logits.min():.3f} to {logits.max():.3f}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
