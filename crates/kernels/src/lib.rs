@@ -5,6 +5,7 @@
 //! [`reference`] that defines its result, and is tested against it on random shapes for every
 //! instruction set that the machine has.
 
+mod aligned;
 pub mod convert;
 pub mod elementwise;
 pub mod fake_quantize;

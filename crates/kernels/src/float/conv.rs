@@ -1,11 +1,11 @@
 //! Convolution and dense layers.
 
-use super::aligned::Aligned;
 use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
 use super::{Clamp, assert_sound, volume};
+use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -22,7 +22,7 @@ pub struct Conv2d {
     reading: Reading,
     packed: Packed,
     most_pixels: usize,
-    zeros: Aligned,
+    zeros: Aligned<f32>,
 }
 
 impl Conv2d {
@@ -65,7 +65,7 @@ impl Conv2d {
         let tiles = tile::tiles(isa);
         let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
         packed.fill(weights, bias);
-        let zeros = Aligned::zeros(reading.zeros(&window, in_channels));
+        let zeros = Aligned::zeroed(reading.zeros(&window, in_channels));
         Conv2d { window, in_channels, out_channels, clamp, reading, packed, most_pixels: tiles.pixels, zeros }
     }
 

@@ -10,7 +10,6 @@
 //! [`Isa::Portable`](crate::Isa::Portable)) even agree with each other, but for the sign of a zero
 //! that meets a bound of zero.
 
-mod aligned;
 mod conv;
 mod depthwise;
 mod lanes;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::aligned::Aligned;
 use super::split::Split;
 use super::taps::Taps;
 use super::tile::{Tile, Tiles};
+use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
@@ -31,7 +31,7 @@ struct Panel {
 pub(super) struct Packed {
     tiles: &'static Tiles,
     panels: Vec<Panel>,
-    data: Aligned,
+    data: Aligned<f32>,
     taps: usize,
     depth: usize,
 }
@@ -78,7 +78,7 @@ impl Packed {
                 start += (1 + taps * depth) * registers * tiles.lanes;
             }
         }
-        Packed { tiles, panels, data: Aligned::zeros(start), taps, depth }
+        Packed { tiles, panels, data: Aligned::zeroed(start), taps, depth }
     }
 
     /// Packs weights `[output channel][taps][depth]` and the bias.

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::aligned::Aligned;
 use crate::Window;
+use crate::aligned::Aligned;
 
 /// An input tensor, channels last, as a window sees it.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ pub(super) struct Taps<'a> {
     /// `[pointer of the pixel][pixel]`.
     pointers: Vec<*const f32>,
     /// Copies of what cannot be read in place: rows of taps at the border, or whole pixels.
-    copies: Aligned,
+    copies: Aligned<f32>,
     /// Pixels copied at a time because their addresses collide in the cache; 0 if they do not.
     block: usize,
     /// The first of them.
@@ -105,7 +105,7 @@ impl<'a> Taps<'a> {
             reading,
             inside,
             pointers: vec![std::ptr::null(); most_pixels * per_pixel],
-            copies: Aligned::zeros(copies),
+            copies: Aligned::zeroed(copies),
             block,
             block_start: 0,
         }
@@ -123,7 +123,7 @@ impl<'a> Taps<'a> {
         }
         self.block_start = pixels.start;
         let channels = self.image.channels;
-        let mut copies = std::mem::replace(&mut self.copies, Aligned::zeros(0));
+        let mut copies = std::mem::replace(&mut self.copies, Aligned::zeroed(0));
         for (pixel, copy) in pixels.zip(copies.chunks_exact_mut(channels + SKEW)) {
             self.find_runs(pixel, 1);
             // SAFETY: there is one tap, inside the input or at the zeros, with all channels.

@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 
 use crate::float::Clamp;
 
-use super::aligned::Aligned;
 use super::dynamic::SampleQuantization;
 use super::requantize::Requantize;
+use crate::aligned::Aligned;
 
 /// Turns sums into outputs.
 ///

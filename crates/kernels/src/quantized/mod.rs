@@ -12,7 +12,6 @@
 //! the same everywhere: the results are equal to the last bit on every instruction set, for any
 //! number of threads and any batch. [`crate::reference::quantized`] defines them.
 
-mod aligned;
 mod conv;
 mod depthwise;
 mod dynamic;

@@ -15,11 +15,11 @@ use bytemuck::Pod;
 
 use crate::{Isa, ThreadPool};
 
-use super::aligned::Aligned;
 use super::epilogue::Epilogue;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
 use super::split::{Grid, Target, Work, share};
+use crate::aligned::Aligned;
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
 /// second-level cache.

@@ -89,8 +89,8 @@ pub fn convert(
     }
     go_on(observer)?;
 
-    let mut samples = Samples::open(&source, options)?;
-    let report = quantize_model(&mut model, options, &mut samples, observer)?;
+    let samples = Samples::open(&source, options)?;
+    let report = quantize_model(&mut model, options, &samples, observer)?;
     go_on(observer)?;
     let check = verify::verify(&source, &model, options, &samples, observer)?;
     go_on(observer)?;
@@ -151,7 +151,7 @@ fn refuse_nan(model: &Model) -> Result<(), Error> {
 fn quantize_model(
     model: &mut Model,
     options: &ConvertOptions,
-    samples: &mut Samples,
+    samples: &Samples,
     observer: &dyn Observer,
 ) -> Result<Report, Error> {
     let Some(mode) = options.mode() else { return Ok(Report::default()) };
@@ -171,7 +171,7 @@ fn quantize_model(
 fn statistics(
     model: &Model,
     options: &ConvertOptions,
-    samples: &mut Samples,
+    samples: &Samples,
     observer: &dyn Observer,
 ) -> Result<Statistics, Error> {
     let mut statistics = match &options.statistics {

@@ -5,10 +5,10 @@ mod strip;
 
 use std::ops::Range;
 
-use super::aligned::Aligned;
 use super::split::Work;
 use super::taps::Image;
 use super::{Clamp, Conv2d, assert_sound, volume};
+use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -79,8 +79,8 @@ struct Single {
     clamp: Clamp,
     lanes: usize,
     /// `[blocks of lanes][1 + taps][lanes]`, the bias first.
-    packed: Aligned,
-    zeros: Aligned,
+    packed: Aligned<f32>,
+    zeros: Aligned<f32>,
     tiling: Tiling,
 }
 
@@ -124,7 +124,7 @@ impl Single {
             }
         };
         let rows = 1 + window.taps();
-        let mut packed = Aligned::zeros(channels.div_ceil(lanes) * rows * lanes);
+        let mut packed = Aligned::zeroed(channels.div_ceil(lanes) * rows * lanes);
         for (block, packed) in packed.chunks_exact_mut(rows * lanes).enumerate() {
             let first = block * lanes;
             let count = lanes.min(channels - first);
@@ -136,7 +136,7 @@ impl Single {
                 packed[..count].copy_from_slice(&weights[tap * channels + first..][..count]);
             }
         }
-        Single { window, channels, clamp, lanes, packed, zeros: Aligned::zeros(channels), tiling }
+        Single { window, channels, clamp, lanes, packed, zeros: Aligned::zeroed(channels), tiling }
     }
 
     fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {

@@ -4,7 +4,6 @@ use bytemuck::Pod;
 
 use crate::{Isa, ThreadPool};
 
-use super::super::aligned::Aligned;
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
@@ -12,6 +11,7 @@ use super::super::split::{Grid, Target, Work, share};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, sliding::Sliding, vnni};
+use crate::aligned::Aligned;
 
 /// What tiles are computed from, besides the input.
 pub(in super::super) struct Operands<'a, W> {

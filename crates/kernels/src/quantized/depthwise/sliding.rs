@@ -9,12 +9,12 @@ use std::arch::x86_64::*;
 
 use crate::{ThreadPool, Window};
 
-use super::super::aligned::Aligned;
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
 use super::super::split::{Grid, Target, Work};
 use super::vnni::{BUNDLE, WIDTH, interleave, place};
+use crate::aligned::Aligned;
 
 /// Horizontal taps.
 const TAPS: usize = 3;

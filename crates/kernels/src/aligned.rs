@@ -16,7 +16,7 @@ unsafe impl Zeroable for Line {}
 unsafe impl Pod for Line {}
 
 /// A slice whose first element starts a cache line, so that no full vector of it crosses one.
-pub(super) struct Aligned<T> {
+pub(crate) struct Aligned<T> {
     lines: Vec<Line>,
     len: usize,
     element: PhantomData<T>,
@@ -24,7 +24,7 @@ pub(super) struct Aligned<T> {
 
 impl<T: Pod> Aligned<T> {
     /// `len` elements of zero.
-    pub(super) fn zeroed(len: usize) -> Aligned<T> {
+    pub(crate) fn zeroed(len: usize) -> Aligned<T> {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
         Aligned { lines: vec![Line::zeroed(); lines], len, element: PhantomData }
     }
@@ -50,5 +50,21 @@ impl<T: AnyBitPattern> Deref for Aligned<T> {
 impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_start_on_a_line_and_hold_what_was_written() {
+        for len in [0, 1, 16, 33] {
+            let mut floats = Aligned::<f32>::zeroed(len);
+            assert_eq!(floats.as_ptr() as usize % 64, 0);
+            floats.iter_mut().enumerate().for_each(|(i, f)| *f = i as f32);
+            assert_eq!(floats.len(), len);
+            assert!(floats.iter().enumerate().all(|(i, f)| *f == i as f32));
+        }
     }
 }
