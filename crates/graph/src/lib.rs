@@ -32,7 +32,7 @@ pub use model::{
     StateId,
 };
 pub use op::Op;
-pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule};
+pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule, Width};
 pub use quantization::{Quantization, Sparsity};
 pub use shape::{Dim, Shape, Symbol};
 pub use tensor::{Tensor, TensorKind};

@@ -180,6 +180,26 @@ pub struct WeightsRule {
     pub bias: usize,
 }
 
+/// Bits of integer activations; weights have 8 beside both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Width {
+    /// int8, asymmetric.
+    Eight,
+    /// int16, symmetric.
+    Sixteen,
+}
+
+impl Width {
+    /// Type of the activations.
+    #[must_use]
+    pub fn dtype(self) -> DType {
+        match self {
+            Width::Eight => DType::I8,
+            Width::Sixteen => DType::I16,
+        }
+    }
+}
+
 /// How an operator is quantized.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuantizationRule {
@@ -209,6 +229,15 @@ impl QuantizationRule {
     /// There is no integer kernel.
     pub const FLOAT_ONLY: QuantizationRule =
         QuantizationRule { output: OutputRule::Observed, weights: None, int8: false, int16: false };
+
+    /// Whether TFLite has a kernel for activations of this width.
+    #[must_use]
+    pub const fn has_kernel(&self, width: Width) -> bool {
+        match width {
+            Width::Eight => self.int8,
+            Width::Sixteen => self.int16,
+        }
+    }
 
     /// The same rule without a 16-bit kernel.
     #[must_use]

@@ -20,7 +20,7 @@ mod remove_dead;
 mod share;
 
 pub use groups::{FusionGroup, fusion_groups};
-pub use legalize::{LegalizeError, Target, legalize};
+pub use legalize::{LegalizeError, Target, legalize, lower};
 
 use litesmith_graph::model::Parameter;
 use litesmith_graph::{Graph, Model, ModelError, infer_model};

@@ -159,7 +159,7 @@ impl Operator for Unary {
             | UnaryKind::Exp
             | UnaryKind::Log
             | UnaryKind::Rsqrt => QuantizationRule::OBSERVED,
-            UnaryKind::ReluN1To1 | UnaryKind::HardSwish | UnaryKind::Sqrt => {
+            UnaryKind::Elu(1.0) | UnaryKind::ReluN1To1 | UnaryKind::HardSwish | UnaryKind::Sqrt => {
                 QuantizationRule::OBSERVED.without_int16()
             }
             UnaryKind::LogicalNot => QuantizationRule::UNTOUCHED,

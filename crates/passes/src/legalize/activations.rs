@@ -91,7 +91,7 @@ fn clip(mut build: Builder<'_>, x: TensorId, min: f32, max: f32) {
 }
 
 /// `scale * relu(x) + scale * alpha * (exp(min(x, 0)) - 1)`
-fn elu(mut build: Builder<'_>, x: TensorId, scale: f32, alpha: f32) {
+pub(super) fn elu(mut build: Builder<'_>, x: TensorId, scale: f32, alpha: f32) {
     let (zero, one) = (build.number(0.0), build.number(1.0));
     let positive = build.push("relu", Unary::from(UnaryKind::Relu), &[x]);
     let negative = build.push("minimum", Binary::from(BinaryKind::Minimum), &[x, zero]);

@@ -1,11 +1,14 @@
 //! Decomposes what the target lacks: the only place that does.
 
 mod activations;
+mod integer;
 mod normalization;
 mod padding;
 mod reshape;
 #[cfg(test)]
 mod tests;
+
+pub use integer::lower;
 
 use litesmith_graph::model::Parameter;
 use litesmith_graph::{Facts, Graph, Model, ModelError, Op, Tensor, TensorId};
