@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::GraphId;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule};
 use crate::ops;
 
@@ -71,15 +72,20 @@ macro_rules! operators {
 
 operators! {
     ArgReduce,
+    AssignState,
     BatchMatMul,
     BatchNorm,
+    BatchToSpace,
     Binary,
     BroadcastTo,
     Cast,
     Compare,
     Concat,
     Conv2D,
+    Conv3D,
+    CumSum,
     Custom,
+    DepthToSpace,
     DepthwiseConv2D,
     Dequantize,
     Dropout,
@@ -88,28 +94,41 @@ operators! {
     Fill,
     FullyConnected,
     Gather,
+    GatherNd,
     Identity,
+    If,
     L2Norm,
     Logical,
+    OneHot,
     Pack,
     Pad,
     Pool2D,
     Prelu,
     Quantize,
+    Range,
+    ReadState,
     Reduce,
     Reshape,
     Resize,
+    Reverse,
     Select,
     ShapeOf,
     Slice,
     Softmax,
+    SpaceToBatch,
+    SpaceToDepth,
     Split,
     Squeeze,
     StridedSlice,
     Tile,
+    TopK,
     Transpose,
+    TransposeConv2D,
+    TransposeConv3D,
     Unary,
     Unpack,
+    UpdateSlice,
+    While,
 }
 
 fn differences<T: serde::Serialize>(attributes: &T, default: &T) -> Map<String, Value> {
@@ -141,6 +160,25 @@ impl Op {
             )));
         }
         self.operator().infer(inputs)
+    }
+
+    /// The graphs of the model that it runs.
+    #[must_use]
+    pub fn calls(&self) -> Vec<GraphId> {
+        match self {
+            Op::If(op) => vec![op.then_graph, op.else_graph],
+            Op::While(op) => vec![op.condition, op.body],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same operator running other graphs.
+    pub fn renumber_calls(&mut self, mut new: impl FnMut(GraphId) -> GraphId) {
+        match self {
+            Op::If(op) => [&mut op.then_graph, &mut op.else_graph].into_iter().for_each(|id| *id = new(*id)),
+            Op::While(op) => [&mut op.condition, &mut op.body].into_iter().for_each(|id| *id = new(*id)),
+            _ => {}
+        }
     }
 
     /// See [`Operator::macs`].

@@ -79,6 +79,12 @@ impl Tensor {
         Tensor::of_kind(name, dtype, shape, TensorKind::Parameter(id))
     }
 
+    /// A handle of a state held by the model, whose type and shape it has.
+    #[must_use]
+    pub fn state(name: &str, dtype: DType, shape: Shape, id: StateId) -> Tensor {
+        Tensor::of_kind(name, dtype, shape, TensorKind::State(id))
+    }
+
     /// The same tensor with this quantization.
     #[must_use]
     pub fn with_quantization(mut self, quantization: Quantization) -> Tensor {

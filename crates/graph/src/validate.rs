@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::graph::{Graph, Node, TensorId};
-use crate::infer::infer_shapes;
+use crate::infer::{called_graphs, infer_shapes};
 use crate::model::{GraphId, Model};
 use crate::quantization::Quantization;
 use crate::tensor::{Tensor, TensorKind};
@@ -51,8 +51,8 @@ pub enum ModelError {
 }
 
 /// Checks every invariant: ids exist, nodes stand in topological order, each tensor has one origin,
-/// constants have as many bytes as their shape says, quantization fits the shape, signatures name
-/// inputs and outputs, and shapes can be inferred.
+/// constants have as many bytes as their shape says, quantization fits the shape, states can
+/// be held, calls end, signatures name inputs and outputs, and shapes can be inferred.
 ///
 /// # Errors
 /// The first invariant that does not hold, with its place.
@@ -61,15 +61,66 @@ pub fn validate(model: &Model) -> Result<(), ModelError> {
         return Err(ModelError::Model("it has no graph".into()));
     }
     check_parameters(model)?;
-    for (index, graph) in model.graphs.iter().enumerate() {
+    for graph in &model.graphs {
         check_ids(graph)?;
         for id in graph.tensor_ids() {
             check_tensor(model, graph, id)?;
         }
         check_order(graph)?;
+    }
+    check_states(model)?;
+    check_calls(model)?;
+    // Called graphs are inferred with the shapes of their calls.
+    let called = called_graphs(model);
+    for index in (0..model.graphs.len()).filter(|index| !called[*index]) {
         infer_shapes(model, GraphId(index as u32), None)?;
     }
     check_signatures(model)
+}
+
+fn check_states(model: &Model) -> Result<(), ModelError> {
+    for state in &model.states {
+        let bytes = state.shape.elements().and_then(|elements| state.dtype.bytes(elements));
+        let fits = state.initial.as_ref().is_none_or(|data| Some(data.len()) == bytes);
+        if bytes.is_none() || !fits {
+            let (dtype, shape) = (state.dtype, &state.shape);
+            return Err(ModelError::Model(format!("state '{}' cannot hold {dtype}{shape}", state.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Graphs that are called exist, do not call themselves, and are few enough to be followed.
+fn check_calls(model: &Model) -> Result<(), ModelError> {
+    const MOST_NODES: u64 = 1 << 22;
+    const DEEPEST: usize = 64;
+    // Nodes that are run when a graph is, each loop's body once; `None` while it is being counted.
+    fn cost(model: &Model, id: GraphId, known: &mut [Option<u64>], path: usize) -> Result<u64, ModelError> {
+        let broken = |what: String| Err(ModelError::Model(what));
+        let Some(graph) = model.graphs.get(id.0 as usize) else {
+            return broken(format!("a node runs graph {}, which does not exist", id.0));
+        };
+        if path > DEEPEST {
+            return broken(format!("graph '{}' is called through more than {DEEPEST} others", graph.name));
+        }
+        if let Some(cost) = known[id.0 as usize] {
+            return Ok(cost);
+        }
+        let mut sum = graph.nodes.len() as u64;
+        for callee in graph.nodes.iter().flat_map(|node| node.op.calls()) {
+            sum = sum.saturating_add(cost(model, callee, known, path + 1)?);
+        }
+        if sum > MOST_NODES {
+            return broken(format!("graph '{}' runs others too often", graph.name));
+        }
+        known[id.0 as usize] = Some(sum);
+        Ok(sum)
+    }
+    let mut known = vec![None; model.graphs.len()];
+    for index in 0..model.graphs.len() {
+        cost(model, GraphId(index as u32), &mut known, 0)?;
+    }
+    Ok(())
 }
 
 fn check_parameters(model: &Model) -> Result<(), ModelError> {
@@ -119,9 +170,13 @@ fn check_tensor(model: &Model, graph: &Graph, id: TensorId) -> Result<(), ModelE
                 }
             }
         },
-        TensorKind::State(state) if model.states.len() <= state.0 as usize => {
-            return Err(error("its state does not exist".into()));
-        }
+        TensorKind::State(id) => match model.states.get(id.0 as usize) {
+            None => return Err(error("its state does not exist".into())),
+            Some(state) if state.shape != tensor.shape || state.dtype != tensor.dtype => {
+                return Err(error(format!("its state is {}{}", state.dtype, state.shape)));
+            }
+            Some(_) => {}
+        },
         TensorKind::Constant(data) if tensor.sparsity.is_none() && tensor.dtype.bits().is_some() => {
             let bytes = tensor.shape.elements().and_then(|elements| tensor.dtype.bytes(elements));
             if bytes != Some(data.len()) {
@@ -222,7 +277,8 @@ mod tests {
     use super::*;
     use crate::data::Data;
     use crate::dtype::DType;
-    use crate::ops::Unary;
+    use crate::model::StateId;
+    use crate::ops::{If, Unary};
     use crate::shape::Shape;
 
     fn small() -> Model {
@@ -242,7 +298,10 @@ mod tests {
     #[test]
     fn each_broken_invariant_is_found() {
         type Break = fn(&mut Model);
-        let breaks: [Break; 7] = [
+        let breaks: [Break; 10] = [
+            |m| m.main_mut().nodes[0].op = If { then_graph: GraphId(0), else_graph: GraphId(0) }.into(),
+            |m| m.main_mut().nodes[0].op = If { then_graph: GraphId(7), else_graph: GraphId(7) }.into(),
+            |m| m.main_mut().tensors[1].kind = TensorKind::State(StateId(0)),
             |m| m.graphs.clear(),
             |m| m.main_mut().nodes[0].inputs[0] = Some(TensorId(9)),
             |m| m.main_mut().nodes[0].inputs[0] = Some(TensorId(1)),

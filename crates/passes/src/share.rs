@@ -48,8 +48,8 @@ fn share_nodes(graph: &mut Graph) -> usize {
     let mut count = 0;
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
-        // Each dropout draws numbers of its own while training.
-        if node.op.has_effect() || matches!(node.op, Op::Dropout(_) | Op::Custom(_)) {
+        // Each dropout draws numbers of its own while training; a state may change between two reads.
+        if node.op.has_effect() || matches!(node.op, Op::Dropout(_) | Op::Custom(_) | Op::ReadState(_)) {
             continue;
         }
         let key = (node.op.name().to_owned(), node.inputs.clone());

@@ -30,7 +30,7 @@ pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Resu
         let fixed = |id: TensorId| graph[id].is_fixed();
         let mut results = None;
         if !graph[id].inputs.is_empty() && graph[id].present_inputs().all(fixed) {
-            for (tensor, outputs) in graph[id].outputs.iter().zip(infer_node(graph, id, &facts)?) {
+            for (tensor, outputs) in graph[id].outputs.iter().zip(infer_node(&folded, graph, id, &facts)?) {
                 facts[tensor.index()] = outputs;
             }
             results = run_once(&folded, id, &facts, machine, shared);

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{InferError, refuse};
-use crate::shape::Dim;
+use crate::operator::{InferError, Inputs, Number, refuse};
+use crate::shape::{Dim, Shape};
 
 /// What a convolution or pooling sees beyond the border of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -90,6 +90,49 @@ pub(crate) fn output_size(
         *size = Dim::Fixed(steps);
     }
     Ok(output)
+}
+
+/// Depth, height and width of the output of a window that moves over a volume.
+pub(crate) fn volume_size(
+    input: &[Dim],
+    kernel: [usize; 3],
+    dilation: [usize; 3],
+    stride: [usize; 3],
+    padding: Padding,
+) -> Result<[Dim; 3], InferError> {
+    if matches!(padding, Padding::Explicit { .. }) {
+        refuse!("explicit padding of volumes has no meaning here");
+    }
+    // Depth and height, then height and width: the axes do not depend on each other.
+    let plane = |first: usize| {
+        let pair = |sizes: [usize; 3]| [sizes[first], sizes[first + 1]];
+        output_size(&input[first..first + 2], reach(pair(kernel), pair(dilation))?, pair(stride), padding)
+    };
+    let ([depth, height], [_, width]) = (plane(0)?, plane(1)?);
+    Ok([depth, height, width])
+}
+
+/// The shape of `rank` axes that an integer input holds, as far as it is known.
+pub(crate) fn sizes_from_value(inputs: Inputs<'_>, index: usize, rank: usize) -> Result<Shape, InferError> {
+    let facts = inputs.get(index)?;
+    let Some(value) = &facts.value else {
+        if facts.shape.elements().is_some_and(|count| count != rank) {
+            refuse!("input {index} must hold {rank} sizes, its shape is {}", facts.shape);
+        }
+        return Ok(Shape(vec![Dim::Unknown; rank]));
+    };
+    if value.len() != rank {
+        refuse!("input {index} must hold {rank} sizes, it holds {}", value.len());
+    }
+    let dim = |number: &Number| match number {
+        Number::Int(size) => match usize::try_from(*size) {
+            Ok(size) => Ok(Dim::Fixed(size)),
+            Err(_) => refuse!("input {index} holds a size of {size}"),
+        },
+        Number::Free(symbol) => Ok(Dim::Free(symbol.clone())),
+        Number::Unknown => Ok(Dim::Unknown),
+    };
+    value.iter().map(dim).collect::<Result<_, _>>().map(Shape)
 }
 
 fn steps(length: usize, reach: usize, stride: usize) -> Result<usize, InferError> {

@@ -9,7 +9,8 @@
 //! }
 //! ```
 //!
-//! `%name` is a tensor, `@name` a parameter, `_` an input left out. What follows `#` is the layer's
+//! `%name` is a tensor, `@name` a parameter, `$name` a state (declared by `state $name: f32[2] = [0,0]`,
+//! where it starts with values), `_` an input left out. Graphs that others run come behind the main one. What follows `#` is the layer's
 //! name. Constants are lists of numbers (row-major), `splat(v)` or `random(seed)`; long ones are
 //! printed as `<n bytes>`, which cannot be read back. A quantized tensor carries
 //! `q{"scales":[0.5],"zero_points":[0]}` behind its shape.

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::data::Data;
 use crate::dtype::DType;
 use crate::graph::{Graph, TensorId};
-use crate::model::{Model, Origin, Parameter, ParameterId};
+use crate::model::{Model, Origin, Parameter, ParameterId, State, StateId};
 use crate::op::Op;
 use crate::quantization::Quantization;
 use crate::shape::{Dim, Shape};
@@ -63,11 +63,12 @@ impl Reader {
         }
         match self.scope.take() {
             None if cursor.take("parameter @") => self.parameter(&mut cursor),
+            None if cursor.take("state $") => self.state(&mut cursor),
             None if cursor.take("graph ") => {
                 self.scope = Some(header(&mut cursor)?);
                 Ok(())
             }
-            None => Err("'parameter' or 'graph' is expected".into()),
+            None => Err("'parameter', 'state' or 'graph' is expected".into()),
             Some(scope) if line == "}" => self.close(scope),
             Some(mut scope) => {
                 let result = self.statement(&mut scope, &mut cursor);
@@ -93,15 +94,23 @@ impl Reader {
         Ok(())
     }
 
+    fn state(&mut self, cursor: &mut Cursor<'_>) -> Result<(), String> {
+        let name = cursor.name()?;
+        cursor.expect(":")?;
+        let (dtype, shape) = cursor.typed_shape()?;
+        let initial = if cursor.take("=") { Some(cursor.literal(dtype, &shape)?) } else { None };
+        self.model.states.push(State { name, dtype, shape, initial });
+        Ok(())
+    }
+
     fn statement(&self, scope: &mut Scope, cursor: &mut Cursor<'_>) -> Result<(), String> {
         let mut outputs = Vec::new();
-        loop {
+        while cursor.rest.starts_with('%') {
             outputs.push(cursor.tensor()?);
             if !cursor.take(",") {
-                break;
+                cursor.expect("=")?;
             }
         }
-        cursor.expect("=")?;
         if cursor.rest.starts_with(['[', '<'])
             || cursor.rest.starts_with("splat(")
             || cursor.rest.starts_with("random(")
@@ -138,6 +147,12 @@ impl Reader {
                 *self.parameters.get(&name).ok_or_else(|| format!("parameter '{name}' is not declared"))?;
             return Ok(Some(scope.parameter(&self.model, &name, id)));
         }
+        if cursor.take("$") {
+            let name = cursor.name()?;
+            let index = self.model.states.iter().position(|state| state.name == name);
+            let index = index.ok_or_else(|| format!("state '{name}' is not declared"))?;
+            return Ok(Some(scope.state(&self.model.states[index], StateId(index as u32))));
+        }
         cursor.expect("%")?;
         let name = cursor.name()?;
         scope.tensors.get(&name).copied().map(Some).ok_or_else(|| format!("tensor '{name}' is not declared"))
@@ -167,6 +182,15 @@ impl Scope {
         }
         let parameter = &model.parameters[id.0 as usize];
         let tensor = Tensor::parameter(name, parameter.dtype, Shape::fixed(&parameter.shape), id);
+        self.declare(key, tensor)
+    }
+
+    fn state(&mut self, state: &State, id: StateId) -> TensorId {
+        let key = format!("${}", state.name);
+        if let Some(known) = self.tensors.get(&key) {
+            return *known;
+        }
+        let tensor = Tensor::state(&state.name, state.dtype, state.shape.clone(), id);
         self.declare(key, tensor)
     }
 }

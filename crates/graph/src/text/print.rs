@@ -28,6 +28,13 @@ pub fn print(model: &Model) -> String {
             literal(&parameter.data, parameter.dtype)
         );
     }
+    for state in &model.states {
+        let _ = write!(text, "state ${}: {}{}", quoted(&state.name), state.dtype, state.shape);
+        if let Some(initial) = &state.initial {
+            let _ = write!(text, " = {}", literal(initial, state.dtype));
+        }
+        text.push('\n');
+    }
     for graph in &model.graphs {
         print_graph(model, graph, &mut text);
     }
@@ -62,7 +69,9 @@ fn print_graph(model: &Model, graph: &Graph, text: &mut String) {
 fn print_node(names: &Names<'_>, node: &Node, text: &mut String) {
     let outputs: Vec<_> = node.outputs.iter().map(|id| names.declared(*id)).collect();
     let inputs: Vec<_> = node.inputs.iter().map(|id| names.of(*id)).collect();
-    let _ = write!(text, "  {} = {}({})", outputs.join(", "), node.op.name(), inputs.join(", "));
+    let equals = if outputs.is_empty() { "" } else { " = " };
+    let (outputs, inputs) = (outputs.join(", "), inputs.join(", "));
+    let _ = write!(text, "  {outputs}{equals}{}({inputs})", node.op.name());
     let attributes = node.op.attributes();
     if !attributes.is_empty() {
         let _ = write!(text, " {}", Value::Object(attributes));
@@ -86,6 +95,10 @@ impl Names<'_> {
             TensorKind::Parameter(parameter) => match self.model.parameter(*parameter) {
                 Some(p) => format!("@{}", quoted(&format!("{}/{}", p.origin.layer, p.origin.variable))),
                 None => "@?".to_owned(),
+            },
+            TensorKind::State(state) => match self.model.states.get(state.0 as usize) {
+                Some(state) => format!("${}", quoted(&state.name)),
+                None => "$?".to_owned(),
             },
             _ => format!("%{}", quoted(&self.unique(id, tensor))),
         }

@@ -199,6 +199,24 @@ pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
         Op::Transpose(op) => movement::transpose(site, op),
         Op::Unary(op) => elementwise::unary(site, op.kind),
         Op::Unpack(op) => movement::unpack(site, op),
+        Op::AssignState(_)
+        | Op::BatchToSpace(_)
+        | Op::Conv3D(_)
+        | Op::CumSum(_)
+        | Op::DepthToSpace(_)
+        | Op::GatherNd(_)
+        | Op::If(_)
+        | Op::OneHot(_)
+        | Op::Range(_)
+        | Op::ReadState(_)
+        | Op::Reverse(_)
+        | Op::SpaceToBatch(_)
+        | Op::SpaceToDepth(_)
+        | Op::TopK(_)
+        | Op::TransposeConv2D(_)
+        | Op::TransposeConv3D(_)
+        | Op::UpdateSlice(_)
+        | Op::While(_) => refuse!("there is no kernel for it yet"),
     }
 }
 

@@ -136,7 +136,7 @@ impl<'a> Context<'a> {
     /// Works out what a new node gives: the file's word is not taken for it.
     fn infer(&mut self, graph: &Graph, id: NodeId, facts: &mut [Facts], operator: &str) {
         let node = &graph[id];
-        let outputs = match infer_node(graph, id, facts) {
+        let outputs = match infer_node(&Model::default(), graph, id, facts) {
             Ok(outputs) => outputs,
             Err(mistake) => {
                 self.mistake.get_or_insert(mistake);

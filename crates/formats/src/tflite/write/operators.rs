@@ -222,6 +222,24 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
         | Op::Slice(_)
         | Op::Tile(_)
         | Op::Transpose(_) => return Ok(None),
+        Op::AssignState(_)
+        | Op::BatchToSpace(_)
+        | Op::Conv3D(_)
+        | Op::CumSum(_)
+        | Op::DepthToSpace(_)
+        | Op::GatherNd(_)
+        | Op::If(_)
+        | Op::OneHot(_)
+        | Op::Range(_)
+        | Op::ReadState(_)
+        | Op::Reverse(_)
+        | Op::SpaceToBatch(_)
+        | Op::SpaceToDepth(_)
+        | Op::TopK(_)
+        | Op::TransposeConv2D(_)
+        | Op::TransposeConv3D(_)
+        | Op::UpdateSlice(_)
+        | Op::While(_) => return Err("it cannot be written to TFLite yet".into()),
         // High-level operators have been refused.
         Op::BatchNorm(_) | Op::Dropout(_) | Op::FakeQuant(_) | Op::Identity(_) => return Ok(None),
     }))
