@@ -1,6 +1,6 @@
 //! Recipes, calibration and post-training quantization.
 //!
-//! [`calibrate`] runs a legalized float model on samples and keeps [`Statistics`]; [`quantize`] makes
+//! [`calibrate`] runs a legalized float model (lowered too, for modes with integer activations) on samples and keeps [`Statistics`]; [`quantize`] makes
 //! the quantized model of a [`Mode`], as a [`Recipe`] and each operator's own rule say. What stays
 //! float is listed with its reason.
 #![forbid(unsafe_code)]
@@ -45,7 +45,7 @@ pub fn quantize(
     let report = match options.mode {
         Mode::Float16 => float16::apply(model, recipe),
         Mode::Dynamic => dynamic::apply(model, recipe),
-        Mode::Int8 | Mode::Int8Only => {
+        Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => {
             let statistics = statistics.ok_or(QuantizeError::NoStatistics(options.mode))?;
             integer::apply(model, options, recipe, statistics)
         }

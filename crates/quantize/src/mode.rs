@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use litesmith_graph::Width;
+
 /// Which numbers become integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -13,6 +15,20 @@ pub enum Mode {
     Int8,
     /// As `Int8`, and everything must become integer.
     Int8Only,
+    /// Activations become int16 and weights int8 wherever there is such a kernel.
+    Int16x8,
+}
+
+impl Mode {
+    /// The bits that activations get, in modes where they become integers for good.
+    #[must_use]
+    pub fn width(self) -> Option<Width> {
+        match self {
+            Mode::Dynamic | Mode::Float16 => None,
+            Mode::Int8 | Mode::Int8Only => Some(Width::Eight),
+            Mode::Int16x8 => Some(Width::Sixteen),
+        }
+    }
 }
 
 impl fmt::Display for Mode {
@@ -22,6 +38,7 @@ impl fmt::Display for Mode {
             Mode::Float16 => "float16",
             Mode::Int8 => "int8",
             Mode::Int8Only => "int8-only",
+            Mode::Int16x8 => "int16x8",
         })
     }
 }
@@ -35,6 +52,8 @@ pub enum InterfaceType {
     Int8,
     /// Unsigned integers, quantized by the caller.
     Uint8,
+    /// 16-bit integers, quantized by the caller.
+    Int16,
 }
 
 /// Which range of an activation counts.

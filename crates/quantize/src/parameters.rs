@@ -1,11 +1,14 @@
 //! Scales and zero points, as TensorFlow's converter computes them.
 
-use litesmith_graph::Quantization;
+use litesmith_graph::{Data, Quantization, Width};
 
 use crate::statistics::Range;
 
 /// Range below which one is widened: a scale must not vanish.
 const NARROWEST: f32 = 1e-6;
+
+/// Largest integer of a symmetric grid of 16 bits.
+const LARGEST_16: f32 = 32767.0;
 
 /// Nearest integer, halves away from zero.
 #[must_use]
@@ -29,6 +32,45 @@ pub(crate) fn constant_parameters(range: Range) -> Quantization {
     affine_parameters(range, NARROWEST / 2.0)
 }
 
+/// Scale of an int16 activation or constant with this range: symmetric, `max(|lo|, |hi|) / 32767` in
+/// single precision. One that holds nothing but zeros counts as 1e-6 wide.
+#[must_use]
+pub(crate) fn symmetric_parameters(range: Range) -> Quantization {
+    let extent = range.max.max(0.0).max(-range.min.min(0.0));
+    Quantization::per_tensor(if extent > 0.0 { extent } else { NARROWEST } / LARGEST_16, 0)
+}
+
+/// Scale and zero point of an activation of this width.
+pub(crate) fn activation(width: Width, range: Range) -> Quantization {
+    match width {
+        Width::Eight => activation_parameters(range),
+        Width::Sixteen => symmetric_parameters(range),
+    }
+}
+
+/// Scale and zero point of a constant that is no weight.
+pub(crate) fn constant(width: Width, range: Range) -> Quantization {
+    match width {
+        Width::Eight => constant_parameters(range),
+        Width::Sixteen => symmetric_parameters(range),
+    }
+}
+
+/// Numbers on a grid of this width: `round(x * (1 / scale)) + zero_point`, halves away from zero, in
+/// single precision.
+pub(crate) fn integers(width: Width, values: &[f32], scale: f32, zero_point: i32) -> Data {
+    match width {
+        Width::Eight => Data::from_vec(to_int8(values, scale, zero_point)),
+        Width::Sixteen => {
+            let inverse = 1.0 / scale;
+            let integer = |x: &f32| {
+                (nearest_away(x * inverse) + zero_point as f32).clamp(-LARGEST_16, LARGEST_16) as i16
+            };
+            Data::from_vec(values.iter().map(integer).collect())
+        }
+    }
+}
+
 fn affine_parameters(range: Range, widening: f32) -> Quantization {
     let (mut lo, mut hi) = (range.min.min(0.0), range.max.max(0.0));
     if hi - lo < NARROWEST {
@@ -40,9 +82,7 @@ fn affine_parameters(range: Range, widening: f32) -> Quantization {
     Quantization::per_tensor(scale, zero_point as i32)
 }
 
-/// The int8 values of numbers on a grid: `round(x * (1 / scale)) + zero_point`, halves away from zero,
-/// in single precision.
-pub(crate) fn to_int8(values: &[f32], scale: f32, zero_point: i32) -> Vec<i8> {
+fn to_int8(values: &[f32], scale: f32, zero_point: i32) -> Vec<i8> {
     let inverse = 1.0 / scale;
     values
         .iter()
@@ -64,6 +104,15 @@ mod tests {
         assert_eq!(of(1e-7, 2e-7).1, -12);
         assert_eq!(constant_parameters(Range { min: 2.5, max: 2.5 }).single().unwrap(), (2.5 / 255.0, -128));
         assert_eq!(constant_parameters(Range { min: 0.0, max: 0.0 }).single().unwrap(), (1e-6 / 255.0, 0));
+    }
+
+    #[test]
+    fn sixteen_bits_are_symmetric() {
+        let of = |min, max| activation(Width::Sixteen, Range { min, max }).single().unwrap();
+        assert_eq!(of(-1.0, 3.2767), (1e-4, 0));
+        assert_eq!(of(-3.2767, -1.0), (1e-4, 0));
+        assert_eq!(of(0.0, 0.0), (1e-6 / 32767.0, 0));
+        assert_eq!(integers(Width::Sixteen, &[0.5, -1.5, 1e9], 1.0, 0).elements::<i16>()[..], [1, -2, 32767]);
     }
 
     #[test]

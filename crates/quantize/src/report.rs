@@ -16,6 +16,8 @@ pub enum Precision {
     Dynamic,
     /// int8 weights and activations.
     Int8,
+    /// int8 weights, int16 activations.
+    Int16x8,
 }
 
 impl fmt::Display for Precision {
@@ -25,6 +27,7 @@ impl fmt::Display for Precision {
             Precision::Float16 => "float16",
             Precision::Dynamic => "dynamic",
             Precision::Int8 => "int8",
+            Precision::Int16x8 => "int16x8",
         })
     }
 }

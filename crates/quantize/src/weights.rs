@@ -3,6 +3,8 @@
 //! Weights are symmetric and narrow, integers in [-127, 127] with zero point 0, `scale = max|w| / 127`
 //! in single precision, one scale for each output channel or one for all.
 
+use litesmith_graph::Width;
+
 use crate::error::QuantizeError;
 use crate::parameters::nearest_away;
 use crate::recipe::Granularity;
@@ -68,7 +70,8 @@ pub(crate) fn check_finite(layer: &str, tensor: &str, values: &[f32]) -> Result<
     }
 }
 
-/// Weights for integer activations, `q = round(w * (1 / scale))` in single precision.
+/// Weights for integer activations: `q = round(w * (1 / scale))` beside int8 ones and
+/// `q = round(w * (127 / max|w|))` beside int16 ones, both in single precision.
 ///
 /// Where a bias would not fit beside the sum of products (beyond 2^30), the weight scale of its
 /// channel is raised until the bias is exactly that large, as TensorFlow does.
@@ -78,16 +81,22 @@ pub(crate) fn for_integer(
     layout: Layout,
     granularity: Granularity,
     input_scale: f32,
+    width: Width,
 ) -> Weights {
-    let extents = extents(weights, layout, granularity);
-    let mut scales: Vec<f32> = extents.iter().map(|extent| extent.max(SMALLEST_EXTENT) / 127.0).collect();
+    let extents: Vec<f32> =
+        extents(weights, layout, granularity).into_iter().map(|extent| extent.max(SMALLEST_EXTENT)).collect();
+    let mut scales: Vec<f32> = extents.iter().map(|extent| extent / 127.0).collect();
+    let mut inverses: Vec<f32> = match width {
+        Width::Eight => scales.iter().map(|scale| 1.0 / scale).collect(),
+        Width::Sixteen => extents.iter().map(|extent| 127.0 / extent).collect(),
+    };
     for (channel, bias) in bias.into_iter().flatten().enumerate() {
         let index = if scales.len() == 1 { 0 } else { channel };
         if bias.abs() / (input_scale * scales[index]) > LARGEST_BIAS {
             scales[index] = bias.abs() / (LARGEST_BIAS * input_scale);
+            inverses[index] = 1.0 / scales[index];
         }
     }
-    let inverses: Vec<f32> = scales.iter().map(|scale| 1.0 / scale).collect();
     let inverse =
         |index: usize| if inverses.len() == 1 { inverses[0] } else { inverses[layout.channel(index)] };
     let quantized = |(index, w): (usize, &f32)| nearest_away(w * inverse(index)).clamp(-127.0, 127.0) as i8;
@@ -124,10 +133,12 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_scale() {
-        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerChannel, 1.0);
+        let weights =
+            for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerChannel, 1.0, Width::Eight);
         assert_eq!(weights.values, [127, -64, 0, 0]);
         assert_eq!(weights.scales, [0.01, 5e-7 / 127.0]);
-        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerTensor, 1.0);
+        let weights =
+            for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerTensor, 1.0, Width::Eight);
         assert_eq!(weights.scales, [0.01]);
     }
 
@@ -140,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_bias_that_would_overflow_raises_the_weight_scale() {
-        let weights =
-            for_integer(&[1e-6, 0.0, 1.0, 0.0], Some(&[100.0, 1.0]), TWO, Granularity::PerChannel, 0.1);
-        let (bias, scales) = bias(&[100.0, 1.0], 0.1, &weights.scales);
+        let (values, biases) = ([1e-6, 0.0, 1.0, 0.0], [100.0, 1.0]);
+        let granularity = Granularity::PerChannel;
+        let weights = for_integer(&values, Some(&biases), TWO, granularity, 0.1, Width::Eight);
+        let (bias, scales) = bias(&biases, 0.1, &weights.scales);
         assert_eq!(bias[0], 1 << 30);
         assert_eq!(scales[1], 0.1 * (1.0 / 127.0));
     }

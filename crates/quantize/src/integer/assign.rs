@@ -3,15 +3,16 @@
 //! Tensors that an operator only passes on (reshape, pooling, …) form a class with one set of
 //! parameters: the fixed ones of the operator that computes its root, or those of the root's range.
 //! Where inputs and output of an operator must agree (concatenation, …) the output's parameters win and
-//! are given to the classes of its inputs, the last operator first.
+//! are given to the classes of its inputs, the last operator first. With 16 bits they are not: producers
+//! keep their own, finer ones, and an operator that changes them costs next to no precision.
 
 use std::collections::HashMap;
 
-use litesmith_graph::{Graph, NodeId, OutputRule, Quantization, TensorId};
+use litesmith_graph::{Graph, NodeId, OutputRule, Quantization, TensorId, Width};
 
 use super::decide::{Decision, operands};
 use crate::mode::Ranges;
-use crate::parameters::{activation_parameters, constant_parameters};
+use crate::parameters::{activation, constant};
 use crate::statistics::Range;
 
 /// The parameters that each tensor has as an integer; `None` for those that are no real numbers or
@@ -21,11 +22,13 @@ pub(super) fn assign(
     decisions: &[Decision],
     ranges: &[Option<Range>],
     mode: Ranges,
+    width: Width,
 ) -> Vec<Option<Quantization>> {
-    let mut assignment =
-        Assignment { graph, decisions, ranges, mode, roots: roots(graph, decisions), given: HashMap::new() };
+    let roots = roots(graph, decisions);
+    let mut assignment = Assignment { graph, decisions, ranges, mode, width, roots, given: HashMap::new() };
     for id in graph.node_ids().collect::<Vec<_>>().into_iter().rev() {
-        if decisions[id.index()].is_integer() && graph[id].op.quantization().output == OutputRule::Shared {
+        let shared = graph[id].op.quantization().output == OutputRule::Shared;
+        if width == Width::Eight && decisions[id.index()].is_integer() && shared {
             assignment.push_back(id);
         }
     }
@@ -53,6 +56,7 @@ struct Assignment<'a> {
     decisions: &'a [Decision],
     ranges: &'a [Option<Range>],
     mode: Ranges,
+    width: Width,
     roots: Vec<TensorId>,
     /// Parameters given to a class, by its root.
     given: HashMap<TensorId, Quantization>,
@@ -68,8 +72,8 @@ impl Assignment<'_> {
             return Some(given.clone());
         }
         match self.ranges[root.index()] {
-            Some(range) => Some(activation_parameters(range)),
-            None => self.constant_range(root).map(constant_parameters),
+            Some(range) => Some(activation(self.width, range)),
+            None => self.constant_range(root).map(|range| constant(self.width, range)),
         }
     }
 
@@ -77,8 +81,11 @@ impl Assignment<'_> {
     fn fixed(&self, root: TensorId) -> Option<Quantization> {
         let id = self.graph.node_ids().find(|id| self.graph[*id].outputs.contains(&root))?;
         match self.graph[id].op.quantization().output {
-            OutputRule::Fixed { scale, zero_point, .. } if self.decisions[id.index()].is_integer() => {
-                Some(Quantization::per_tensor(scale, zero_point))
+            OutputRule::Fixed { scale, zero_point, scale16 } if self.decisions[id.index()].is_integer() => {
+                Some(match self.width {
+                    Width::Eight => Quantization::per_tensor(scale, zero_point),
+                    Width::Sixteen => Quantization::per_tensor(scale16, 0),
+                })
             }
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! Which operators become integer, and why others do not.
 
-use litesmith_graph::{DType, Graph, Node, Op, TensorId};
+use litesmith_graph::{DType, Graph, Node, Op, TensorId, Width};
 
 use crate::recipe::{Choice, Recipe};
 use crate::report::{Outcome, Precision, Report};
@@ -8,7 +8,7 @@ use crate::report::{Outcome, Precision, Report};
 /// What becomes of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It has an integer kernel and its real-valued tensors become int8.
+    /// It has an integer kernel and its real-valued tensors become integers.
     Integer(Choice),
     /// It stays float, for this reason.
     Float(String),
@@ -23,11 +23,11 @@ impl Decision {
 }
 
 /// Decides on every node of a graph.
-pub(super) fn decide(graph: &Graph, recipe: &Recipe) -> Vec<Decision> {
-    graph.nodes.iter().map(|node| decide_node(graph, recipe, node)).collect()
+pub(super) fn decide(graph: &Graph, recipe: &Recipe, width: Width) -> Vec<Decision> {
+    graph.nodes.iter().map(|node| decide_node(graph, recipe, node, width)).collect()
 }
 
-fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node) -> Decision {
+fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node, width: Width) -> Decision {
     let tensors = node.present_inputs().chain(node.outputs.iter().copied());
     let types: Vec<DType> = tensors.map(|id| graph[id].dtype).collect();
     if types.iter().all(|dtype| !dtype.is_float()) {
@@ -41,8 +41,11 @@ fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node) -> Decision {
         |place: usize| node.inputs.get(place).copied().flatten().is_none_or(|id| graph[id].is_fixed());
     let reason = if choice.skip {
         "the recipe keeps it float"
-    } else if !rule.int8 || matches!(node.op, Op::Dequantize(_) | Op::Quantize(_)) {
-        "TFLite has no int8 kernel for it"
+    } else if !rule.has_kernel(width) || matches!(node.op, Op::Dequantize(_) | Op::Quantize(_)) {
+        match width {
+            Width::Eight => "TFLite has no int8 kernel for it",
+            Width::Sixteen => "TFLite has no int16 kernel for it",
+        }
     } else if types.iter().any(|dtype| matches!(dtype, DType::F16 | DType::F64)) {
         "it works on another floating-point type than float32"
     } else if rule.weights.is_some_and(|weights| !fixed(weights.input) || !fixed(weights.bias)) {
@@ -56,11 +59,15 @@ fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node) -> Decision {
 }
 
 /// The decisions as a report.
-pub(super) fn report(graph: &Graph, decisions: &[Decision]) -> Report {
+pub(super) fn report(graph: &Graph, decisions: &[Decision], width: Width) -> Report {
+    let integer = match width {
+        Width::Eight => Precision::Int8,
+        Width::Sixteen => Precision::Int16x8,
+    };
     let mut report = Report::default();
     for (node, decision) in graph.nodes.iter().zip(decisions) {
         let (precision, reason) = match decision {
-            Decision::Integer(_) => (Precision::Int8, None),
+            Decision::Integer(_) => (integer, None),
             Decision::Float(reason) => (Precision::Float32, Some(reason.clone())),
             Decision::Untouched => continue,
         };

@@ -5,7 +5,7 @@ mod assign;
 mod decide;
 mod rewrite;
 
-use litesmith_graph::Model;
+use litesmith_graph::{Model, Width};
 
 use crate::error::QuantizeError;
 use crate::mode::{Mode, Options};
@@ -21,14 +21,15 @@ pub(crate) fn apply(
     statistics: &Statistics,
 ) -> Result<Report, QuantizeError> {
     let graph = model.main();
+    let width = options.mode.width().unwrap_or(Width::Eight);
     let ranges = of_graph(graph, statistics, options.ranges)?;
-    let decisions = decide::decide(graph, recipe);
-    let report = decide::report(graph, &decisions);
+    let decisions = decide::decide(graph, recipe, width);
+    let report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
     }
-    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges);
-    let graph = rewrite::rewrite(graph, &decisions, &parameters, options)?;
+    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, width);
+    let graph = rewrite::rewrite(graph, &decisions, &parameters, options, width)?;
     *model.main_mut() = graph;
     Ok(report)
 }
@@ -146,6 +147,31 @@ mod tests {
             panic!()
         };
         assert_eq!((left[0].layer.as_str(), left[0].operator.as_str()), ("wave", "SIN"));
+    }
+
+    #[test]
+    fn sixteen_bits_have_long_biases_and_requantize_before_a_concatenation() {
+        let source = r#"graph main(%x: f32[batch,2]) -> (%z) {
+             %w: f32[1,2] = [1.27,-0.635]
+             %b: f32[1] = [0.5]
+             %y: f32[batch,1] = FullyConnected(%x, %w, %b) # dense
+             %g: f32[batch,1] = Unary(%y) {"kind":"logistic"}
+             %s: f32[batch,1] = Unary(%g) {"kind":"sin"} # wave
+             %z: f32[batch,3] = Concat(%y, %g, %s) {"axis":1}
+           }"#;
+        let ranges =
+            [("x", -1.0, 1.0), ("y", -0.5, 3.2767), ("g", 0.3, 0.9), ("s", 0.0, 1.0), ("z", -0.5, 3.2767)];
+        let model = quantized(source, &ranges, Mode::Int16x8).unwrap();
+        let expected = ["QUANTIZE", "FULLY_CONNECTED", "LOGISTIC", "DEQUANTIZE", "SIN"];
+        let rest = ["QUANTIZE", "QUANTIZE", "QUANTIZE", "CONCATENATION", "DEQUANTIZE"];
+        assert_eq!(operators(&model), [&expected[..], &rest[..]].concat());
+        let graph = model.main();
+        let dense = &graph.nodes[1];
+        assert_eq!(parameters(graph, dense.inputs[0].unwrap()), (1.0 / 32767.0, 0));
+        let types = [0, 1, 2].map(|place| graph[dense.inputs[place].unwrap()].dtype);
+        assert_eq!(types, [DType::I16, DType::I8, DType::I64]);
+        assert_eq!(parameters(graph, dense.outputs[0]), (1e-4, 0));
+        assert_eq!(parameters(graph, graph.nodes[2].outputs[0]), (1.0 / 32768.0, 0));
     }
 
     #[test]

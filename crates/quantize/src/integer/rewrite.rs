@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use litesmith_graph::{
-    DType, Data, Graph, Node, Op, OutputRule, Quantization, Tensor, TensorId, TensorKind, ops,
+    DType, Data, Graph, Node, Op, OutputRule, Quantization, Tensor, TensorId, TensorKind, Width, ops,
 };
 
 use super::decide::{Decision, operands};
 use crate::error::QuantizeError;
 use crate::mode::{InterfaceType, Options};
-use crate::parameters::{constant_parameters, to_int8};
+use crate::parameters;
 use crate::recipe::{Choice, Granularity};
 use crate::statistics::Range;
 use crate::weights::{Layout, bias, check_finite, for_integer};
@@ -22,9 +22,11 @@ pub(super) fn rewrite(
     decisions: &[Decision],
     parameters: &[Option<Quantization>],
     options: &Options,
+    width: Width,
 ) -> Result<Graph, QuantizeError> {
     let mut rewriter = Rewriter {
         old: graph,
+        width,
         parameters,
         new: Graph::new(&graph.name),
         float: HashMap::new(),
@@ -51,13 +53,15 @@ pub(super) fn rewrite(
 
 struct Rewriter<'a> {
     old: &'a Graph,
+    /// Of activations.
+    width: Width,
     parameters: &'a [Option<Quantization>],
     new: Graph,
     /// The form of old tensors that is not quantized (real numbers, indices, …).
     float: HashMap<TensorId, TensorId>,
-    /// The int8 form of old tensors with their own parameters.
+    /// The integer form of old tensors with their own parameters.
     integer: HashMap<TensorId, TensorId>,
-    /// The int8 form of old tensors with the parameters of another tensor.
+    /// The integer form of old tensors with the parameters of another tensor.
     requantized: HashMap<(TensorId, TensorId), TensorId>,
 }
 
@@ -69,8 +73,9 @@ impl Rewriter<'_> {
             self.float.insert(id, new);
             return;
         };
-        let mut given = Tensor { dtype: DType::I8, quantization: Some(parameters.clone()), ..tensor };
-        if interface == InterfaceType::Int8 {
+        let dtype = self.width.dtype();
+        let mut given = Tensor { dtype, quantization: Some(parameters.clone()), ..tensor };
+        if interface != InterfaceType::Uint8 {
             let new = self.new.add_tensor(given);
             self.integer.insert(id, new);
             return;
@@ -78,7 +83,7 @@ impl Rewriter<'_> {
         (given.dtype, given.quantization) = (DType::U8, Some(unsigned(&parameters)));
         let name = given.name.clone();
         let given = self.new.add_tensor(given);
-        let signed = self.quantize(&name, given, &format!("{name}/int8"), DType::I8, parameters);
+        let signed = self.quantize(&name, given, &self.integer_name(&name), dtype, parameters);
         self.integer.insert(id, signed);
     }
 
@@ -87,12 +92,17 @@ impl Rewriter<'_> {
             return self.float_form(id);
         };
         let signed = self.integer_form(id);
-        if interface == InterfaceType::Int8 {
+        if interface != InterfaceType::Uint8 {
             return signed;
         }
         let name = self.old[id].name.clone();
-        self.new[signed].name = format!("{name}/int8");
+        self.new[signed].name = self.integer_name(&name);
         self.quantize(&name, signed, &name, DType::U8, unsigned(&parameters))
+    }
+
+    /// What the integer form of a tensor is called where the real one keeps its name.
+    fn integer_name(&self, name: &str) -> String {
+        format!("{name}/{}", self.width.dtype().numpy_name())
     }
 
     /// The parameters of a tensor of real numbers that is computed or given.
@@ -124,7 +134,7 @@ impl Rewriter<'_> {
         let new = match self.integer.get(&id).copied() {
             Some(integer) => {
                 let layer = tensor.name.clone();
-                self.new[integer].name = format!("{layer}/int8");
+                self.new[integer].name = self.integer_name(&layer);
                 let output = self.new.add_tensor(Tensor { kind: TensorKind::Activation, ..tensor });
                 self.new.add_node(&layer, ops::Dequantize::default(), vec![Some(integer)], vec![output]);
                 output
@@ -135,7 +145,7 @@ impl Rewriter<'_> {
         new
     }
 
-    /// A tensor as int8 with its own parameters.
+    /// A tensor as integers with its own parameters.
     fn integer_form(&mut self, id: TensorId) -> TensorId {
         if let Some(known) = self.integer.get(&id) {
             return *known;
@@ -144,12 +154,12 @@ impl Rewriter<'_> {
         // What has no parameters is no real number: it is used as it is.
         let Some(parameters) = self.real(id) else { return self.float_form(id) };
         let float = self.float_form(id);
-        let integer = self.quantize(&name, float, &format!("{name}/int8"), DType::I8, parameters);
+        let integer = self.quantize(&name, float, &self.integer_name(&name), self.width.dtype(), parameters);
         self.integer.insert(id, integer);
         integer
     }
 
-    /// A tensor as int8 with the parameters of `other`.
+    /// A tensor as integers with the parameters of `other`.
     fn integer_like(&mut self, id: TensorId, other: TensorId) -> TensorId {
         let (own, wanted) = (self.real(id), self.real(other));
         let Some(wanted) = wanted.filter(|wanted| own.as_ref() != Some(wanted)) else {
@@ -160,7 +170,8 @@ impl Rewriter<'_> {
         }
         let own = self.integer_form(id);
         let name = self.old[id].name.clone();
-        let requantized = self.quantize(&name, own, &format!("{name}/requantized"), DType::I8, wanted);
+        let requantized =
+            self.quantize(&name, own, &format!("{name}/requantized"), self.width.dtype(), wanted);
         self.requantized.insert((id, other), requantized);
         requantized
     }
@@ -204,7 +215,8 @@ impl Rewriter<'_> {
 
     fn integer_output(&mut self, id: TensorId) -> TensorId {
         let Some(parameters) = self.real(id) else { return self.float_output(id) };
-        let tensor = Tensor { dtype: DType::I8, quantization: Some(parameters), ..self.old[id].clone() };
+        let dtype = self.width.dtype();
+        let tensor = Tensor { dtype, quantization: Some(parameters), ..self.old[id].clone() };
         let new = self.new.add_tensor(tensor);
         self.integer.insert(id, new);
         new
@@ -225,12 +237,12 @@ impl Rewriter<'_> {
                 let extent = range.max.abs().max(range.min.abs()).max(f32::MIN_POSITIVE);
                 Some(Quantization::per_tensor(extent / 127.0, 0))
             }
-            _ => Some(constant_parameters(range)),
+            _ => None,
         };
-        let parameters = parameters.unwrap_or_else(|| constant_parameters(range));
+        let parameters = parameters.unwrap_or_else(|| parameters::constant(self.width, range));
         let (scale, zero_point) = parameters.single().unwrap_or((1.0, 0));
-        let integers = Data::from_vec(to_int8(&values, scale, zero_point));
-        let constant = Tensor::constant(&tensor.name, DType::I8, tensor.shape, integers);
+        let integers = parameters::integers(self.width, &values, scale, zero_point);
+        let constant = Tensor::constant(&tensor.name, self.width.dtype(), tensor.shape, integers);
         Ok(self.new.add_tensor(constant.with_quantization(parameters)))
     }
 
@@ -257,7 +269,14 @@ impl Rewriter<'_> {
             check_finite(&node.name, &self.old[id].name, bias)?;
         }
         let layout = Layout::new(&shape, place.axis);
-        let integer = for_integer(&weights, bias_values.as_deref(), layout, choice.granularity, input_scale);
+        let integer = for_integer(
+            &weights,
+            bias_values.as_deref(),
+            layout,
+            choice.granularity,
+            input_scale,
+            self.width,
+        );
         let grid = |scales: Vec<f32>, axis: usize| match choice.granularity {
             Granularity::PerChannel => Quantization::per_channel(scales, axis),
             Granularity::PerTensor => Quantization::per_tensor(scales[0], 0),
@@ -265,7 +284,11 @@ impl Rewriter<'_> {
         if let (Some(values), Some(id)) = (bias_values, bias_id) {
             let (values, scales) = bias(&values, input_scale, &integer.scales);
             let old = &self.old[id];
-            let bias = Tensor::constant(&old.name, DType::I32, old.shape.clone(), Data::from_vec(values));
+            let (dtype, data) = match self.width {
+                Width::Eight => (DType::I32, Data::from_vec(values)),
+                Width::Sixteen => (DType::I64, Data::from_vec(values.into_iter().map(i64::from).collect())),
+            };
+            let bias = Tensor::constant(&old.name, dtype, old.shape.clone(), data);
             inputs[place.bias] = Some(self.new.add_tensor(bias.with_quantization(grid(scales, 0))));
         }
         let old = &self.old[id];
