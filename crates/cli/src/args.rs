@@ -297,6 +297,9 @@ pub(crate) enum QuantizeArgument {
     Int8,
     /// int8 everywhere, inputs and outputs too; an error where an operator has no integer kernel.
     Int8Only,
+    /// int8 weights, int16 activations, float inputs and outputs.
+    #[value(name = "int16x8")]
+    Int16x8,
 }
 
 impl From<QuantizeArgument> for Quantization {
@@ -307,6 +310,7 @@ impl From<QuantizeArgument> for Quantization {
             QuantizeArgument::Float16 => Quantization::Float16,
             QuantizeArgument::Int8 => Quantization::Int8,
             QuantizeArgument::Int8Only => Quantization::Int8Only,
+            QuantizeArgument::Int16x8 => Quantization::Int16x8,
         }
     }
 }
@@ -330,6 +334,7 @@ enum InterfaceArgument {
     Float32,
     Int8,
     Uint8,
+    Int16,
 }
 
 impl From<InterfaceArgument> for InterfaceType {
@@ -338,6 +343,7 @@ impl From<InterfaceArgument> for InterfaceType {
             InterfaceArgument::Float32 => InterfaceType::Float32,
             InterfaceArgument::Int8 => InterfaceType::Int8,
             InterfaceArgument::Uint8 => InterfaceType::Uint8,
+            InterfaceArgument::Int16 => InterfaceType::Int16,
         }
     }
 }

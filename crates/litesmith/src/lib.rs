@@ -58,4 +58,6 @@ pub enum Quantization {
     Int8,
     /// As `Int8` with an integer interface; an operator that would stay float is an error.
     Int8Only,
+    /// int8 weights and int16 activations, with a float interface unless asked otherwise.
+    Int16x8,
 }

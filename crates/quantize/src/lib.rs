@@ -26,7 +26,27 @@ pub use recipe::{Granularity, Recipe, RecipeError, Rule};
 pub use report::{Outcome, Precision, Report};
 pub use statistics::{Range, Statistics, StatisticsError};
 
-use litesmith_graph::Model;
+use litesmith_graph::{Graph, Model, ModelError, Node};
+
+/// Spells operators of a legalized float model without kernel for the mode's integers with those that
+/// have one, but for layers that the recipe keeps float. Comes before calibration. Returns how many.
+///
+/// # Errors
+/// If the model does not fit itself.
+pub fn lower(model: &mut Model, mode: Mode, recipe: &Recipe) -> Result<usize, ModelError> {
+    let Some(width) = mode.width() else { return Ok(0) };
+    float16::widen(model);
+    litesmith_passes::lower(model, width, &|graph, node| {
+        let names: Vec<&str> = node_names(graph, node).collect();
+        recipe.choice(&names, node.op.builtin_name()).skip
+    })
+}
+
+/// What recipes know a node by: its layer, and the tensors that it computes.
+fn node_names<'a>(graph: &'a Graph, node: &'a Node) -> impl Iterator<Item = &'a str> {
+    let outputs = node.outputs.iter().map(|id| graph[*id].name.as_str());
+    std::iter::once(node.name.as_str()).chain(outputs)
+}
 
 /// Makes the quantized model of a legalized float model. Modes with integer activations need
 /// statistics.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use litesmith_graph::{Model, TensorKind, text};
 use litesmith_passes::{Rewrites, Target, legalize, optimize};
-use litesmith_quantize::{Mode, Report, Statistics, calibrate, quantize};
+use litesmith_quantize::{Mode, Report, Statistics, calibrate, lower, quantize};
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
 
@@ -87,6 +87,10 @@ pub fn convert(
         legalize(&mut model, Target::Tflite)?;
         dump(observer, &Rewrites { pass: "legalize", count: 0 }, &model);
     }
+    if let Some(mode) = options.mode() {
+        let count = lower(&mut model, mode, &options.recipe)?;
+        dump(observer, &Rewrites { pass: "lower", count }, &model);
+    }
     go_on(observer)?;
 
     let samples = Samples::open(&source, options)?;
@@ -160,7 +164,7 @@ fn quantize_model(
         observer.note(&format!("no layer is called '{pattern}'; the rule has no effect"));
     }
     let statistics = match mode {
-        Mode::Int8 | Mode::Int8Only => Some(statistics(model, options, samples, observer)?),
+        Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => Some(statistics(model, options, samples, observer)?),
         Mode::Dynamic | Mode::Float16 => None,
     };
     observer.stage("quantize", 0);
@@ -260,6 +264,7 @@ impl std::fmt::Display for Quantization {
             Quantization::Float16 => "float16",
             Quantization::Int8 => "int8",
             Quantization::Int8Only => "int8-only",
+            Quantization::Int16x8 => "int16x8",
         })
     }
 }

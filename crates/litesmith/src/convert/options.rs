@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use litesmith_graph::Width;
 use litesmith_quantize::{InterfaceType, Mode, Options, Ranges, Recipe};
 use litesmith_runtime::Options as RunOptions;
 
@@ -73,6 +74,7 @@ impl ConvertOptions {
             Quantization::Float16 => Some(Mode::Float16),
             Quantization::Int8 => Some(Mode::Int8),
             Quantization::Int8Only => Some(Mode::Int8Only),
+            Quantization::Int16x8 => Some(Mode::Int16x8),
         }
     }
 
@@ -88,20 +90,28 @@ impl ConvertOptions {
 
     /// Refuses options that would have no effect.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let integer = matches!(self.quantize, Quantization::Int8 | Quantization::Int8Only);
+        let width = self.mode().and_then(Mode::width);
+        let integer = width.is_some();
         let refuse = |what: &str, needs: &str| {
             Err(Error::Usage(format!("{what} has no effect with {}: {needs}", self.quantize)))
         };
-        if !integer {
-            let integers = [self.input_type, self.output_type].into_iter().flatten();
-            if integers.into_iter().any(|interface| interface != InterfaceType::Float32) {
-                return refuse("an integer interface", "it needs --quantize int8 or int8-only");
+        for interface in [self.input_type, self.output_type].into_iter().flatten() {
+            let fits = match interface {
+                InterfaceType::Float32 => true,
+                InterfaceType::Int8 | InterfaceType::Uint8 => width == Some(Width::Eight),
+                InterfaceType::Int16 => width == Some(Width::Sixteen),
+            };
+            if !fits {
+                let needs = "int8 and uint8 need --quantize int8 or int8-only, int16 needs int16x8";
+                return refuse("this type of inputs or outputs", needs);
             }
+        }
+        if !integer {
             if self.statistics.is_some() || self.save_statistics.is_some() {
-                return refuse("a statistics file", "only int8 and int8-only use ranges");
+                return refuse("a statistics file", "only int8, int8-only and int16x8 use ranges");
             }
             if self.ranges != Ranges::Exact {
-                return refuse("--ranges", "only int8 and int8-only use ranges");
+                return refuse("--ranges", "only int8, int8-only and int16x8 use ranges");
             }
         }
         if self.quantize == Quantization::None && !self.recipe.rules.is_empty() {

@@ -71,7 +71,7 @@ pub(crate) fn seeded_input(info: &TensorInfo, seed: u64) -> Result<Array, Error>
     let data = match info.dtype {
         DType::F32 => (0..elements).flat_map(|_| ((uniform() * 2.0 - 1.0) as f32).to_le_bytes()).collect(),
         DType::F64 => (0..elements).flat_map(|_| (uniform() * 2.0 - 1.0).to_le_bytes()).collect(),
-        DType::I8 | DType::U8 if info.quantization.is_some() => {
+        DType::I8 | DType::U8 | DType::I16 if info.quantization.is_some() => {
             (0..bytes).map(|_| (uniform() * 256.0) as u8).collect()
         }
         // Zero is a valid index, length and truth value everywhere.

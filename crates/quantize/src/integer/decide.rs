@@ -33,8 +33,7 @@ fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node, width: Width) -> Dec
     if types.iter().all(|dtype| !dtype.is_float()) {
         return Decision::Untouched;
     }
-    let mut names = vec![node.name.as_str()];
-    names.extend(node.outputs.iter().map(|id| graph[*id].name.as_str()));
+    let names: Vec<&str> = crate::node_names(graph, node).collect();
     let choice = recipe.choice(&names, node.op.builtin_name());
     let rule = node.op.quantization();
     let fixed =
