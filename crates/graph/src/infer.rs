@@ -1,9 +1,11 @@
 //! Shape inference over whole graphs, for free or for given input shapes.
 
-use crate::graph::{Graph, NodeId};
+use crate::dtype::DType;
+use crate::graph::{Graph, Node, NodeId};
 use crate::model::{GraphId, Model};
 use crate::op::Op;
 use crate::operator::{Facts, Inputs, Number};
+use crate::ops::While;
 use crate::shape::{Dim, Shape};
 use crate::tensor::{Tensor, TensorKind};
 use crate::validate::ModelError;
@@ -78,20 +80,85 @@ fn infer_nodes(model: &Model, graph: &Graph, facts: &mut [Facts]) -> Result<(), 
     Ok(())
 }
 
-/// Infers all graphs and stores the shapes and types of activations in them. A graph that another one
-/// calls gets the shapes of the call (of the last one, where there are several).
+/// Infers all graphs and stores the shapes and types of activations in them. A graph that others call
+/// gets what its calls agree on.
 ///
 /// # Errors
 /// As [`infer_shapes`].
 pub fn infer_model(model: &mut Model) -> Result<(), ModelError> {
-    let called = called_graphs(model);
-    for index in 0..model.graphs.len() {
-        if !called[index] {
-            let facts = infer_shapes(model, GraphId(index as u32), None)?;
-            store(model, GraphId(index as u32), facts)?;
+    let all = infer_graphs(model)?;
+    for (graph, facts) in model.graphs.iter_mut().zip(all) {
+        for (tensor, facts) in graph.tensors.iter_mut().zip(facts) {
+            if matches!(tensor.kind, TensorKind::Activation | TensorKind::Input) {
+                tensor.shape = facts.shape;
+                tensor.dtype = facts.dtype;
+            }
         }
     }
     Ok(())
+}
+
+/// Infers the facts of every tensor of every graph. What holds in a graph that others call holds for
+/// all its calls.
+///
+/// # Errors
+/// As [`infer_shapes`].
+pub fn infer_graphs(model: &Model) -> Result<Vec<Vec<Facts>>, ModelError> {
+    let mut waiting = vec![0usize; model.graphs.len()];
+    for GraphId(id) in model.graphs.iter().flat_map(|graph| &graph.nodes).flat_map(|node| node.op.calls()) {
+        if let Some(waiting) = waiting.get_mut(id as usize) {
+            *waiting += 1;
+        }
+    }
+    let mut arguments: Vec<Option<Vec<Facts>>> = vec![None; model.graphs.len()];
+    let mut all: Vec<Vec<Facts>> = vec![Vec::new(); model.graphs.len()];
+    let mut ready: Vec<usize> = (0..model.graphs.len()).filter(|index| waiting[*index] == 0).collect();
+    while let Some(index) = ready.pop() {
+        let id = GraphId(index as u32);
+        let facts = match &arguments[index] {
+            Some(arguments) => infer_called(model, id, arguments)?,
+            None => infer_shapes(model, id, None)?,
+        };
+        for node in &model.graphs[index].nodes {
+            for (GraphId(callee), given) in call_arguments(model, node, &facts)? {
+                let callee = callee as usize;
+                let known = arguments[callee].take();
+                arguments[callee] = Some(match known {
+                    Some(known) => common_all(known, given).map_err(ModelError::Model)?,
+                    None => given,
+                });
+                waiting[callee] -= 1;
+                if waiting[callee] == 0 {
+                    ready.push(callee);
+                }
+            }
+        }
+        all[index] = facts;
+    }
+    Ok(all)
+}
+
+/// The graphs that a node runs, each with what is known of its inputs.
+///
+/// # Errors
+/// If a loop's body does not fit its inputs.
+pub fn call_arguments(
+    model: &Model,
+    node: &Node,
+    facts: &[Facts],
+) -> Result<Vec<(GraphId, Vec<Facts>)>, ModelError> {
+    let given = |skipped: usize| {
+        let inputs = node.inputs.iter().skip(skipped).flatten();
+        inputs.map(|input| facts[input.index()].clone()).collect::<Vec<Facts>>()
+    };
+    Ok(match &node.op {
+        Op::If(op) => [op.then_graph, op.else_graph].map(|graph| (graph, given(1))).into(),
+        Op::While(op) => {
+            let variables = loop_variables(model, *op, given(0))?;
+            [op.condition, op.body].map(|graph| (graph, variables.clone())).into()
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// For each graph, whether a node of another one runs it.
@@ -106,36 +173,6 @@ pub fn called_graphs(model: &Model) -> Vec<bool> {
         }
     }
     called
-}
-
-fn store(model: &mut Model, id: GraphId, facts: Vec<Facts>) -> Result<(), ModelError> {
-    let mut calls = Vec::new();
-    let graph = &model.graphs[id.0 as usize];
-    for node in &graph.nodes {
-        let arguments = |skipped: usize| {
-            let given = node.inputs[skipped.min(node.inputs.len())..].iter().flatten();
-            given.map(|input| facts[input.index()].clone()).collect::<Vec<Facts>>()
-        };
-        match &node.op {
-            Op::If(op) => calls.extend([op.then_graph, op.else_graph].map(|graph| (graph, arguments(1)))),
-            Op::While(op) => {
-                let variables = loop_variables(model, op.body, arguments(0))?;
-                calls.extend([op.condition, op.body].map(|graph| (graph, variables.clone())));
-            }
-            _ => {}
-        }
-    }
-    for (tensor, facts) in model.graphs[id.0 as usize].tensors.iter_mut().zip(facts) {
-        if matches!(tensor.kind, TensorKind::Activation | TensorKind::Input) {
-            tensor.shape = facts.shape;
-            tensor.dtype = facts.dtype;
-        }
-    }
-    for (graph, arguments) in calls {
-        let facts = infer_called(model, graph, &arguments)?;
-        store(model, graph, facts)?;
-    }
-    Ok(())
 }
 
 /// Infers the outputs of one node of a graph from the facts of all its tensors.
@@ -161,7 +198,7 @@ pub fn infer_node(
         Op::If(op) => branches(model, [op.then_graph, op.else_graph], &inputs, &error)?,
         Op::While(op) => {
             let arguments: Vec<Facts> = inputs.iter().flatten().map(|facts| (*facts).clone()).collect();
-            loop_variables(model, op.body, arguments)?
+            loop_variables(model, *op, arguments)?
         }
         op => op.infer(Inputs(&inputs)).map_err(|reason| error(reason.to_string()))?,
     };
@@ -185,53 +222,79 @@ fn branches(
     inputs: &[Option<&Facts>],
     error: &dyn Fn(String) -> ModelError,
 ) -> Result<Vec<Facts>, ModelError> {
+    match inputs.first().copied().flatten() {
+        Some(condition) if is_truth(condition) => {}
+        _ => return Err(error("its condition is no single truth value".into())),
+    }
     let arguments: Vec<Facts> = inputs.iter().skip(1).flatten().map(|facts| (*facts).clone()).collect();
-    let outputs = |id: GraphId| {
-        let facts = infer_called(model, id, &arguments)?;
-        let graph = &model.graphs[id.0 as usize];
-        Ok(graph.outputs.iter().map(|output| facts[output.index()].clone()).collect::<Vec<Facts>>())
-    };
-    let (one, other) = (outputs(graphs[0])?, outputs(graphs[1])?);
+    let (one, other) = (called(model, graphs[0], &arguments)?, called(model, graphs[1], &arguments)?);
     if one.len() != other.len() {
         return Err(error(format!("its graphs give {} and {} outputs", one.len(), other.len())));
     }
-    let both = one.into_iter().zip(other);
-    both.map(|(one, other)| common(one, &other).map_err(error)).collect()
+    common_all(one, other).map_err(error)
 }
 
+/// The outputs of a graph that is called with these arguments.
+fn called(model: &Model, id: GraphId, arguments: &[Facts]) -> Result<Vec<Facts>, ModelError> {
+    let facts = infer_called(model, id, arguments)?;
+    let outputs = &model.graphs[id.0 as usize].outputs;
+    Ok(outputs.iter().map(|output| facts[output.index()].clone()).collect())
+}
+
+fn is_truth(facts: &Facts) -> bool {
+    facts.dtype == DType::Bool && facts.shape.elements().is_none_or(|elements| elements == 1)
+}
+
+/// Times that a loop's body is inferred at most. Each time its variables lose sizes that change; after
+/// the last but one all of them are taken for unknown.
+pub(crate) const MOST_PASSES: u64 = 4;
+
 /// The facts of a loop's variables that hold in every round.
-fn loop_variables(model: &Model, body: GraphId, arguments: Vec<Facts>) -> Result<Vec<Facts>, ModelError> {
+fn loop_variables(model: &Model, op: While, arguments: Vec<Facts>) -> Result<Vec<Facts>, ModelError> {
+    let broken = |graph: GraphId, reason: String| {
+        ModelError::Model(format!("loop graph '{}': {reason}", model.graphs[graph.0 as usize].name))
+    };
     let mut variables: Vec<Facts> = arguments.into_iter().map(|facts| facts.with_value(None)).collect();
-    loop {
-        let facts = infer_called(model, body, &variables)?;
-        let graph = &model.graphs[body.0 as usize];
-        let broken = |reason: String| ModelError::Model(format!("loop body '{}': {reason}", graph.name));
-        if graph.outputs.len() != variables.len() {
-            let (inputs, outputs) = (variables.len(), graph.outputs.len());
-            return Err(broken(format!("it takes {inputs} inputs and gives {outputs} outputs")));
+    for pass in 1..=MOST_PASSES {
+        let after = called(model, op.body, &variables)?;
+        if after.len() != variables.len() {
+            let (inputs, outputs) = (variables.len(), after.len());
+            return Err(broken(op.body, format!("it takes {inputs} inputs and gives {outputs} outputs")));
         }
-        let after = graph.outputs.iter().map(|output| &facts[output.index()]);
-        let common = variables.iter().zip(after).map(|(before, after)| common(before.clone(), after));
-        let common = common.collect::<Result<Vec<Facts>, String>>().map_err(broken)?;
-        // Sizes only become unknown, so that this ends.
+        let mut common = common_all(variables.clone(), after).map_err(|reason| broken(op.body, reason))?;
         if common == variables {
-            return Ok(variables);
+            break;
+        }
+        if pass + 1 == MOST_PASSES {
+            common.iter_mut().for_each(|facts| facts.shape.0.fill(Dim::Unknown));
         }
         variables = common;
     }
+    match called(model, op.condition, &variables)?.as_slice() {
+        [condition] if is_truth(condition) => Ok(variables),
+        _ => Err(broken(op.condition, "it does not give a single truth value".into())),
+    }
 }
 
-/// What two facts agree on; their types and numbers of axes must be the same.
-fn common(one: Facts, other: &Facts) -> Result<Facts, String> {
+fn common_all(one: Vec<Facts>, other: Vec<Facts>) -> Result<Vec<Facts>, String> {
+    one.into_iter().zip(&other).map(|(one, other)| common(one, other)).collect()
+}
+
+/// What two facts agree on.
+///
+/// # Errors
+/// If their types or numbers of axes differ.
+pub fn common(one: Facts, other: &Facts) -> Result<Facts, String> {
     if one.dtype != other.dtype || one.shape.rank() != other.shape.rank() {
         return Err(format!(
             "a value is {}{} one time and {}{} another time",
             one.dtype, one.shape, other.dtype, other.shape
         ));
     }
+    let value = if one.value == other.value { one.value } else { None };
     let dims = one.shape.0.into_iter().zip(&other.shape.0);
     let dims = dims.map(|(one, other)| if one == *other { one } else { Dim::Unknown }).collect();
-    Ok(Facts::new(one.dtype, Shape(dims)))
+    Ok(Facts::new(one.dtype, Shape(dims)).with_value(value))
 }
 
 /// What a tensor says of itself: its stated type and shape and, of few constant integers, the values.

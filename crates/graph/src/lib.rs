@@ -26,7 +26,7 @@ pub mod validate;
 pub use data::Data;
 pub use dtype::DType;
 pub use graph::{Graph, Node, NodeId, TensorId};
-pub use infer::{infer_called, infer_model, infer_shapes};
+pub use infer::{call_arguments, infer_called, infer_graphs, infer_model, infer_shapes};
 pub use model::{
     Format, GraphId, Metadata, Model, Origin, Parameter, ParameterId, Regularizer, Signature, Source, State,
     StateId,

@@ -115,6 +115,24 @@ impl<'a> Inputs<'a> {
         Ok(shape.dims())
     }
 
+    /// The elements, as far as they are known, of an input that must be a vector (or a matrix in
+    /// row-major order) of `count` integers.
+    ///
+    /// # Errors
+    /// If it is left out, is no integers or has another number of elements.
+    pub fn numbers(&self, index: usize, count: usize) -> Result<Vec<Number>, InferError> {
+        let facts = self.get(index)?;
+        let integers = matches!(facts.dtype, DType::I32 | DType::I64);
+        let elements = facts.shape.elements();
+        if !integers || elements.is_some_and(|elements| elements != count) {
+            refuse!("input {index} must be {count} integers, it is {}{}", facts.dtype, facts.shape);
+        }
+        match &facts.value {
+            Some(value) if value.len() == count => Ok(value.clone()),
+            _ => Ok(vec![Number::Unknown; count]),
+        }
+    }
+
     /// The inputs that are there.
     pub fn present(&self) -> impl Iterator<Item = &'a Facts> + '_ {
         self.0.iter().copied().flatten()

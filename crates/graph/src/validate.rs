@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::graph::{Graph, Node, TensorId};
-use crate::infer::{called_graphs, infer_shapes};
+use crate::infer::{MOST_PASSES, called_graphs, infer_shapes};
 use crate::model::{GraphId, Model};
 use crate::quantization::Quantization;
 use crate::tensor::{Tensor, TensorKind};
@@ -92,35 +92,37 @@ fn check_states(model: &Model) -> Result<(), ModelError> {
 
 /// Graphs that are called exist, do not call themselves, and are few enough to be followed.
 fn check_calls(model: &Model) -> Result<(), ModelError> {
-    const MOST_NODES: u64 = 1 << 22;
-    const DEEPEST: usize = 64;
-    // Nodes that are run when a graph is, each loop's body once; `None` while it is being counted.
-    fn cost(model: &Model, id: GraphId, known: &mut [Option<u64>], path: usize) -> Result<u64, ModelError> {
-        let broken = |what: String| Err(ModelError::Model(what));
-        let Some(graph) = model.graphs.get(id.0 as usize) else {
-            return broken(format!("a node runs graph {}, which does not exist", id.0));
-        };
-        if path > DEEPEST {
-            return broken(format!("graph '{}' is called through more than {DEEPEST} others", graph.name));
-        }
-        if let Some(cost) = known[id.0 as usize] {
-            return Ok(cost);
-        }
-        let mut sum = graph.nodes.len() as u64;
-        for callee in graph.nodes.iter().flat_map(|node| node.op.calls()) {
-            sum = sum.saturating_add(cost(model, callee, known, path + 1)?);
-        }
-        if sum > MOST_NODES {
-            return broken(format!("graph '{}' runs others too often", graph.name));
-        }
-        known[id.0 as usize] = Some(sum);
-        Ok(sum)
-    }
     let mut known = vec![None; model.graphs.len()];
     for index in 0..model.graphs.len() {
-        cost(model, GraphId(index as u32), &mut known, 0)?;
+        work(model, GraphId(index as u32), &mut known, 0)?;
     }
     Ok(())
+}
+
+/// How much there is to look at when a graph is inferred: its nodes and tensors, and those of the
+/// graphs that it calls as often as that may happen.
+fn work(model: &Model, id: GraphId, known: &mut [Option<u64>], path: usize) -> Result<u64, ModelError> {
+    const MOST_WORK: u64 = 1 << 24;
+    const DEEPEST: usize = 64;
+    let broken = |what: String| Err(ModelError::Model(what));
+    let Some(graph) = model.graphs.get(id.0 as usize) else {
+        return broken(format!("a node runs graph {}, which does not exist", id.0));
+    };
+    if path > DEEPEST {
+        return broken(format!("graph '{}' is called through more than {DEEPEST} others", graph.name));
+    }
+    if let Some(work) = known[id.0 as usize] {
+        return Ok(work);
+    }
+    let mut sum = (graph.nodes.len() + graph.tensors.len()) as u64;
+    for callee in graph.nodes.iter().flat_map(|node| node.op.calls()) {
+        sum = sum.saturating_add(work(model, callee, known, path + 1)?.saturating_mul(MOST_PASSES));
+        if sum > MOST_WORK {
+            return broken(format!("graph '{}' runs others too often", graph.name));
+        }
+    }
+    known[id.0 as usize] = Some(sum);
+    Ok(sum)
 }
 
 fn check_parameters(model: &Model) -> Result<(), ModelError> {

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
+use crate::operator::{Arity, Facts, InferError, Inputs, Number, Operator, QuantizationRule, refuse};
 use crate::shape::{Dim, Shape};
 
-/// More elements before and after each axis.
+/// More elements before and after each axis. Where a second input (two integers for each axis) is
+/// given, it says how many, and the attribute stays empty.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pad {
@@ -28,18 +29,43 @@ pub enum PadMode {
     Symmetric,
 }
 
+impl Pad {
+    /// How many elements are added before and after each axis; `None` where that is not known yet.
+    ///
+    /// # Errors
+    /// If there are not two for each axis of the input, or one is negative.
+    pub fn amounts(&self, inputs: Inputs<'_>) -> Result<Option<Vec<[usize; 2]>>, InferError> {
+        let input = inputs.get(0)?;
+        let rank = input.shape.rank();
+        match (inputs.len(), self.amounts.len()) {
+            (1, given) if given == rank => return Ok(Some(self.amounts.clone())),
+            (2, 0) => {}
+            (_, given) => refuse!("{given} paddings are given for shape {}", input.shape),
+        }
+        let mut amounts = Vec::new();
+        for pair in inputs.numbers(1, 2 * rank)?.as_chunks::<2>().0 {
+            let [Number::Int(before), Number::Int(after)] = pair else { return Ok(None) };
+            match (usize::try_from(*before), usize::try_from(*after)) {
+                (Ok(before), Ok(after)) => amounts.push([before, after]),
+                _ => refuse!("an axis is padded by {before} and {after}"),
+            }
+        }
+        Ok(Some(amounts))
+    }
+}
+
 impl Operator for Pad {
     fn arity(&self) -> Arity {
-        Arity::exactly(1)
+        Arity::between(1, 2)
     }
 
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let input = inputs.get(0)?;
-        if self.amounts.len() != input.shape.rank() {
-            refuse!("{} paddings are given for shape {}", self.amounts.len(), input.shape);
-        }
+        let Some(amounts) = self.amounts(inputs)? else {
+            return Ok(vec![Facts::new(input.dtype, Shape(vec![Dim::Unknown; input.shape.rank()]))]);
+        };
         let mut dims = Vec::new();
-        for (dim, [before, after]) in input.shape.dims().iter().zip(&self.amounts) {
+        for (dim, [before, after]) in input.shape.dims().iter().zip(&amounts) {
             let most = match (self.mode, dim) {
                 (PadMode::Reflect, Dim::Fixed(size)) => size.saturating_sub(1),
                 (PadMode::Symmetric, Dim::Fixed(size)) => *size,

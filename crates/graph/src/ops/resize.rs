@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
-use crate::shape::Shape;
+use crate::operator::{Arity, Facts, InferError, Inputs, Number, Operator, QuantizationRule, refuse};
+use crate::shape::{Dim, Shape};
 
-/// An image `[batch, height, width, channels]` scaled to another height and width.
+/// An image `[batch, height, width, channels]` scaled to another height and width. Where a second
+/// input (two integers) is given, it is the new size, and the attribute stays `[0, 0]`.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resize {
@@ -30,16 +31,28 @@ pub enum ResizeKind {
 
 impl Operator for Resize {
     fn arity(&self) -> Arity {
-        Arity::exactly(1)
+        Arity::between(1, 2)
     }
 
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let image = inputs.dims(0, 4)?;
-        if self.size.contains(&0) || (self.align_corners && self.half_pixel_centers) {
-            refuse!("size {:?} must be at least 1, and only one alignment can be asked for", self.size);
+        let size = match inputs.len() {
+            1 => self.size.map(Dim::Fixed).to_vec(),
+            _ if self.size != [0; 2] => refuse!("the new size is given twice"),
+            _ => {
+                let dim = |number: Number| match number {
+                    Number::Int(size) => Dim::Fixed(usize::try_from(size).unwrap_or(0)),
+                    Number::Free(symbol) => Dim::Free(symbol),
+                    Number::Unknown => Dim::Unknown,
+                };
+                inputs.numbers(1, 2)?.into_iter().map(dim).collect()
+            }
+        };
+        if size.contains(&Dim::Fixed(0)) || (self.align_corners && self.half_pixel_centers) {
+            let size = Shape(size);
+            refuse!("size {size} must be at least 1, and only one alignment can be asked for");
         }
-        let [height, width] = self.size;
-        let shape = Shape(vec![image[0].clone(), height.into(), width.into(), image[3].clone()]);
+        let shape = Shape([&image[..1], &size, &image[3..]].concat());
         Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 

@@ -5,7 +5,8 @@ use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRu
 use crate::shape::{Dim, Shape};
 
 /// Part of the input, with steps, as TensorFlow's `strided_slice` defines begin, end and masks
-/// (without ellipsis and new axes, which readers resolve).
+/// (without ellipsis and new axes, which readers resolve). Where three more inputs (vectors of
+/// integers) are given, they are begin, end and strides, and those attributes stay empty.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StridedSlice {
@@ -95,13 +96,51 @@ impl StridedSlice {
     }
 }
 
+impl StridedSlice {
+    /// The shape where begin, end and strides are inputs.
+    fn infer_given(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
+        let input = inputs.get(0)?;
+        if !self.begin.is_empty() || !self.end.is_empty() || !self.strides.is_empty() {
+            refuse!("begin, end and strides are given twice");
+        }
+        let [Dim::Fixed(count)] = inputs.get(1)?.shape.dims() else { refuse!("begin is no vector") };
+        if *count > input.shape.rank() || *count > 32 {
+            refuse!("{count} axes are sliced of shape {}", input.shape);
+        }
+        let lists = [inputs.numbers(1, *count)?, inputs.numbers(2, *count)?, inputs.numbers(3, *count)?];
+        if let [Some(begin), Some(end), Some(strides)] = [0, 1, 2].map(|i| all_known(&lists[i])) {
+            return StridedSlice { begin, end, strides, ..self.clone() }.infer(Inputs(&[Some(input)]));
+        }
+        let mut dims = Vec::new();
+        for (axis, dim) in input.shape.dims().iter().enumerate() {
+            let bit = |mask: u32| axis < *count && mask >> axis & 1 == 1;
+            let step = lists[2].get(axis);
+            let whole = axis >= *count
+                || (step == Some(&Number::Int(1)) && bit(self.begin_mask) && bit(self.end_mask));
+            if !bit(self.shrink_axis_mask) {
+                dims.push(if whole { dim.clone() } else { Dim::Unknown });
+            }
+        }
+        Ok(vec![Facts::new(input.dtype, Shape(dims))])
+    }
+}
+
+/// All numbers, if every one is known.
+fn all_known(numbers: &[Number]) -> Option<Vec<i64>> {
+    let known = |number: &Number| if let Number::Int(value) = number { Some(*value) } else { None };
+    numbers.iter().map(known).collect()
+}
+
 impl Operator for StridedSlice {
     fn arity(&self) -> Arity {
-        Arity::exactly(1)
+        Arity::between(1, 4)
     }
 
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let input = inputs.get(0)?;
+        if inputs.len() > 1 {
+            return self.infer_given(inputs);
+        }
         self.check(input.shape.rank())?;
         let mut dims = Vec::new();
         for (axis, dim) in input.shape.dims().iter().enumerate() {

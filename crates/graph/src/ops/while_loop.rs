@@ -6,7 +6,7 @@ use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRu
 /// A graph of the model run again and again, its outputs becoming its inputs, as long as another graph
 /// says so. The node's inputs are those of the first round, its outputs those that the condition
 /// refused.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct While {
     /// Takes what the body takes and gives one boolean scalar.
