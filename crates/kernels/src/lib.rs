@@ -23,6 +23,8 @@ pub mod resize;
 pub mod softmax;
 pub mod window;
 
+pub mod transposed;
+pub mod volume;
 pub use isa::Isa;
 pub use pool::ThreadPool;
 pub use window::Window;

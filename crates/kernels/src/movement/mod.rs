@@ -8,6 +8,7 @@
 mod blocks;
 mod concat;
 mod gather;
+mod one_hot;
 mod pad;
 mod slice;
 mod strided;
@@ -17,6 +18,7 @@ pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_
 pub use concat::{concat, pack, split, unpack};
 pub use gather::{Index, IndexError, gather, gather_nd};
 pub use pad::{Reflection, pad, pad_reflected};
+pub use one_hot::one_hot;
 pub use slice::{AxisSlice, broadcast_to, reverse, strided_slice, tile};
 pub use strided::{StridedAxis, StridedCopy};
 pub use transpose::transpose;

@@ -115,10 +115,22 @@ impl HybridConv2d {
         output: &mut [f32],
     ) {
         let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
+        self.run_quantized(pool, scratch, shape, &samples, output);
+    }
+
+    /// Convolves an input whose samples have been quantized.
+    pub(crate) fn run_quantized(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        samples: &[SampleQuantization],
+        output: &mut [f32],
+    ) {
         let geometry = self.product.geometry();
-        let borders = borders(geometry, &samples);
-        let source = Source::new(geometry, scratch, shape, &borders);
-        let epilogue = Rescaler { constants: &self.constants, samples: &samples };
+        let borders = borders(geometry, samples);
+        let source = Source::new(geometry, input, shape, &borders);
+        let epilogue = Rescaler { constants: &self.constants, samples };
         self.product.run(pool, &source, &self.initial, &epilogue, output);
     }
 }

@@ -10,9 +10,9 @@ use crate::movement::transpose;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reduction {
     /// Lengths of the form's axes.
-    pub(super) outer: usize,
-    pub(super) reduced: usize,
-    pub(super) inner: usize,
+    pub(crate) outer: usize,
+    pub(crate) reduced: usize,
+    pub(crate) inner: usize,
     /// The shape and permutation of the transposition before, if there is one.
     transposed: Option<(Vec<usize>, Vec<usize>)>,
 }
@@ -63,7 +63,7 @@ impl Reduction {
     }
 
     /// Checks the lengths and brings the input to the form.
-    pub(super) fn arrange<'a, T: Copy + Default + Send + Sync>(
+    pub(crate) fn arrange<'a, T: Copy + Default + Send + Sync>(
         &self,
         pool: &ThreadPool,
         input: &'a [T],
@@ -86,7 +86,7 @@ impl Reduction {
 
     /// Calls `columns(outer index, first inner index, outputs)` for parts of the output, each within
     /// one outer index, in parallel.
-    pub(super) fn split<U: Send>(
+    pub(crate) fn split<U: Send>(
         &self,
         pool: &ThreadPool,
         output: &mut [U],

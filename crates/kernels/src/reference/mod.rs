@@ -5,3 +5,5 @@ pub mod elementwise;
 pub mod pooling;
 pub mod quantized;
 pub mod reduce;
+pub mod transposed;
+pub mod volume;

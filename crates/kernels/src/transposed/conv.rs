@@ -1,0 +1,180 @@
+//! Transposed convolutions by element type.
+
+use super::{Parts, TransposeWindow};
+use crate::float::{Clamp, Conv2d};
+use crate::quantized::{self, HybridConv2d, Requantize, Rescale, quantize_samples};
+use crate::{Isa, ThreadPool, Window};
+
+/// A float32 transposed convolution with its weights packed for one instruction set.
+///
+/// Each output is one chain of multiply-adds: the bias, then input pixels from the top left to the
+/// bottom right, and of each its channels in order.
+pub struct TransposeConv2d(Parts<Conv2d, f32>);
+
+impl TransposeConv2d {
+    /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has
+    /// `out_channels` elements, `None` stands for zeros.
+    ///
+    /// # Panics
+    /// When the machine lacks `isa`, when a number of channels, a kernel size, stride or tail is 0,
+    /// when a number of the window is 2^24 or more, or when `weights` or `bias` has another length.
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        window: TransposeWindow,
+        [in_channels, out_channels]: [usize; 2],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> TransposeConv2d {
+        assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
+        let background = (0..out_channels).map(|c| clamp.apply(bias.map_or(0.0, |bias| bias[c]))).collect();
+        TransposeConv2d(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
+            Conv2d::new(isa, dense, 1, in_channels, out_channels, own, bias, clamp)
+        }))
+    }
+
+    /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
+    #[must_use]
+    pub fn scratch(&self, shape: [usize; 3]) -> usize {
+        self.0.scratch(shape)
+    }
+
+    /// Computes `[batch, output height, output width, out_channels]` from an input of `shape` =
+    /// batch, height, width (and `in_channels`); see [`TransposeWindow::output`].
+    ///
+    /// # Panics
+    /// When `input` or `output` has another length, or there is too little scratch memory.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        scratch: &mut [f32],
+        output: &mut [f32],
+    ) {
+        self.0.run(pool, shape, scratch, output, |part, result| part.run(pool, input, shape, result));
+    }
+}
+
+/// A transposed convolution of `u8` activations to `u8` activations, by the rule of
+/// [`quantized::Conv2d`].
+pub struct QuantizedTransposeConv2d(Parts<quantized::Conv2d, u8>);
+
+impl QuantizedTransposeConv2d {
+    /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has one value
+    /// for each output channel, in units of input scale times weight scale.
+    ///
+    /// # Panics
+    /// As [`TransposeConv2d::new`], and when the counts of `requantize` do not agree.
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        window: TransposeWindow,
+        [in_channels, out_channels]: [usize; 2],
+        weights: &[i8],
+        bias: Option<&[i32]>,
+        input_zero_point: u8,
+        requantize: &Requantize,
+    ) -> QuantizedTransposeConv2d {
+        let convolution = |dense: Window, in_channels: usize, weights: &[i8]| {
+            let requantize = requantize.clone();
+            quantized::Conv2d::new(
+                isa,
+                dense,
+                1,
+                in_channels,
+                out_channels,
+                weights,
+                bias,
+                input_zero_point,
+                requantize,
+            )
+        };
+        // What the bias alone becomes.
+        let mut background = vec![0; out_channels];
+        let pixel = convolution(Window::POINT, 1, &vec![0; out_channels]);
+        pixel.run(&ThreadPool::new(1), &[input_zero_point], [1; 3], &mut background);
+        QuantizedTransposeConv2d(Parts::new(
+            window,
+            [in_channels, out_channels],
+            weights,
+            background,
+            |dense, own| convolution(dense, in_channels, own),
+        ))
+    }
+
+    /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
+    #[must_use]
+    pub fn scratch(&self, shape: [usize; 3]) -> usize {
+        self.0.scratch(shape)
+    }
+
+    /// Computes the output, as [`TransposeConv2d::run`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        scratch: &mut [u8],
+        output: &mut [u8],
+    ) {
+        self.0.run(pool, shape, scratch, output, |part, result| part.run(pool, input, shape, result));
+    }
+}
+
+/// A transposed convolution of `f32` activations with 8-bit weights, by the rule of [`HybridConv2d`].
+pub struct HybridTransposeConv2d {
+    isa: Isa,
+    parts: Parts<HybridConv2d, f32>,
+}
+
+impl HybridTransposeConv2d {
+    /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`.
+    ///
+    /// # Panics
+    /// As [`TransposeConv2d::new`], and when the counts of `rescale` do not agree.
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        window: TransposeWindow,
+        [in_channels, out_channels]: [usize; 2],
+        weights: &[i8],
+        rescale: &Rescale,
+    ) -> HybridTransposeConv2d {
+        let background = (0..out_channels).map(|c| rescale.clamp.apply(rescale.bias_of(c))).collect();
+        let parts = Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
+            HybridConv2d::new(isa, dense, 1, in_channels, out_channels, own, rescale)
+        });
+        HybridTransposeConv2d { isa, parts }
+    }
+
+    /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
+    #[must_use]
+    pub fn scratch(&self, shape: [usize; 3]) -> usize {
+        self.parts.scratch(shape)
+    }
+
+    /// Computes the output, as [`TransposeConv2d::run`]. `bytes` holds the quantized input and has
+    /// its length.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        bytes: &mut [u8],
+        scratch: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let samples = quantize_samples(self.isa, pool, input, shape[0], bytes);
+        self.parts.run(pool, shape, scratch, output, |part, result| {
+            part.run_quantized(pool, bytes, shape, &samples, result);
+        });
+    }
+}
