@@ -141,7 +141,7 @@ pub fn cast_to_truth<T: PartialEq + Default + Copy + Sync>(
 }
 
 /// Calls `piece` for corresponding parts of input and output, in parallel.
-fn pieces<T: Sync, U: Send>(
+pub(crate) fn pieces<T: Sync, U: Send>(
     pool: &ThreadPool,
     input: &[T],
     output: &mut [U],
@@ -153,7 +153,8 @@ fn pieces<T: Sync, U: Send>(
 }
 
 multiversion! {
-    fn convert[T: Copy, U: Copy, F: Fn(T) -> U](input: &[T], output: &mut [U], function: F) {
+    /// `output[i] = function(input[i])`.
+    pub(crate) fn convert[T: Copy, U: Copy, F: Fn(T) -> U](input: &[T], output: &mut [U], function: F) {
         for (o, &x) in output.iter_mut().zip(input) {
             *o = function(x);
         }

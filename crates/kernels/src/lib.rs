@@ -10,6 +10,7 @@ pub mod convert;
 pub mod elementwise;
 pub mod fake_quantize;
 pub mod float;
+pub mod int16;
 pub mod isa;
 pub mod movement;
 mod multiversion;

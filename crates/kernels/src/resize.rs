@@ -27,7 +27,7 @@ pub struct Resize {
 }
 
 impl Resize {
-    fn check(&self, input_len: usize, output_len: usize) {
+    pub(crate) fn check(&self, input_len: usize, output_len: usize) {
         let [batch, height, width, channels] = self.input;
         assert_eq!(input_len, batch * height * width * channels, "the input must have its shape's length");
         let outputs = batch * self.output[0] * self.output[1] * channels;
@@ -142,7 +142,13 @@ pub fn resize_bilinear_quantized(
     run(pool, resize, output, |first, piece| bilinear_rows(isa, resize, first, input, Fixed, piece));
 }
 
-fn run<T: Send>(pool: &ThreadPool, resize: &Resize, output: &mut [T], rows: impl Fn(usize, &mut [T]) + Sync) {
+/// Calls `rows(first row, outputs)` for parts of the output, in parallel.
+pub(crate) fn run<T: Send>(
+    pool: &ThreadPool,
+    resize: &Resize,
+    output: &mut [T],
+    rows: impl Fn(usize, &mut [T]) + Sync,
+) {
     let row_len = resize.output[1] * resize.input[3];
     let per_task =
         pool.rows_per_task(resize.input[0] * resize.output[0], (16 * 1024usize).div_ceil(row_len.max(1)));

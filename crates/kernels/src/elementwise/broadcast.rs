@@ -98,21 +98,21 @@ impl<const N: usize> Broadcast<N> {
 
     /// The strides of the operands inside a segment.
     #[inline(always)]
-    pub(super) fn inner_strides(&self) -> [usize; N] {
+    pub(crate) fn inner_strides(&self) -> [usize; N] {
         self.axes.last().map_or([0; N], |axis| axis.strides)
     }
 
     /// The stretches of the outputs `first..first + len` within which every operand either advances
     /// by one or stays.
     #[inline(always)]
-    pub(super) fn segments(&self, first: usize, len: usize) -> Segments<'_, N> {
+    pub(crate) fn segments(&self, first: usize, len: usize) -> Segments<'_, N> {
         let (inner, outer) = self.axes.split_last().expect("there is always an axis");
         Segments { inner, outer, first, len, done: 0 }
     }
 
     /// Checks the lengths of the operands and the output, and calls `piece(first, output)` for
     /// parts of the output, in parallel.
-    pub(super) fn run<U: Send>(
+    pub(crate) fn run<U: Send>(
         &self,
         pool: &ThreadPool,
         operand_lens: [usize; N],
@@ -127,7 +127,7 @@ impl<const N: usize> Broadcast<N> {
 }
 
 /// Iterator over stretches; see [`Broadcast::segments`].
-pub(super) struct Segments<'a, const N: usize> {
+pub(crate) struct Segments<'a, const N: usize> {
     inner: &'a Axis<N>,
     outer: &'a [Axis<N>],
     first: usize,
@@ -136,11 +136,11 @@ pub(super) struct Segments<'a, const N: usize> {
 }
 
 /// A stretch of the output.
-pub(super) struct Segment<const N: usize> {
+pub(crate) struct Segment<const N: usize> {
     /// Where each operand begins.
-    pub(super) offsets: [usize; N],
+    pub(crate) offsets: [usize; N],
     /// The outputs, counted from the first that was asked for.
-    pub(super) outputs: Range<usize>,
+    pub(crate) outputs: Range<usize>,
 }
 
 impl<const N: usize> Iterator for Segments<'_, N> {
@@ -190,7 +190,7 @@ fn join(shape: &[usize], other: &[usize]) -> Result<Vec<usize>, BroadcastError> 
 ///
 /// Small closures will do; a longer function is better a type of its own whose method is always
 /// inlined, since the compiler may leave a long closure out of the vectorized loop.
-pub(super) trait Pairwise<T, U>: Copy + Sync {
+pub(crate) trait Pairwise<T, U>: Copy + Sync {
     /// The function's value.
     fn value(self, a: T, b: T) -> U;
 }
@@ -203,7 +203,7 @@ impl<T, U, F: Fn(T, T) -> U + Copy + Sync> Pairwise<T, U> for F {
 }
 
 /// `output = function(a, b)` over two broadcast operands.
-pub(super) fn zip<T: Copy + Sync, U: Copy + Send, F: Pairwise<T, U>>(
+pub(crate) fn zip<T: Copy + Sync, U: Copy + Send, F: Pairwise<T, U>>(
     isa: Isa,
     pool: &ThreadPool,
     plan: &Broadcast<2>,

@@ -2,7 +2,7 @@
 //! rounding after each.
 //!
 //! Rounding twice is not the nearest integer to the real product; operators whose TFLite kernel
-//! works so (RELU, RELU6, ABS) need it to give equal results.
+//! works so (RELU, RELU6, ABS, and most on 16-bit activations) need it to give equal results.
 
 /// A positive real number as `multiplier * 2^(shift - 31)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,24 +31,61 @@ impl FixedPoint {
         }
     }
 
-    /// `value` times the number, rounded to 31 bits below the shift (half away from zero), then
-    /// shifted with another rounding half away from zero.
+    /// The number over `count`, its multiplier cut to an integer: what TFLite makes of a mean.
+    ///
+    /// # Panics
+    /// When `count` is 0.
+    pub(crate) fn over(self, count: u64) -> FixedPoint {
+        let bits = (count.ilog2() as i32).min(32).min(31 + self.shift);
+        let multiplier = (i64::from(self.multiplier) << bits) / count as i64;
+        FixedPoint { multiplier: multiplier as i32, shift: self.shift - bits }
+    }
+
+    /// The multiplier and the shift.
+    pub(crate) fn parts(self) -> (i32, i32) {
+        (self.multiplier, self.shift)
+    }
+
+    /// `value` times the number, rounded half upward to the bits below the shift, then shifted with
+    /// another rounding, half away from zero.
+    #[inline(always)]
     #[must_use]
     pub fn times(self, value: i32) -> i32 {
+        divide_by_power_of_two(self.high(value), self.shift.min(0).unsigned_abs())
+    }
+
+    /// As [`FixedPoint::times`], with both roundings half upward.
+    #[inline(always)]
+    #[must_use]
+    pub fn times_upward(self, value: i32) -> i32 {
+        let shift = self.shift.min(0).unsigned_abs();
+        ((i64::from(self.high(value)) + ((1i64 << shift) >> 1)) >> shift) as i32
+    }
+
+    /// `value` times the number, rounded once, half upward.
+    #[inline(always)]
+    #[must_use]
+    pub fn times_once(self, value: i32) -> i32 {
+        let shift = (31 - self.shift).unsigned_abs();
+        let half = (1i64 << shift) >> 1;
+        saturate((i64::from(value) * i64::from(self.multiplier) + half) >> shift)
+    }
+
+    /// The product before it is shifted to the right, half upward.
+    #[inline(always)]
+    fn high(self, value: i32) -> i32 {
         let raised = saturate(i64::from(value) << self.shift.max(0));
-        let product = i64::from(raised) * i64::from(self.multiplier);
-        let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-        // Division truncates toward zero, which with this nudge rounds half away from zero.
-        let high = saturate((product + nudge) / (1 << 31));
-        divide_by_power_of_two(high, self.shift.min(0).unsigned_abs())
+        saturate((i64::from(raised) * i64::from(self.multiplier) + (1 << 30)) >> 31)
     }
 }
 
+#[inline(always)]
 fn saturate(value: i64) -> i32 {
     value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
 }
 
 /// `value / 2^exponent`, half away from zero, for exponents up to 31.
+#[inline(always)]
 fn divide_by_power_of_two(value: i32, exponent: u32) -> i32 {
     let value = i64::from(value);
     let mask = (1i64 << exponent) - 1;
@@ -84,5 +121,18 @@ mod tests {
         assert_eq!(FixedPoint::new(1e-30).times(i32::MAX), 0);
         assert_eq!(FixedPoint::new(1e30).times(i32::MIN), -i32::MAX);
         assert_eq!(FixedPoint::new(0.0).times(5), 0);
+        assert_eq!(FixedPoint::new(1e30).times_once(i32::MIN), i32::MIN);
+        assert_eq!(FixedPoint::new(1e-9).times_upward(i32::MIN), -2);
+    }
+
+    #[test]
+    fn roundings_differ_at_halves() {
+        let all = |ratio, value| {
+            let number = FixedPoint::new(ratio);
+            [number.times(value), number.times_upward(value), number.times_once(value)]
+        };
+        assert_eq!(all(0.25, -2), [-1, 0, 0]);
+        assert_eq!(all(0.25, 2), [1, 1, 1]);
+        assert_eq!(all(0.249, 2), [1, 1, 0], "0.498 becomes 1/2 where it is rounded twice");
     }
 }

@@ -16,7 +16,7 @@ use crate::{Isa, ThreadPool, Window};
 use span::Span;
 
 /// How the taps of a window become one value.
-trait Fold<T: Copy>: Copy + Sync {
+pub(crate) trait Fold<T: Copy>: Copy + Sync {
     /// What is carried from tap to tap.
     type State: Copy;
     /// The state before any tap.
@@ -39,7 +39,7 @@ struct Geometry<'a> {
 }
 
 /// Runs a pooling: checks the lengths and splits the output's rows over the threads.
-fn pool<T: Copy + Send + Sync, F: Fold<T>>(
+pub(crate) fn pool<T: Copy + Send + Sync, F: Fold<T>>(
     isa: Isa,
     threads: &ThreadPool,
     window: &Window,

@@ -68,7 +68,7 @@ impl Filter<'_> {
     }
 
     /// Panics unless the counts agree with each other.
-    pub(super) fn check(&self) {
+    pub(crate) fn check(&self) {
         let Filter { groups, in_channels, out_channels, .. } = *self;
         assert!(groups > 0 && in_channels > 0 && out_channels > 0, "a filter without channels or groups");
         assert!(

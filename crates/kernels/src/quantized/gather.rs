@@ -1,27 +1,27 @@
 //! Where each tap of each output pixel finds its bytes: the geometry of a convolution turned into
-//! pointers, so that kernels only multiply.
+//! pointers, so that kernels only multiply. Elements of the input may have any number of bytes.
 
 use crate::Window;
 
 use super::filter::Filter;
 
 /// Pixels that one tile has room for.
-pub(super) const SLOTS: usize = 16;
+pub(crate) const SLOTS: usize = 16;
 
 /// Room for the pointers of a tap: those of a whole tile can be written from any slot on.
-pub(super) const ROOM: usize = 2 * SLOTS;
+pub(crate) const ROOM: usize = 2 * SLOTS;
 
-/// Channels of input that one step of a product takes.
-pub(super) const STEP: usize = 4;
+/// Bytes of input that one step of a product takes.
+pub(crate) const STEP: usize = 4;
 
 /// Up to this many input channels, a row of taps is looked at as one long tap.
 const FEW_CHANNELS: usize = 16;
 
 /// The taps of a layer, apart from any input.
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     window: Window,
-    /// Channels of the input: bytes from one of its pixels to the next.
-    channels: usize,
+    /// Bytes from one pixel of the input to the next.
+    pitch: usize,
     /// Vertical and horizontal taps.
     taps: [usize; 2],
     /// Input pixels, side by side, that one tap covers.
@@ -35,56 +35,57 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// The taps of a product over channels, read in whole steps.
+    /// The taps of a product over channels, read in whole steps; an element of the input has `size`
+    /// bytes.
     ///
     /// A tap is one pixel of the input; where pixels have few channels, which would leave steps half
     /// empty, a tap is a whole row of the kernel.
-    pub(super) fn of_product(filter: &Filter) -> Geometry {
+    pub(crate) fn of_product(filter: &Filter, size: usize) -> Geometry {
         let Filter { window, in_channels, .. } = *filter;
         let [height, width] = window.kernel;
-        let pixel = filter.group_in();
+        let pixel = filter.group_in() * size;
         let row = width * pixel;
         let long = filter.groups == 1
             && window.dilation[1] == 1
-            && pixel <= FEW_CHANNELS
+            && filter.group_in() <= FEW_CHANNELS
             && width > 1
             && row.next_multiple_of(STEP) <= width * pixel.next_multiple_of(STEP);
         let (taps, span, run) = if long { ([height, 1], width, row) } else { (window.kernel, 1, pixel) };
         let (read, slots) = (run.next_multiple_of(STEP), taps[0] * taps[1]);
-        Geometry { window, channels: in_channels, taps, span, run, read, slots }
+        Geometry { window, pitch: in_channels * size, taps, span, run, read, slots }
     }
 
-    /// The taps of a depthwise convolution, in whole bundles of `bundle` taps; nothing beyond the
-    /// channels is read.
-    pub(super) fn of_channels(window: Window, channels: usize, bundle: usize) -> Geometry {
+    /// The taps of a depthwise convolution over pixels of `pitch` bytes, in whole bundles of `bundle`
+    /// taps; nothing beyond the pixel is read.
+    pub(crate) fn of_channels(window: Window, pitch: usize, bundle: usize) -> Geometry {
         let slots = window.taps().next_multiple_of(bundle);
-        Geometry { window, channels, taps: window.kernel, span: 1, run: channels, read: channels, slots }
+        Geometry { window, pitch, taps: window.kernel, span: 1, run: pitch, read: pitch, slots }
     }
 
     /// Taps that kernels see.
-    pub(super) fn slots(&self) -> usize {
+    pub(crate) fn slots(&self) -> usize {
         self.slots
     }
 
     /// Bytes that matter at a tap.
-    pub(super) fn run(&self) -> usize {
+    pub(crate) fn run(&self) -> usize {
         self.run
     }
 
     /// Bytes that kernels read at a tap; the length of a border row.
-    pub(super) fn read(&self) -> usize {
+    pub(crate) fn read(&self) -> usize {
         self.read
     }
 
     /// Number of output pixels for an input of this batch, height and width.
-    pub(super) fn pixels(&self, [batch, height, width]: [usize; 3]) -> usize {
+    pub(crate) fn pixels(&self, [batch, height, width]: [usize; 3]) -> usize {
         let [rows, columns] = self.window.output([height, width]);
         batch * rows * columns
     }
 }
 
 /// An input seen through a geometry.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     geometry: &'a Geometry,
     input: &'a [u8],
     size: [usize; 2],
@@ -100,15 +101,15 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// `shape` is batch, height and width of `input`; `borders` holds one row of
     /// [`Geometry::read`] bytes for all samples or one for each.
-    pub(super) fn new(
+    pub(crate) fn new(
         geometry: &'a Geometry,
         input: &'a [u8],
         shape: [usize; 3],
         borders: &'a [u8],
     ) -> Source<'a> {
         let [batch, height, width] = shape;
-        let count = shape.iter().try_fold(geometry.channels, |n, &d| n.checked_mul(d));
-        assert_eq!(Some(input.len()), count, "input of shape {shape:?} x {}", geometry.channels);
+        let count = shape.iter().try_fold(geometry.pitch, |n, &d| n.checked_mul(d));
+        assert_eq!(Some(input.len()), count, "input of shape {shape:?} x {} bytes", geometry.pitch);
         let border_pitch = if borders.len() == geometry.read { 0 } else { geometry.read };
         assert!(border_pitch == 0 || borders.len() == batch * geometry.read, "border rows");
         let mut source = Source {
@@ -129,7 +130,7 @@ impl<'a> Source<'a> {
     }
 
     /// Number of output pixels.
-    pub(super) fn pixels(&self) -> usize {
+    pub(crate) fn pixels(&self) -> usize {
         self.pixels
     }
 
@@ -143,37 +144,37 @@ impl<'a> Source<'a> {
 #[cfg(target_arch = "x86_64")]
 impl<'a> Source<'a> {
     /// All bytes of the input.
-    pub(super) fn input(&self) -> &'a [u8] {
+    pub(crate) fn input(&self) -> &'a [u8] {
         self.input
     }
 
     /// Height and width of the input.
-    pub(super) fn size(&self) -> [usize; 2] {
+    pub(crate) fn size(&self) -> [usize; 2] {
         self.size
     }
 
     /// Height and width of the output.
-    pub(super) fn output(&self) -> [usize; 2] {
+    pub(crate) fn output(&self) -> [usize; 2] {
         self.output
     }
 
     /// What taps outside the image read: one row for all samples, or one for each.
-    pub(super) fn borders(&self) -> &'a [u8] {
+    pub(crate) fn borders(&self) -> &'a [u8] {
         self.borders
     }
 }
 
 /// Some output pixels, one after the other, and where their taps are.
-pub(super) struct Tile<'a> {
+pub(crate) struct Tile<'a> {
     /// Number of pixels; at least 1. The slots beyond repeat the last pixel.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// The first output pixel, counted over the whole batch.
-    pub(super) pixel: usize,
+    pub(crate) pixel: usize,
     /// The sample of the batch that each pixel belongs to.
-    pub(super) samples: &'a [usize; SLOTS],
+    pub(crate) samples: &'a [usize; SLOTS],
     /// For each tap, where each pixel's bytes start: [`Geometry::read`] bytes can be read (the
     /// group's part of them in grouped products).
-    pub(super) pointers: &'a [[*const u8; ROOM]],
+    pub(crate) pointers: &'a [[*const u8; ROOM]],
 }
 
 /// Neighbouring pixels of a tile on one line of the output.
@@ -189,7 +190,7 @@ struct Run {
 }
 
 /// Walks over output pixels and gathers their pointers.
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     source: &'a Source<'a>,
     /// Columns of the input, and bytes, from one output pixel to the next.
     stride: isize,
@@ -206,14 +207,14 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(source: &'a Source<'a>) -> Cursor<'a> {
+    pub(crate) fn new(source: &'a Source<'a>) -> Cursor<'a> {
         let geometry = source.geometry;
         let stride = geometry.window.stride[1];
         let patches = if geometry.span > 1 { geometry.slots * SLOTS * geometry.read } else { 0 };
         Cursor {
             source,
             stride: stride as isize,
-            pitch: (stride * geometry.channels) as isize,
+            pitch: (stride * geometry.pitch) as isize,
             pixel: 0,
             sample: 0,
             at: [0; 2],
@@ -225,15 +226,15 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes to an output pixel.
-    pub(super) fn seek(&mut self, pixel: usize) {
+    pub(crate) fn seek(&mut self, pixel: usize) {
         let [height, width] = self.source.output;
         self.pixel = pixel;
         self.at = [pixel / width % height, pixel % width];
         self.sample = pixel / (width * height);
     }
 
-    /// The next `rows` (1 to [`SLOTS`]) pixels, their taps starting at input channel `first`.
-    pub(super) fn gather(&mut self, rows: usize, first: usize) -> Tile<'_> {
+    /// The next `rows` (1 to [`SLOTS`]) pixels, their taps starting at byte `first` of a pixel.
+    pub(crate) fn gather(&mut self, rows: usize, first: usize) -> Tile<'_> {
         debug_assert!(rows > 0 && rows <= SLOTS && self.pixel + rows <= self.source.pixels);
         self.place(rows, first);
         self.point();
@@ -262,7 +263,7 @@ impl<'a> Cursor<'a> {
             let row = (self.at[0] * stride[0]) as isize - pad_before[0] as isize;
             let column = (self.at[1] * stride[1]) as isize - pad_before[1] as isize;
             let pixel = ((self.sample * size[0]) as isize + row) * size[1] as isize + column;
-            let place = pixel * geometry.channels as isize + first as isize;
+            let place = pixel * geometry.pitch as isize + first as isize;
             let sample = self.sample;
             let end = rows.min(start + output[1] - self.at[1]);
             self.runs.push(Run { start, end, sample, row, column, place });
@@ -289,7 +290,7 @@ impl<'a> Cursor<'a> {
         for down in (0..geometry.taps[0]).map(|tap| tap * dilation[0]) {
             for right in (0..geometry.taps[1]).map(|tap| tap * dilation[1]) {
                 let Some(pointers) = taps.next() else { return };
-                let shift = (down * size[1] + right) * geometry.channels;
+                let shift = (down * size[1] + right) * geometry.pitch;
                 for run in &self.runs {
                     let border = borders.as_ptr().wrapping_add(run.sample * border_pitch);
                     // All slots are written, whatever the length of the run: the next run and the
@@ -322,7 +323,7 @@ impl<'a> Cursor<'a> {
     /// Puts together the long taps that are partly outside the image.
     fn patch(&mut self) {
         let Source { geometry, input, size, borders, border_pitch, .. } = *self.source;
-        let (channels, span, read) = (geometry.channels, geometry.span as isize, geometry.read);
+        let (bytes, span, read) = (geometry.pitch, geometry.span as isize, geometry.read);
         let width = size[1] as isize;
         for run in &self.runs {
             let last = run.column + self.stride * (run.end - run.start - 1) as isize;
@@ -342,11 +343,11 @@ impl<'a> Cursor<'a> {
                         continue;
                     }
                     let line = run.sample * size[0] + row as usize;
-                    let seen = (line * size[1] + from as usize) * channels;
-                    let seen = &input[seen..][..(to - from) as usize * channels];
+                    let seen = (line * size[1] + from as usize) * bytes;
+                    let seen = &input[seen..][..(to - from) as usize * bytes];
                     let patch = &mut self.patches[(tap * SLOTS + slot) * read..][..read];
                     patch.copy_from_slice(border);
-                    patch[(from - column) as usize * channels..][..seen.len()].copy_from_slice(seen);
+                    patch[(from - column) as usize * bytes..][..seen.len()].copy_from_slice(seen);
                     self.pointers[tap][slot] = patch.as_ptr();
                 }
             }
@@ -358,7 +359,7 @@ impl<'a> Cursor<'a> {
         let Source { geometry, input, size, ref tail, .. } = *self.source;
         let Window { kernel, dilation, .. } = geometry.window;
         let [down, right] = [(kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]];
-        let reach = ((down * size[1] + right) * geometry.channels) as isize;
+        let reach = ((down * size[1] + right) * geometry.pitch) as isize;
         let safe = self.source.safe();
         let end = |run: &Run| run.place + self.pitch * (run.end - run.start - 1) as isize + reach;
         if self.runs.iter().all(|run| end(run) < safe as isize) {

@@ -17,12 +17,12 @@ mod depthwise;
 mod dynamic;
 mod epilogue;
 mod filter;
-mod gather;
+pub(crate) mod gather;
 mod hybrid;
 mod matmul;
-mod product;
+pub(crate) mod product;
 mod requantize;
-mod split;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 

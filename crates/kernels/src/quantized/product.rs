@@ -1,13 +1,14 @@
 //! The product at the heart of quantized convolutions: packed weights, and the walk over tiles of
 //! pixels and panels of output channels.
 //!
-//! An instruction set brings a [`Kernel`]; everything else is shared.
+//! An instruction set brings a [`Layout`] of weights and a [`Kernel`] over it; everything else is
+//! shared, also with the products of 16-bit activations, whose kernels are their own.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
 #[cfg(target_arch = "x86_64")]
-mod vnni;
+pub(crate) mod vnni;
 
 use std::ops::Range;
 
@@ -26,32 +27,35 @@ use crate::aligned::Aligned;
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Some output channels of one group, side by side in the kernel's vectors.
-pub(super) struct Panel {
+pub(crate) struct Panel {
     group: usize,
     /// The first output channel, and how many there are (at most `width`).
-    channel: usize,
-    channels: usize,
+    pub(crate) channel: usize,
+    pub(crate) channels: usize,
     /// The first lane in arrays by lane.
-    lane: usize,
+    pub(crate) lane: usize,
     /// Lanes of this panel.
-    width: usize,
+    pub(crate) width: usize,
     /// Where its weights start.
-    weights: usize,
+    pub(crate) weights: usize,
 }
 
 /// What tiles are computed from, besides the input.
-pub(super) struct Operands<'a, W> {
-    weights: &'a [W],
+pub(crate) struct Operands<'a, W, S> {
+    pub(crate) weights: &'a [W],
     /// What sums start from, by lane.
-    initial: &'a [i32],
-    /// Steps of [`STEP`] input channels at each tap.
-    steps: usize,
+    pub(crate) initial: &'a [S],
+    /// Steps of [`STEP`] bytes of input at each tap.
+    pub(crate) steps: usize,
 }
 
-/// How one instruction set multiplies.
-pub(super) trait Kernel {
+/// How weights are laid out for one instruction set.
+pub(crate) trait Layout {
     /// The form in which weights are kept.
     type Weight: Pod + From<i8> + Send + Sync;
+
+    /// Input channels of one step: [`STEP`] over the bytes of an element of the input.
+    const INPUTS: usize;
 
     /// Most pixels of a tile.
     const ROWS: usize;
@@ -62,10 +66,13 @@ pub(super) trait Kernel {
     /// Which channel of the panel a lane holds.
     fn channel(lane: usize, width: usize, packed: bool) -> usize;
 
-    /// Where the weight of a lane for input `input` (below [`STEP`]) stands within one step of a
-    /// panel, which has `STEP * width` weights.
+    /// Where the weight of a lane for input `input` (below [`Layout::INPUTS`]) stands within one step
+    /// of a panel, which has `INPUTS * width` weights.
     fn position(input: usize, lane: usize, width: usize) -> usize;
+}
 
+/// How one instruction set multiplies bytes.
+pub(super) trait Kernel: Layout {
     /// Computes all panels (of one group) for the tile's pixels.
     ///
     /// # Safety
@@ -75,7 +82,7 @@ pub(super) trait Kernel {
     unsafe fn tile<E: Epilogue>(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<Self::Weight>,
+        operands: &Operands<Self::Weight, i32>,
         epilogue: &E,
         target: &Target<E::Out>,
     );
@@ -119,12 +126,12 @@ impl Product {
 
     /// The taps it reads.
     pub(super) fn geometry(&self) -> &Geometry {
-        with_packed!(self, packed => &packed.geometry)
+        with_packed!(self, packed => packed.geometry())
     }
 
     /// The output channel at each lane.
     pub(super) fn lanes(&self) -> &[Option<usize>] {
-        with_packed!(self, packed => &packed.lanes)
+        with_packed!(self, packed => packed.lanes())
     }
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
@@ -137,77 +144,112 @@ impl Product {
         epilogue: &E,
         output: &mut [E::Out],
     ) {
-        with_packed!(self, packed => packed.run(pool, source, initial, epilogue, output));
+        with_packed!(self, packed => run(packed, pool, source, initial, epilogue, output));
     }
 }
 
+fn run<K: Kernel, E: Epilogue>(
+    packed: &Packed<K>,
+    pool: &ThreadPool,
+    source: &Source,
+    initial: &[i32],
+    epilogue: &E,
+    output: &mut [E::Out],
+) {
+    let (target, operands) = (packed.target(source, output), packed.operands(initial));
+    packed.walk(pool, source, |tile, panels| {
+        // SAFETY: the product was made for an instruction set that is there; the walk's tiles are
+        // readable and stand for the panels' group, and no two of them overlap; operands and target
+        // fit the panels.
+        unsafe { K::tile(tile, panels, &operands, epilogue, &target) };
+    });
+}
+
 /// The weights of a product, packed for one kernel.
-pub(super) struct Packed<K: Kernel> {
+pub(crate) struct Packed<L: Layout> {
     geometry: Geometry,
-    /// Input and output channels of one group.
-    group_in: usize,
+    /// Bytes of the input channels of one group.
+    group_bytes: usize,
     out_channels: usize,
+    /// Steps at each tap.
     steps: usize,
     panels: Vec<Panel>,
     lanes: Vec<Option<usize>>,
-    weights: Aligned<K::Weight>,
+    weights: Aligned<L::Weight>,
 }
 
-impl<K: Kernel> Packed<K> {
-    fn new(filter: &Filter, packed: bool) -> Packed<K> {
-        let geometry = Geometry::of_product(filter);
-        let (run, steps, taps) = (geometry.run(), geometry.read() / STEP, geometry.slots());
+impl<L: Layout> Packed<L> {
+    /// Packs a filter that has been checked, lanes in `packed` order or not (see
+    /// [`Epilogue::PACKED`]).
+    pub(crate) fn new(filter: &Filter, packed: bool) -> Packed<L> {
+        let size = STEP / L::INPUTS;
+        let geometry = Geometry::of_product(filter, size);
+        let (run, steps, taps) = (geometry.run() / size, geometry.read() / STEP, geometry.slots());
         let (mut panels, mut lanes) = (Vec::new(), Vec::new());
         for group in 0..filter.groups {
             let end = (group + 1) * filter.group_out();
             let mut channel = group * filter.group_out();
             while channel < end {
-                let width = K::width(end - channel);
+                let width = L::width(end - channel);
                 let channels = width.min(end - channel);
-                let (lane, weights) = (lanes.len(), lanes.len() * taps * steps * STEP);
+                let (lane, weights) = (lanes.len(), lanes.len() * taps * steps * L::INPUTS);
                 panels.push(Panel { group, channel, channels, lane, width, weights });
-                let place = |lane| K::channel(lane, width, packed);
+                let place = |lane| L::channel(lane, width, packed);
                 lanes.extend((0..width).map(|l| (place(l) < channels).then(|| channel + place(l))));
                 channel += channels;
             }
         }
-        let mut weights = Aligned::zeroed(lanes.len() * taps * steps * STEP);
+        let mut weights = Aligned::zeroed(lanes.len() * taps * steps * L::INPUTS);
         for panel in &panels {
             let lanes = &lanes[panel.lane..][..panel.width];
-            let weights = &mut weights[panel.weights..][..panel.width * taps * steps * STEP];
+            let weights = &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS];
             for (tap, input) in (0..taps).flat_map(|tap| (0..run).map(move |input| (tap, input))) {
-                let step = (tap * steps + input / STEP) * STEP * panel.width;
+                let step = (tap * steps + input / L::INPUTS) * L::INPUTS * panel.width;
                 for (lane, channel) in lanes.iter().enumerate() {
                     let Some(channel) = *channel else { continue };
                     // A long tap is several taps of the filter, one after the other as there.
                     let weight = filter.weight(channel, tap * run + input);
-                    weights[step + K::position(input % STEP, lane, panel.width)] = weight.into();
+                    weights[step + L::position(input % L::INPUTS, lane, panel.width)] = weight.into();
                 }
             }
         }
-        let (group_in, out_channels) = (filter.group_in(), filter.out_channels);
-        Packed { geometry, group_in, out_channels, steps, panels, lanes, weights }
+        let group_bytes = filter.group_in() * size;
+        Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }
     }
 
-    fn run<E: Epilogue>(
-        &self,
-        pool: &ThreadPool,
-        source: &Source,
-        initial: &[i32],
-        epilogue: &E,
-        output: &mut [E::Out],
-    ) {
-        let pixels = source.pixels();
-        assert_eq!(Some(output.len()), pixels.checked_mul(self.out_channels), "length of the output");
+    /// The taps it reads.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The output channel at each lane.
+    pub(crate) fn lanes(&self) -> &[Option<usize>] {
+        &self.lanes
+    }
+
+    /// What tiles are computed from, sums starting from `initial` (by lane).
+    pub(crate) fn operands<'a, S>(&'a self, initial: &'a [S]) -> Operands<'a, L::Weight, S> {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
+        Operands { weights: &self.weights, initial, steps: self.steps }
+    }
+
+    /// Where the output goes.
+    pub(crate) fn target<'a, T>(&self, source: &Source, output: &'a mut [T]) -> Target<'a, T> {
+        let count = source.pixels().checked_mul(self.out_channels);
+        assert_eq!(Some(output.len()), count, "length of the output");
+        Target::new(output, self.out_channels)
+    }
+
+    /// Calls `tile` for all pixels with all panels, in parallel: some pixels, which can be read, and
+    /// panels of one group, no pixel twice with the same panel.
+    pub(crate) fn walk(&self, pool: &ThreadPool, source: &Source, tile: impl Fn(&Tile, &[Panel]) + Sync) {
+        let pixels = source.pixels();
         if pixels == 0 {
             return;
         }
-        let target = Target::new(output, self.out_channels);
-        let operands = Operands { weights: &self.weights, initial, steps: self.steps };
         let work = Work {
             pixels,
-            rows: K::ROWS,
+            rows: L::ROWS,
             panels: self.panels.len(),
             weights: size_of_val(&self.weights[..]),
             products: pixels.saturating_mul(self.weights.len()),
@@ -215,33 +257,27 @@ impl<K: Kernel> Packed<K> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
-            self.part(source, pixels, panels, &operands, epilogue, &target);
+            self.part(source, pixels, panels, &tile);
         });
     }
 
-    /// Computes some panels of some pixels. Parts that run at the same time must not overlap.
-    fn part<E: Epilogue>(
+    /// Computes some panels of some pixels.
+    fn part(
         &self,
         source: &Source,
         pixels: Range<usize>,
         mut panels: Range<usize>,
-        operands: &Operands<K::Weight>,
-        epilogue: &E,
-        target: &Target<E::Out>,
+        tile: &impl Fn(&Tile, &[Panel]),
     ) {
         let mut cursor = Cursor::new(source);
-        let tiles = pixels.len().div_ceil(K::ROWS);
+        let tiles = pixels.len().div_ceil(L::ROWS);
         while !panels.is_empty() {
             let block = self.block(&panels);
             panels.start += block.len();
             cursor.seek(pixels.start);
             for index in 0..tiles {
                 let rows = share(pixels.len(), tiles, index).len();
-                let tile = cursor.gather(rows, block[0].group * self.group_in);
-                // SAFETY: the product was made for an instruction set that is there; `gather`
-                // points at readable bytes for the block's group; lanes were counted in `run` and
-                // made together with the panels; parts do not overlap.
-                unsafe { K::tile(&tile, block, operands, epilogue, target) };
+                tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
             }
         }
     }
@@ -250,10 +286,10 @@ impl<K: Kernel> Packed<K> {
     fn block(&self, panels: &Range<usize>) -> &[Panel] {
         let panels = &self.panels[panels.clone()];
         let (group, start) = (panels[0].group, panels[0].weights);
-        let panel_weights = self.geometry.slots() * self.steps * STEP;
+        let panel_weights = self.geometry.slots() * self.steps * L::INPUTS;
         let end = |panel: &Panel| panel.weights + panel.width * panel_weights;
         let fits = |panel: &&Panel| {
-            panel.group == group && (end(panel) - start) * size_of::<K::Weight>() <= BLOCK_BYTES
+            panel.group == group && (end(panel) - start) * size_of::<L::Weight>() <= BLOCK_BYTES
         };
         let count = panels.iter().take_while(fits).count();
         &panels[..count.max(1)]

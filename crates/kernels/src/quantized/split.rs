@@ -22,21 +22,21 @@ const MANY_WEIGHTS: usize = 128 << 10;
 const PAIR: usize = 2;
 
 /// What there is to cut: a table of pixels x panels.
-pub(super) struct Work {
+pub(crate) struct Work {
     /// Output pixels, or other things of which each task should have some.
-    pub(super) pixels: usize,
+    pub(crate) pixels: usize,
     /// Most pixels of a tile.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Panels of output channels.
-    pub(super) panels: usize,
+    pub(crate) panels: usize,
     /// Bytes of weights.
-    pub(super) weights: usize,
+    pub(crate) weights: usize,
     /// Multiply-accumulates of it all.
-    pub(super) products: usize,
+    pub(crate) products: usize,
 }
 
 /// A table of pixels x panels cut into parts.
-pub(super) struct Grid {
+pub(crate) struct Grid {
     pixels: usize,
     panels: usize,
     pixel_parts: usize,
@@ -45,7 +45,7 @@ pub(super) struct Grid {
 
 impl Grid {
     /// A cut for this many threads.
-    pub(super) fn new(work: &Work, threads: usize) -> Grid {
+    pub(crate) fn new(work: &Work, threads: usize) -> Grid {
         let &Work { pixels, rows, panels, weights, products } = work;
         let (mut pixel_parts, mut panel_parts) = (1, 1);
         if threads > 1 && products >= LITTLE {
@@ -62,12 +62,12 @@ impl Grid {
     }
 
     /// Number of parts.
-    pub(super) fn tasks(&self) -> usize {
+    pub(crate) fn tasks(&self) -> usize {
         self.pixel_parts * self.panel_parts
     }
 
     /// The pixels and panels of one part.
-    pub(super) fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
+    pub(crate) fn part(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let (pixel, panel) = (task / self.panel_parts, task % self.panel_parts);
         let pairs = share(self.panels.div_ceil(PAIR), self.panel_parts, panel);
         let panels = PAIR * pairs.start..self.panels.min(PAIR * pairs.end);
@@ -76,19 +76,19 @@ impl Grid {
 }
 
 /// Share `index` of `count` things dealt out as evenly as can be.
-pub(super) fn share(count: usize, shares: usize, index: usize) -> Range<usize> {
+pub(crate) fn share(count: usize, shares: usize, index: usize) -> Range<usize> {
     count * index / shares..count * (index + 1) / shares
 }
 
 /// An output `[pixels, channels]` that tasks write to at the same time, each its own elements.
-pub(super) struct Target<'a, T> {
+pub(crate) struct Target<'a, T> {
     output: DisjointSlice<'a, T>,
     channels: usize,
 }
 
 impl<'a, T> Target<'a, T> {
     /// All of `output`, `channels` elements to a pixel.
-    pub(super) fn new(output: &'a mut [T], channels: usize) -> Target<'a, T> {
+    pub(crate) fn new(output: &'a mut [T], channels: usize) -> Target<'a, T> {
         Target { output: DisjointSlice::new(output), channels }
     }
 
@@ -97,7 +97,7 @@ impl<'a, T> Target<'a, T> {
     /// # Safety
     /// Nobody else holds these elements meanwhile.
     #[expect(clippy::mut_from_ref, reason = "tasks share the target and write disjoint elements")]
-    pub(super) unsafe fn slice(&self, pixel: usize, channel: usize, count: usize) -> &mut [T] {
+    pub(crate) unsafe fn slice(&self, pixel: usize, channel: usize, count: usize) -> &mut [T] {
         let first = pixel * self.channels + channel;
         // SAFETY: held by no one else, as the caller promises.
         unsafe { self.output.piece(first..first + count) }
@@ -108,12 +108,12 @@ impl<'a, T> Target<'a, T> {
 #[cfg(target_arch = "x86_64")]
 impl<T> Target<'_, T> {
     /// Elements from one pixel to the next.
-    pub(super) fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         self.channels
     }
 
     /// Where the output of `count` channels of a pixel goes, from `channel` on.
-    pub(super) fn at(&self, pixel: usize, channel: usize, count: usize) -> *mut T {
+    pub(crate) fn at(&self, pixel: usize, channel: usize, count: usize) -> *mut T {
         let first = pixel * self.channels + channel;
         debug_assert!(channel + count <= self.channels && first + count <= self.output.len());
         self.output.as_ptr().wrapping_add(first)

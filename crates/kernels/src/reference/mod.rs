@@ -2,6 +2,7 @@
 
 pub mod convolution;
 pub mod elementwise;
+pub mod int16;
 pub mod pooling;
 pub mod quantized;
 pub mod reduce;

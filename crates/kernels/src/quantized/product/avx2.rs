@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Operands, Panel};
+use super::{Kernel, Layout, Operands, Panel};
 
 /// Eight sums and four vectors of weights leave four of the sixteen registers to work with.
 const ROWS: usize = 4;
@@ -16,8 +16,9 @@ const WIDTH: usize = 16;
 /// a mask and a shift widen four bytes.
 pub(in super::super) struct Avx2;
 
-impl Kernel for Avx2 {
+impl Layout for Avx2 {
     type Weight = i16;
+    const INPUTS: usize = STEP;
     const ROWS: usize = ROWS;
 
     fn width(_channels: usize) -> usize {
@@ -31,11 +32,13 @@ impl Kernel for Avx2 {
     fn position(input: usize, lane: usize, width: usize) -> usize {
         (input % 2 * width + lane) * 2 + input / 2
     }
+}
 
+impl Kernel for Avx2 {
     unsafe fn tile<E: Epilogue>(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<i16>,
+        operands: &Operands<i16, i32>,
         epilogue: &E,
         target: &Target<E::Out>,
     ) {
@@ -56,7 +59,7 @@ impl Kernel for Avx2 {
 unsafe fn tile_of<const R: usize, E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
-    operands: &Operands<i16>,
+    operands: &Operands<i16, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -75,7 +78,11 @@ unsafe fn tile_of<const R: usize, E: Epilogue>(
 /// The tile's pointers must be readable for all steps.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sums<const R: usize>(tile: &Tile, panel: &Panel, operands: &Operands<i16>) -> [[i32; WIDTH]; R] {
+unsafe fn sums<const R: usize>(
+    tile: &Tile,
+    panel: &Panel,
+    operands: &Operands<i16, i32>,
+) -> [[i32; WIDTH]; R] {
     let mut weights = operands.weights[panel.weights..].as_ptr().cast::<__m256i>();
     let initial = operands.initial[panel.lane..][..WIDTH].as_ptr().cast::<__m256i>();
     let low = _mm256_set1_epi16(0xff);

@@ -3,7 +3,7 @@
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Operands, Panel};
+use super::{Kernel, Layout, Operands, Panel};
 
 const ROWS: usize = 4;
 const WIDTH: usize = 8;
@@ -11,8 +11,9 @@ const WIDTH: usize = 8;
 /// Sums of 4 pixels x 8 channels, weights as words in the order `[input][channel]`.
 pub(in super::super) struct Portable;
 
-impl Kernel for Portable {
+impl Layout for Portable {
     type Weight = i16;
+    const INPUTS: usize = STEP;
     const ROWS: usize = ROWS;
 
     fn width(_channels: usize) -> usize {
@@ -26,11 +27,13 @@ impl Kernel for Portable {
     fn position(input: usize, lane: usize, width: usize) -> usize {
         input * width + lane
     }
+}
 
+impl Kernel for Portable {
     unsafe fn tile<E: Epilogue>(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<i16>,
+        operands: &Operands<i16, i32>,
         epilogue: &E,
         target: &Target<E::Out>,
     ) {
@@ -48,7 +51,7 @@ impl Kernel for Portable {
 
 /// # Safety
 /// The tile's pointers must be readable for all steps.
-unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16>) -> [[i32; WIDTH]; ROWS] {
+unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16, i32>) -> [[i32; WIDTH]; ROWS] {
     let mut sums = [[0; WIDTH]; ROWS];
     for row in &mut sums {
         row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::super::epilogue::{Epilogue, packed_channel};
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Operands, Panel};
+use super::{Kernel, Layout, Operands, Panel};
 
 /// Tiles of 14 pixels x 32 channels: 28 sums, two vectors of weights and one of input fit the 32
 /// registers, and 14 divides the usual image widths.
@@ -19,8 +19,9 @@ const NARROW: usize = 16;
 /// `[vector of 16][channel][input]`.
 pub(in super::super) struct Vnni;
 
-impl Kernel for Vnni {
+impl Layout for Vnni {
     type Weight = i8;
+    const INPUTS: usize = STEP;
     const ROWS: usize = ROWS;
 
     fn width(channels: usize) -> usize {
@@ -34,11 +35,13 @@ impl Kernel for Vnni {
     fn position(input: usize, lane: usize, _width: usize) -> usize {
         lane * STEP + input
     }
+}
 
+impl Kernel for Vnni {
     unsafe fn tile<E: Epilogue>(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<i8>,
+        operands: &Operands<i8, i32>,
         epilogue: &E,
         target: &Target<E::Out>,
     ) {
@@ -58,57 +61,66 @@ impl Kernel for Vnni {
     }
 }
 
-/// Adds four products to each lane of both vectors of sums of a pixel.
+/// Defines `dot_wide` and `dot_narrow` for a dot-product instruction, which adds the products of the
+/// 4 bytes of input with 4 bytes of weights to each 32-bit lane.
 ///
 /// In assembly because LLVM, left to itself, hoists the broadcasts of all pixels, runs out of
 /// registers and keeps sums in memory, at a third of the speed.
-///
-/// # Safety
-/// AVX-512 VNNI must be there and 4 bytes readable at `input + offset`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn dot_wide(sums: &mut [__m512i; 2], input: *const u8, offset: usize, weights: [__m512i; 2]) {
-    let _broadcast: __m512i;
-    // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
-    unsafe {
-        asm!(
-            "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
-            "vpdpbusd {a}, {x}, {w}",
-            "vpdpbusd {b}, {x}, {v}",
-            x = out(zmm_reg) _broadcast,
-            a = inout(zmm_reg) sums[0],
-            b = inout(zmm_reg) sums[1],
-            w = in(zmm_reg) weights[0],
-            v = in(zmm_reg) weights[1],
-            input = in(reg) input,
-            offset = in(reg) offset,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
-}
+macro_rules! dot_products {
+    ($instruction:literal) => {
+        /// Adds the products to both vectors of sums of a pixel.
+        ///
+        /// # Safety
+        /// AVX-512 VNNI must be there and 4 bytes readable at `input + offset`.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        unsafe fn dot_wide(sums: &mut [__m512i; 2], input: *const u8, offset: usize, weights: [__m512i; 2]) {
+            let _broadcast: __m512i;
+            // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
+            unsafe {
+                asm!(
+                    "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
+                    concat!($instruction, " {a}, {x}, {w}"),
+                    concat!($instruction, " {b}, {x}, {v}"),
+                    x = out(zmm_reg) _broadcast,
+                    a = inout(zmm_reg) sums[0],
+                    b = inout(zmm_reg) sums[1],
+                    w = in(zmm_reg) weights[0],
+                    v = in(zmm_reg) weights[1],
+                    input = in(reg) input,
+                    offset = in(reg) offset,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+        }
 
-/// The same for one vector of sums.
-///
-/// # Safety
-/// As for [`dot_wide`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights: __m512i) {
-    let _broadcast: __m512i;
-    // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
-    unsafe {
-        asm!(
-            "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
-            "vpdpbusd {a}, {x}, {w}",
-            x = out(zmm_reg) _broadcast,
-            a = inout(zmm_reg) *sum,
-            w = in(zmm_reg) weights,
-            input = in(reg) input,
-            offset = in(reg) offset,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
+        /// The same for one vector of sums.
+        ///
+        /// # Safety
+        /// As for [`dot_wide`].
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights: __m512i) {
+            let _broadcast: __m512i;
+            // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
+            unsafe {
+                asm!(
+                    "vpbroadcastd {x}, dword ptr [{input} + {offset}]",
+                    concat!($instruction, " {a}, {x}, {w}"),
+                    x = out(zmm_reg) _broadcast,
+                    a = inout(zmm_reg) *sum,
+                    w = in(zmm_reg) weights,
+                    input = in(reg) input,
+                    offset = in(reg) offset,
+                    options(pure, readonly, nostack, preserves_flags),
+                );
+            }
+        }
+    };
 }
+pub(crate) use dot_products;
+
+dot_products!("vpdpbusd");
 
 /// Runs a statement for the listed rows (all by default) below `$count`, the row being a literal:
 /// LLVM gives up unrolling a loop of this size and then keeps the sums in memory.
@@ -124,6 +136,8 @@ macro_rules! each_row {
     };
 }
 
+pub(crate) use each_row;
+
 /// All panels for tiles of up to `R` rows (even, at most 14).
 ///
 /// # Safety
@@ -132,7 +146,7 @@ macro_rules! each_row {
 unsafe fn rows<const R: usize, E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
-    operands: &Operands<i8>,
+    operands: &Operands<i8, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -155,7 +169,7 @@ unsafe fn rows<const R: usize, E: Epilogue>(
 unsafe fn wide<const R: usize, E: Epilogue>(
     tile: &Tile,
     panel: &Panel,
-    operands: &Operands<i8>,
+    operands: &Operands<i8, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -191,7 +205,7 @@ unsafe fn wide<const R: usize, E: Epilogue>(
 unsafe fn narrow<const R: usize, E: Epilogue>(
     tile: &Tile,
     panel: &Panel,
-    operands: &Operands<i8>,
+    operands: &Operands<i8, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -228,7 +242,7 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
 unsafe fn one_row<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
-    operands: &Operands<i8>,
+    operands: &Operands<i8, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
