@@ -1,4 +1,4 @@
-//! Runs a float model on samples and records the range of every real-valued tensor.
+//! Runs a float model on samples and records what every real-valued tensor held.
 
 use litesmith_graph::Model;
 use litesmith_runtime::{Array, Interpreter};
@@ -8,7 +8,7 @@ use crate::ranges::{is_observed, keys};
 use crate::statistics::{Range, Statistics};
 
 /// Runs `model`, which `interpreter` was made of, on one sample (or a batch of several) and adds what
-/// its tensors held to `statistics`. Returns the model's outputs.
+/// its tensors held to `statistics`, which are of no use after an error. Returns the model's outputs.
 ///
 /// # Errors
 /// If the sample does not fit the model, or a tensor holds a number that is not finite.
@@ -27,8 +27,14 @@ pub fn calibrate(
         if !is_observed(graph, id) || bad.is_some() {
             return;
         }
-        match Range::of(&view.floats()) {
-            Ok(range) => ranges.push((id, range)),
+        let elements = view.floats();
+        match Range::of(&elements) {
+            // What has no element has no range.
+            Ok(_) if elements.is_empty() => {}
+            Ok(range) => {
+                statistics.count(&keys[id.index()], &elements, range);
+                ranges.push((keys[id.index()].as_str(), range));
+            }
             Err(value) => bad = Some((id, value)),
         }
     })?;
@@ -36,9 +42,6 @@ pub fn calibrate(
         let tensor = graph[id].name.clone();
         return Err(QuantizeError::NotFinite { sample: statistics.samples, tensor, value });
     }
-    for (id, range) in ranges {
-        statistics.record(&keys[id.index()], range);
-    }
-    statistics.samples += count;
+    statistics.record_run(count, ranges);
     Ok(outputs)
 }

@@ -17,8 +17,16 @@ pub enum QuantizeError {
     #[error("the calibration data hold no sample")]
     NoSamples,
     /// A tensor of the model has no range in the statistics.
-    #[error("the statistics hold no range of tensor '{0}': they were taken from another model")]
+    #[error(
+        "the statistics hold no range of tensor '{0}': they were taken from another model, or for another mode"
+    )]
     MissingRange(String),
+    /// An observer needs counts that were not taken.
+    #[error(
+        "the statistics do not say how often tensor '{0}' had which value, which this observer needs: \
+         measure them anew with --calibration and this observer"
+    )]
+    NoHistogram(String),
     /// A value that has no place on any grid.
     #[error("sample {sample}: tensor '{tensor}' holds {value}; inputs and weights must give finite numbers")]
     NotFinite {
@@ -41,6 +49,9 @@ pub enum QuantizeError {
         /// The type it was to become.
         target: &'static str,
     },
+    /// A quantized constant that is stored without its zeros.
+    #[error("constant '{0}' is quantized and stored sparsely: it cannot be made real")]
+    Sparse(String),
     /// Operators without integer kernel where only integers are allowed.
     #[error("no integer kernel: {}", list(.0))]
     FloatLeft(Vec<Outcome>),

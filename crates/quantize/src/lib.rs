@@ -6,21 +6,28 @@
 #![forbid(unsafe_code)]
 
 mod calibrate;
+mod dequantize;
 mod dynamic;
 mod error;
 mod float16;
+mod histogram;
 mod integer;
 mod mode;
+mod observer;
 mod parameters;
 mod ranges;
 mod recipe;
 mod report;
 mod statistics;
+mod statistics_file;
 mod weights;
 
 pub use calibrate::calibrate;
+pub use dequantize::{dequantize, is_quantized};
 pub use error::QuantizeError;
+pub use histogram::Histogram;
 pub use mode::{InterfaceType, Mode, Options, Ranges};
+pub use observer::Observer;
 pub use parameters::{activation_parameters, nearest_away};
 pub use recipe::{Granularity, Recipe, RecipeError, Rule};
 pub use report::{Outcome, Precision, Report};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use litesmith_graph::Width;
 
+use crate::observer::Observer;
+
 /// Which numbers become integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -68,10 +70,12 @@ pub enum Ranges {
 }
 
 /// How to quantize.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Which numbers become integers.
     pub mode: Mode,
+    /// How the range of an activation is found where the recipe says nothing else.
+    pub observer: Observer,
     /// Which range of an activation counts.
     pub ranges: Ranges,
     /// Type of real-valued inputs (integer modes only).
@@ -86,6 +90,12 @@ impl Options {
     #[must_use]
     pub fn new(mode: Mode) -> Options {
         let interface = if mode == Mode::Int8Only { InterfaceType::Int8 } else { InterfaceType::Float32 };
-        Options { mode, ranges: Ranges::Exact, inputs: interface, outputs: interface }
+        Options {
+            mode,
+            observer: Observer::MinMax,
+            ranges: Ranges::Exact,
+            inputs: interface,
+            outputs: interface,
+        }
     }
 }

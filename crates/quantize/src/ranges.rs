@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use litesmith_graph::ops::BinaryKind;
-use litesmith_graph::{DType, Graph, NodeId, Op, TensorId};
+use litesmith_graph::ops::{self, BinaryKind, UnaryKind};
+use litesmith_graph::{DType, Graph, NodeId, Op, TensorId, Width};
 
 use crate::error::QuantizeError;
-use crate::mode::Ranges;
+use crate::mode::{Options, Ranges};
+use crate::parameters::activation;
+use crate::recipe::Recipe;
 use crate::statistics::{Range, Statistics};
 
 /// The names under which statistics keep the tensors of a graph: their own, with a number behind where
@@ -34,20 +36,48 @@ pub(crate) fn is_observed(graph: &Graph, id: TensorId) -> bool {
 pub(crate) fn of_graph(
     graph: &Graph,
     statistics: &Statistics,
-    ranges: Ranges,
+    options: &Options,
+    recipe: &Recipe,
 ) -> Result<Vec<Option<Range>>, QuantizeError> {
+    let width = options.mode.width().unwrap_or(Width::Eight);
+    let producers = graph.producers();
     let mut known = Vec::with_capacity(graph.tensors.len());
     for (id, key) in graph.tensor_ids().zip(keys(graph)) {
-        known.push(match (is_observed(graph, id), statistics.ranges.get(&key)) {
-            (false, _) => None,
-            (true, Some(range)) => Some(*range),
-            (true, None) => return Err(QuantizeError::MissingRange(graph[id].name.clone())),
-        });
+        if !is_observed(graph, id) {
+            known.push(None);
+            continue;
+        }
+        let choice = match producers[id.index()].map(|producer| &graph[producer]) {
+            Some(node) => {
+                let names: Vec<&str> = crate::node_names(graph, node).collect();
+                recipe.choice(&names, node.op.builtin_name())
+            }
+            None => recipe.choice(&[&graph[id].name], ""),
+        };
+        match choice.observer.unwrap_or(options.observer).range(statistics, &key, width)? {
+            Some(range) => known.push(Some(range)),
+            None => return Err(QuantizeError::MissingRange(graph[id].name.clone())),
+        }
     }
-    if ranges == Ranges::Tensorflow {
+    if options.ranges == Ranges::Tensorflow {
         widen(graph, &mut known);
     }
+    limit_inverse_roots(graph, width, &mut known);
     Ok(known)
+}
+
+/// `1 / sqrt(x)` has no bound, but behind an integer `x` it has: that of the smallest `x` above zero.
+/// What lies beyond would take levels from values that can occur.
+fn limit_inverse_roots(graph: &Graph, width: Width, ranges: &mut [Option<Range>]) {
+    for node in &graph.nodes {
+        let Op::Unary(ops::Unary { kind: UnaryKind::Rsqrt }) = &node.op else { continue };
+        let input = node.inputs[0].and_then(|id| ranges[id.index()]);
+        let Some((step, _)) = input.and_then(|range| activation(width, range).single()) else { continue };
+        if let Some(range) = &mut ranges[node.outputs[0].index()] {
+            range.max = range.max.min(1.0 / step.sqrt());
+            range.min = range.min.min(range.max);
+        }
+    }
 }
 
 /// TensorFlow's calibrator looks at tensors after ADD, MUL or SUB may have overwritten an operand in
@@ -79,6 +109,8 @@ fn widen(graph: &Graph, ranges: &mut [Option<Range>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mode::Mode;
+    use crate::observer::Observer;
     use litesmith_graph::text;
 
     #[test]
@@ -97,7 +129,8 @@ mod tests {
             statistics.record(name, Range { min: 0.0, max });
         }
         let max = |ranges| {
-            let ranges = of_graph(model.main(), &statistics, ranges).unwrap();
+            let options = Options { ranges, ..Options::new(Mode::Int8) };
+            let ranges = of_graph(model.main(), &statistics, &options, &Recipe::default()).unwrap();
             ranges.into_iter().map(|range| range.unwrap().max).collect::<Vec<_>>()
         };
         assert_eq!(max(Ranges::Exact), [1.0, 2.0, 3.0, 5.0, 9.0]);
@@ -105,11 +138,32 @@ mod tests {
     }
 
     #[test]
+    fn inverse_roots_end_where_their_operands_do() {
+        let source =
+            "graph main(%x: f32[1]) -> (%y) {\n%y: f32[1] = Unary(%x) {\"kind\":\"rsqrt\"} # root\n}";
+        let model = text::parse(source).unwrap();
+        let mut statistics = Statistics::new();
+        let of = |min, max| Range { min, max };
+        statistics.record_run(1, vec![("x", of(0.0, 255.0)), ("y", of(0.1, 1000.0))]);
+        statistics.record_run(1, vec![("x", of(0.0, 127.5)), ("y", of(0.1, 0.2))]);
+        let max = |mode, observer| {
+            let options = Options { observer, ..Options::new(mode) };
+            let rule = "[[rule]]\nlayers = \"x\"\nobserver = \"min-max\"";
+            let recipe = Recipe::from_toml(rule).unwrap();
+            of_graph(model.main(), &statistics, &options, &recipe).unwrap()[1].unwrap().max
+        };
+        assert_eq!(max(Mode::Int8, Observer::MinMax), 1.0);
+        assert_eq!(max(Mode::Int16x8, Observer::MinMax), 1.0 / (255f32 / 32767.0).sqrt());
+        assert_eq!(max(Mode::Int8, Observer::Ema { decay: 0.0 }), 0.2);
+    }
+
+    #[test]
     fn a_missing_range_is_named() {
         let model = text::parse("graph main(%x: f32[1]) -> (%y) {\n%y: f32[1] = Unary(%x)\n}").unwrap();
         let mut statistics = Statistics::new();
         statistics.record("x", Range { min: 0.0, max: 1.0 });
-        let error = of_graph(model.main(), &statistics, Ranges::Exact).unwrap_err();
+        let options = Options::new(Mode::Int8);
+        let error = of_graph(model.main(), &statistics, &options, &Recipe::default()).unwrap_err();
         assert!(matches!(error, QuantizeError::MissingRange(name) if name == "y"));
     }
 }

@@ -14,8 +14,10 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::observer::Observer;
+
 /// Ordered rules; later ones win.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The rules.
@@ -24,7 +26,7 @@ pub struct Recipe {
 }
 
 /// What some layers become.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Pattern of layer names (`*` any text, `?` any character); all where left out.
@@ -37,8 +39,27 @@ pub struct Rule {
     pub bits: Option<u32>,
     /// How many scales weights have.
     pub granularity: Option<Granularity>,
-    /// How ranges are found; `min-max` is supported.
-    pub observer: Option<Observer>,
+    /// How ranges of activations are found.
+    pub observer: Option<ObserverKind>,
+    /// For `observer = "percentile"`: the percentage of elements below the upper end.
+    pub percentile: Option<f64>,
+    /// For `observer = "ema"`: the weight of what came before.
+    pub decay: Option<f64>,
+}
+
+impl Rule {
+    /// The observer that the rule asks for.
+    fn observer(&self) -> Option<Observer> {
+        Some(match self.observer? {
+            ObserverKind::MinMax => Observer::MinMax,
+            ObserverKind::Ema => Observer::Ema { decay: self.decay.unwrap_or(Observer::DECAY) },
+            ObserverKind::Percentile => {
+                Observer::Percentile { percentile: self.percentile.unwrap_or(Observer::PERCENTILE) }
+            }
+            ObserverKind::Mse => Observer::Mse,
+            ObserverKind::Entropy => Observer::Entropy,
+        })
+    }
 }
 
 /// How many scales weights have.
@@ -52,13 +73,16 @@ pub enum Granularity {
     PerTensor,
 }
 
-/// How the range of an activation is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+/// How the range of an activation is found: the kinds of [`Observer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Observer {
-    /// The smallest and the largest element of all samples.
-    #[default]
+#[allow(missing_docs, reason = "Observer documents each")]
+pub enum ObserverKind {
     MinMax,
+    Ema,
+    Percentile,
+    Mse,
+    Entropy,
 }
 
 /// A recipe that cannot be followed.
@@ -75,13 +99,22 @@ pub enum RecipeError {
         /// The bits.
         bits: u32,
     },
+    /// A rule gives an observer a number that it does not take.
+    #[error("rule {rule} of the recipe: {reason}")]
+    Observer {
+        /// Which rule, from 1.
+        rule: usize,
+        /// Why it does not.
+        reason: String,
+    },
 }
 
 /// What one layer becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub(crate) struct Choice {
     pub(crate) skip: bool,
     pub(crate) granularity: Granularity,
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Recipe {
@@ -95,8 +128,24 @@ impl Recipe {
             if let Some(bits) = rule.bits.filter(|bits| *bits != 8) {
                 return Err(RecipeError::Bits { rule: index + 1, bits });
             }
+            let lonely = |given: bool, kind| given && rule.observer != Some(kind);
+            let reason = if lonely(rule.percentile.is_some(), ObserverKind::Percentile) {
+                Some("percentile needs observer = \"percentile\"".to_owned())
+            } else if lonely(rule.decay.is_some(), ObserverKind::Ema) {
+                Some("decay needs observer = \"ema\"".to_owned())
+            } else {
+                rule.observer().and_then(|observer| observer.check().err())
+            };
+            if let Some(reason) = reason {
+                return Err(RecipeError::Observer { rule: index + 1, reason });
+            }
         }
         Ok(recipe)
+    }
+
+    /// The observers that rules ask for.
+    pub fn observers(&self) -> impl Iterator<Item = Observer> + '_ {
+        self.rules.iter().filter_map(Rule::observer)
     }
 
     /// Adds a rule that keeps layers float.
@@ -122,6 +171,7 @@ impl Recipe {
             if layer && named {
                 choice.skip = rule.skip.unwrap_or(choice.skip);
                 choice.granularity = rule.granularity.unwrap_or(choice.granularity);
+                choice.observer = rule.observer().or(choice.observer);
             }
         }
         choice
@@ -176,13 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn observers_take_their_numbers() {
+        let text = "[[rule]]\nobserver = \"percentile\"\npercentile = 99.5\n[[rule]]\nlayers = \"x\"\nobserver = \"ema\"";
+        let recipe = Recipe::from_toml(text).unwrap();
+        let chosen = |layer| recipe.choice(&[layer], "ADD").observer;
+        assert_eq!(chosen("y"), Some(Observer::Percentile { percentile: 99.5 }));
+        assert_eq!(chosen("x"), Some(Observer::Ema { decay: Observer::DECAY }));
+        assert_eq!(recipe.observers().count(), 2);
+    }
+
+    #[test]
     fn what_is_not_supported_is_refused() {
         assert!(matches!(
             Recipe::from_toml("[[rule]]\nbits = 4"),
             Err(RecipeError::Bits { rule: 1, bits: 4 })
         ));
         assert!(Recipe::from_toml("[[rule]]\nlayer = \"x\"").is_err());
-        assert!(Recipe::from_toml("[[rule]]\nobserver = \"entropy\"").is_err());
+        assert!(Recipe::from_toml("[[rule]]\nobserver = \"median\"").is_err());
+        for numbers in ["percentile = 99.0", "observer = \"percentile\"\npercentile = 50.0", "decay = 0.5"] {
+            let recipe = Recipe::from_toml(&format!("[[rule]]\n{numbers}"));
+            assert!(matches!(recipe, Err(RecipeError::Observer { rule: 1, .. })), "{numbers}");
+        }
     }
 
     #[test]

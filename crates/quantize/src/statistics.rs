@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::histogram::Histogram;
+
 /// Version of the file form.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Smallest and largest element that a tensor had.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,16 +54,22 @@ impl Range {
     }
 }
 
-/// Ranges of all real-valued tensors of a model over the samples it was run on. Two statistics of one
+/// What the real-valued tensors of a model held over the samples it was run on. Two statistics of one
 /// model merge to what one run over all samples would have given, in any split and order.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Statistics {
-    version: u32,
     /// Number of samples.
     pub samples: usize,
     /// Range of each tensor by its name.
     pub ranges: BTreeMap<String, Range>,
+    /// Index of each run: runs are folded in this order wherever they were made.
+    pub(crate) runs: Vec<usize>,
+    /// The index that the next run gets.
+    pub(crate) next: usize,
+    /// Range that each tensor had in each run.
+    pub(crate) extremes: BTreeMap<String, Vec<Range>>,
+    /// How often each tensor had which value, if that was asked for.
+    pub(crate) histograms: Option<BTreeMap<String, Histogram>>,
 }
 
 /// A statistics file that cannot be used.
@@ -76,8 +84,18 @@ pub enum StatisticsError {
     /// It holds a range that no sample can give.
     #[error("the range of tensor '{0}' is not a range")]
     Range(String),
+    /// It holds numbers that cannot be.
+    #[error("the {what} of tensor '{tensor}' cannot be read")]
+    Numbers {
+        /// Which numbers.
+        what: &'static str,
+        /// Name of the tensor.
+        tensor: String,
+    },
     /// The two were taken from different models.
-    #[error("tensor '{0}' is in one of the statistics only: they were taken from different models")]
+    #[error(
+        "tensor '{0}' is in one of the statistics only: they were taken from different models or for different modes"
+    )]
     Mismatch(String),
 }
 
@@ -85,7 +103,34 @@ impl Statistics {
     /// Statistics of no sample.
     #[must_use]
     pub fn new() -> Statistics {
-        Statistics { version: VERSION, ..Statistics::default() }
+        Statistics::default()
+    }
+
+    /// Statistics of no sample that will also count values: what some observers need. It takes 32 KB for
+    /// each tensor.
+    #[must_use]
+    pub fn with_histograms(mut self) -> Statistics {
+        self.histograms.get_or_insert_default();
+        self
+    }
+
+    /// Statistics whose first run has this index among all that will be merged.
+    #[must_use]
+    pub fn starting_at(mut self, index: usize) -> Statistics {
+        self.next = index;
+        self
+    }
+
+    /// The index that the next run gets.
+    #[must_use]
+    pub fn next(&self) -> usize {
+        self.next
+    }
+
+    /// Whether values are counted.
+    #[must_use]
+    pub fn counts_values(&self) -> bool {
+        self.histograms.is_some()
     }
 
     /// Takes in more elements of a tensor.
@@ -98,45 +143,87 @@ impl Statistics {
         }
     }
 
-    /// Takes in what other samples of the same model gave.
+    /// Takes in what each tensor held in one run of some samples.
+    pub(crate) fn record_run(&mut self, samples: usize, ranges: Vec<(&str, Range)>) {
+        for (tensor, range) in ranges {
+            self.record(tensor, range);
+            self.extremes.entry(tensor.to_owned()).or_default().push(range);
+        }
+        self.runs.push(self.next);
+        self.next += 1;
+        self.samples += samples;
+    }
+
+    /// Counts the elements of a tensor, if that was asked for.
+    pub(crate) fn count(&mut self, tensor: &str, elements: &[f32], range: Range) {
+        let Some(histograms) = &mut self.histograms else { return };
+        match histograms.get_mut(tensor) {
+            Some(histogram) => histogram.add(elements, range),
+            None => histograms.entry(tensor.to_owned()).or_default().add(elements, range),
+        }
+    }
+
+    /// The ranges of a tensor in each run, in order.
+    #[must_use]
+    pub fn extremes(&self, tensor: &str) -> Option<&[Range]> {
+        self.extremes.get(tensor).map(Vec::as_slice)
+    }
+
+    /// The counts of a tensor.
+    #[must_use]
+    pub fn histogram(&self, tensor: &str) -> Option<&Histogram> {
+        self.histograms.as_ref()?.get(tensor)
+    }
+
+    /// Takes in what other samples of the same model gave. Runs keep their indices; where both have one
+    /// of the same index, those of `other` follow all of these.
     ///
     /// # Errors
     /// If the two do not hold the same tensors.
     pub fn merge(&mut self, other: &Statistics) -> Result<(), StatisticsError> {
-        if self.samples > 0 && other.samples > 0 {
-            let (mine, theirs) = (&self.ranges, &other.ranges);
-            let lonely = mine.keys().find(|key| !theirs.contains_key(*key));
-            if let Some(key) = lonely.or_else(|| theirs.keys().find(|key| !mine.contains_key(*key))) {
-                return Err(StatisticsError::Mismatch(key.clone()));
-            }
+        if self.samples == 0 {
+            *self = other.clone();
+            return Ok(());
+        }
+        if other.samples == 0 {
+            return Ok(());
+        }
+        let (mine, theirs) = (&self.ranges, &other.ranges);
+        let lonely = mine.keys().find(|key| !theirs.contains_key(*key));
+        if let Some(key) = lonely.or_else(|| theirs.keys().find(|key| !mine.contains_key(*key))) {
+            return Err(StatisticsError::Mismatch(key.clone()));
         }
         for (tensor, range) in &other.ranges {
             self.record(tensor, *range);
         }
-        self.samples += other.samples;
+        self.merge_runs(other);
+        self.histograms = match (self.histograms.take(), &other.histograms) {
+            (Some(mut mine), Some(theirs)) => {
+                for (tensor, histogram) in theirs {
+                    mine.entry(tensor.clone()).or_default().merge(histogram);
+                }
+                Some(mine)
+            }
+            _ => None,
+        };
+        self.samples = self.samples.saturating_add(other.samples);
         Ok(())
     }
 
-    /// The file form: JSON.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Reads the file form.
-    ///
-    /// # Errors
-    /// If it is none, of another version, or holds impossible ranges.
-    pub fn from_json(text: &str) -> Result<Statistics, StatisticsError> {
-        let statistics: Statistics = serde_json::from_str(text)?;
-        if statistics.version != VERSION {
-            return Err(StatisticsError::Version(statistics.version));
+    fn merge_runs(&mut self, other: &Statistics) {
+        let shared = other.runs.iter().any(|index| self.runs.binary_search(index).is_ok());
+        let shift = if shared { self.next } else { 0 };
+        let mut order: Vec<(usize, usize)> = self.runs.iter().copied().zip(0..).collect();
+        let theirs = other.runs.iter().map(|index| index.saturating_add(shift));
+        order.extend(theirs.zip(self.runs.len()..));
+        order.sort_unstable();
+        for (tensor, ranges) in &mut self.extremes {
+            ranges.extend(other.extremes.get(tensor).into_iter().flatten());
+            let sorted = order.iter().filter_map(|(_, place)| ranges.get(*place).copied()).collect();
+            *ranges = sorted;
         }
-        let sound = |range: &Range| range.min.is_finite() && range.max.is_finite() && range.min <= range.max;
-        match statistics.ranges.iter().find(|(_, range)| !sound(range)) {
-            Some((tensor, _)) => Err(StatisticsError::Range(tensor.clone())),
-            None => Ok(statistics),
-        }
+        self.runs = order.into_iter().map(|(index, _)| index).collect();
+        self.next = self.next.max(other.next.saturating_add(shift));
     }
 }
 
@@ -145,11 +232,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(samples: &[f32]) -> Statistics {
-        let mut statistics = Statistics::new();
+    fn of(samples: &[f32], first: usize) -> Statistics {
+        let mut statistics = Statistics::new().with_histograms().starting_at(first);
         for sample in samples {
-            statistics.record("x", Range::of(&[*sample, -sample / 2.0]).unwrap());
-            statistics.samples += 1;
+            let elements = [*sample, -sample / 2.0];
+            let range = Range::of(&elements).unwrap();
+            statistics.count("x", &elements, range);
+            statistics.record_run(1, vec![("x", range)]);
         }
         statistics
     }
@@ -160,9 +249,13 @@ mod tests {
         #[test]
         fn any_split_merges_to_the_same(samples in prop::collection::vec(-1e6f32..1e6, 1..20), at in 0usize..20) {
             let at = at.min(samples.len());
-            let mut merged = of(&samples[at..]);
-            merged.merge(&of(&samples[..at])).unwrap();
-            prop_assert_eq!(&merged, &of(&samples));
+            let mut merged = of(&samples[at..], at);
+            merged.merge(&of(&samples[..at], 0)).unwrap();
+            prop_assert_eq!(&merged, &of(&samples, 0));
+            // Parts that do not know their place follow each other.
+            let mut appended = of(&samples[..at], 0);
+            appended.merge(&of(&samples[at..], 0)).unwrap();
+            prop_assert_eq!(&appended, &merged);
             prop_assert_eq!(Statistics::from_json(&merged.to_json()).unwrap(), merged);
         }
 
@@ -183,11 +276,21 @@ mod tests {
     #[test]
     fn statistics_of_other_models_and_versions_are_refused() {
         let mut other = Statistics::new();
-        other.samples = 1;
-        other.record("y", Range { min: 0.0, max: 1.0 });
-        assert!(matches!(of(&[1.0]).merge(&other), Err(StatisticsError::Mismatch(_))));
-        let future = of(&[1.0]).to_json().replace("\"version\": 1", "\"version\": 2");
-        assert!(matches!(Statistics::from_json(&future), Err(StatisticsError::Version(2))));
+        other.record_run(1, vec![("y", Range { min: 0.0, max: 1.0 })]);
+        assert!(matches!(of(&[1.0], 0).merge(&other), Err(StatisticsError::Mismatch(_))));
+        let future = of(&[1.0], 0).to_json().replace("\"version\": 2", "\"version\": 3");
+        assert!(matches!(Statistics::from_json(&future), Err(StatisticsError::Version(3))));
         assert!(Statistics::from_json("{}").is_err());
+        let breaks = [
+            ("-0.5 1\"", "-0.5\""),
+            ("-10: ", "-10: x "),
+            ("\"min\": -0.5", "\"min\": 5.0"),
+            ("0\n  ]", "0, 0\n  ]"),
+        ];
+        for (sound, broken) in breaks {
+            let text = of(&[1.0], 0).to_json();
+            assert!(text.contains(sound), "{text}");
+            assert!(Statistics::from_json(&text.replacen(sound, broken, 1)).is_err(), "{broken}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::recipe::{Choice, Recipe};
 use crate::report::{Outcome, Precision, Report};
 
 /// What becomes of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Decision {
     /// It has an integer kernel and its real-valued tensors become integers.
     Integer(Choice),

@@ -22,7 +22,7 @@ pub(crate) fn apply(
 ) -> Result<Report, QuantizeError> {
     let graph = model.main();
     let width = options.mode.width().unwrap_or(Width::Eight);
-    let ranges = of_graph(graph, statistics, options.ranges)?;
+    let ranges = of_graph(graph, statistics, options, recipe)?;
     let decisions = decide::decide(graph, recipe, width);
     let report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
