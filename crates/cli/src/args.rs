@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ConvertOptions, Crop, DataOptions, DemoOptions, Error, InterfaceType, Isa,
-    Preprocess, Quantization, Ranges, Recipe, RunOptions,
+    Preprocess, Quantization, RangeObserver, Ranges, Recipe, RunOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -46,9 +46,9 @@ pub(crate) struct ConvertArguments {
     /// The file to write: .tflite or .keras.
     #[arg(long, short)]
     pub(crate) output: PathBuf,
-    /// What weights and activations become.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) quantize: QuantizeArgument,
+    /// What weights and activations become; left out: what they are in the source.
+    #[arg(long, value_enum)]
+    pub(crate) quantize: Option<QuantizeArgument>,
     /// Samples to measure ranges on: a folder of images, .npz, .npy, idx or CSV.
     #[arg(long, value_name = "DATA")]
     calibration: Option<PathBuf>,
@@ -57,6 +57,12 @@ pub(crate) struct ConvertArguments {
     /// How ranges are found.
     #[arg(long, value_enum, default_value_t)]
     observer: ObserverArgument,
+    /// For --observer percentile: the percentage of elements below the upper end; 99.99 where left out.
+    #[arg(long, value_name = "P")]
+    percentile: Option<f64>,
+    /// For --observer ema: the weight of what came before; 0.99 where left out.
+    #[arg(long, value_name = "WEIGHT")]
+    decay: Option<f64>,
     /// Which range of an activation counts: the exact one, or the one TensorFlow's calibrator sees.
     #[arg(long, value_enum, default_value_t)]
     ranges: RangesArgument,
@@ -99,11 +105,11 @@ pub(crate) struct ConvertArguments {
 
 impl ConvertArguments {
     pub(crate) fn options(&self) -> Result<ConvertOptions, Error> {
-        let ObserverArgument::MinMax = self.observer;
-        let mut options = ConvertOptions::new(self.quantize.into());
+        let mut options = ConvertOptions::new(self.quantize.map_or(Quantization::Keep, Into::into));
         options.calibration = self.calibration.as_ref().map(|path| self.data.options(path)).transpose()?;
         options.statistics = self.statistics.clone();
         options.save_statistics = self.save_statistics.clone();
+        options.observer = self.observer()?;
         options.ranges = match self.ranges {
             RangesArgument::Exact => Ranges::Exact,
             RangesArgument::Tensorflow => Ranges::Tensorflow,
@@ -116,6 +122,25 @@ impl ConvertArguments {
         options.min_snr = self.min_snr;
         options.run = self.machine.options()?;
         Ok(options)
+    }
+
+    fn observer(&self) -> Result<RangeObserver, Error> {
+        let lonely = |given: bool, of| given && self.observer != of;
+        if lonely(self.percentile.is_some(), ObserverArgument::Percentile) {
+            return Err(Error::Usage("--percentile needs --observer percentile".into()));
+        }
+        if lonely(self.decay.is_some(), ObserverArgument::Ema) {
+            return Err(Error::Usage("--decay needs --observer ema".into()));
+        }
+        Ok(match self.observer {
+            ObserverArgument::MinMax => RangeObserver::MinMax,
+            ObserverArgument::Ema => RangeObserver::Ema { decay: self.decay.unwrap_or(RangeObserver::DECAY) },
+            ObserverArgument::Percentile => {
+                RangeObserver::Percentile { percentile: self.percentile.unwrap_or(RangeObserver::PERCENTILE) }
+            }
+            ObserverArgument::Mse => RangeObserver::Mse,
+            ObserverArgument::Entropy => RangeObserver::Entropy,
+        })
     }
 
     fn recipe(&self) -> Result<Recipe, Error> {
@@ -284,10 +309,9 @@ impl MachineArguments {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum QuantizeArgument {
-    /// Nothing is quantized.
-    #[default]
+    /// Single precision throughout; a quantized source becomes float again.
     None,
     /// int8 weights, activations quantized while the model runs.
     Dynamic,
@@ -315,11 +339,19 @@ impl From<QuantizeArgument> for Quantization {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum ObserverArgument {
     /// The smallest and the largest element of all samples.
     #[default]
     MinMax,
+    /// Moving averages of each sample's smallest and largest element.
+    Ema,
+    /// All but the outermost elements at either end.
+    Percentile,
+    /// The ends with the least mean squared error.
+    Mse,
+    /// The ends that lose the least information.
+    Entropy,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

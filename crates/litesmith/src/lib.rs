@@ -35,7 +35,7 @@ pub use evaluate::{EvaluateResult, evaluate};
 pub use feed::DataOptions;
 pub use inspect::{InspectResult, Layer, TensorDetails, inspect};
 pub use litesmith_data::{Crop, Preprocess};
-pub use litesmith_quantize::{InterfaceType, Ranges, Recipe};
+pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe};
 pub use litesmith_runtime::{Isa, Options as RunOptions};
 pub use observer::{Observer, Silent};
 pub use run::{Prediction, RunResult, run};
@@ -47,8 +47,10 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantization {
-    /// Nothing is quantized.
+    /// As the source is: what is quantized stays so, and nothing else is quantized.
     #[default]
+    Keep,
+    /// Single precision throughout: a quantized source becomes real numbers again.
     None,
     /// int8 weights; activations are quantized while the model runs.
     Dynamic,

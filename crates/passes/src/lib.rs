@@ -6,6 +6,7 @@
 //! operators.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod constants;
 mod drop_identities;
 mod fold_affine;
@@ -19,6 +20,7 @@ mod merge_padding;
 mod remove_dead;
 mod share;
 
+pub use batch::{BatchError, set_batch};
 pub use groups::{FusionGroup, fusion_groups};
 pub use legalize::{LegalizeError, Target, legalize, lower};
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use litesmith_graph::{Model, TensorKind, text};
 use litesmith_passes::{Rewrites, Target, legalize, optimize};
-use litesmith_quantize::{Mode, Report, Statistics, calibrate, lower, quantize};
+use litesmith_quantize::{Mode, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize};
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ use crate::check::Check;
 use crate::error::Error;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
-use crate::shapes::{set_batch, set_input_shapes};
+use crate::shapes::{change_batch, set_input_shapes};
 use crate::{Quantization, feed::Feed};
 use samples::Samples;
 use write::Target as OutputFormat;
@@ -79,6 +79,10 @@ pub fn convert(
     observer.stage("read", 0);
     let source = read(input, options)?;
     let mut model = source.clone();
+    if options.quantize != Quantization::Keep && is_quantized(&model) {
+        dequantize(&mut model)?;
+    }
+    let samples = Samples::open(&model, options)?;
     go_on(observer)?;
 
     observer.stage("optimize", 0);
@@ -93,7 +97,6 @@ pub fn convert(
     }
     go_on(observer)?;
 
-    let samples = Samples::open(&source, options)?;
     let report = quantize_model(&mut model, options, &samples, observer)?;
     go_on(observer)?;
     let check = verify::verify(&source, &model, options, &samples, observer)?;
@@ -118,9 +121,11 @@ pub fn convert(
 fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
     let mut model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
     refuse_nan(&model).map_err(|error| error.about(input))?;
-    set_input_shapes(&mut model, &options.input_shapes)?;
+    if !options.input_shapes.is_empty() {
+        set_input_shapes(&mut model, &options.input_shapes, &options.run)?;
+    }
     if let Some(size) = options.batch {
-        set_batch(&mut model, size)?;
+        change_batch(&mut model, size, &options.run)?;
     }
     Ok(model)
 }
@@ -171,7 +176,7 @@ fn quantize_model(
     Ok(quantize(model, &options.quantize_options(mode), &options.recipe, statistics.as_ref())?)
 }
 
-/// The ranges of activations: read from a file, measured, or both merged.
+/// What activations held: read from a file, measured, or both merged.
 fn statistics(
     model: &Model,
     options: &ConvertOptions,
@@ -186,7 +191,7 @@ fn statistics(
         None => Statistics::new(),
     };
     if let Some(feed) = samples.feed() {
-        let measured = measure(model, options, feed, observer)?;
+        let measured = measure(model, options, feed, statistics.next(), observer)?;
         statistics.merge(&measured)?;
     }
     if statistics.samples == 0 {
@@ -205,11 +210,15 @@ fn measure(
     model: &Model,
     options: &ConvertOptions,
     feed: &Feed,
+    first: usize,
     observer: &dyn Observer,
 ) -> Result<Statistics, Error> {
     observer.stage("calibrate", feed.len());
     let mut interpreter = Interpreter::new(model, &options.run)?;
-    let mut statistics = Statistics::new();
+    let mut statistics = Statistics::new().starting_at(first);
+    if options.needs_histograms() {
+        statistics = statistics.with_histograms();
+    }
     for fed in feed.batches()? {
         go_on(observer)?;
         let fed = fed?;
@@ -259,6 +268,7 @@ pub(crate) fn size_of(path: &Path) -> u64 {
 impl std::fmt::Display for Quantization {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Quantization::Keep => "no quantization asked for",
             Quantization::None => "none",
             Quantization::Dynamic => "dynamic",
             Quantization::Float16 => "float16",

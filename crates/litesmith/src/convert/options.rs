@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use litesmith_graph::Width;
-use litesmith_quantize::{InterfaceType, Mode, Options, Ranges, Recipe};
+use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe};
 use litesmith_runtime::Options as RunOptions;
 
 use crate::Quantization;
@@ -21,6 +21,8 @@ pub struct ConvertOptions {
     pub statistics: Option<PathBuf>,
     /// Where to save the ranges.
     pub save_statistics: Option<PathBuf>,
+    /// How the range of an activation is found, where the recipe says nothing else.
+    pub observer: Observer,
     /// Which range of an activation counts.
     pub ranges: Ranges,
     /// Type of real-valued inputs; what is usual for the mode where left out.
@@ -69,7 +71,7 @@ impl ConvertOptions {
 
     pub(super) fn mode(&self) -> Option<Mode> {
         match self.quantize {
-            Quantization::None => None,
+            Quantization::Keep | Quantization::None => None,
             Quantization::Dynamic => Some(Mode::Dynamic),
             Quantization::Float16 => Some(Mode::Float16),
             Quantization::Int8 => Some(Mode::Int8),
@@ -81,11 +83,18 @@ impl ConvertOptions {
     pub(super) fn quantize_options(&self, mode: Mode) -> Options {
         let usual = Options::new(mode);
         Options {
+            observer: self.observer,
             ranges: self.ranges,
             inputs: self.input_type.unwrap_or(usual.inputs),
             outputs: self.output_type.unwrap_or(usual.outputs),
             ..usual
         }
+    }
+
+    /// Whether values must be counted: for an observer, or for whoever uses the saved statistics.
+    pub(super) fn needs_histograms(&self) -> bool {
+        let needs = |observer: Observer| observer.needs_histograms();
+        needs(self.observer) || self.recipe.observers().any(needs) || self.save_statistics.is_some()
     }
 
     /// Refuses options that would have no effect.
@@ -110,13 +119,18 @@ impl ConvertOptions {
             if self.statistics.is_some() || self.save_statistics.is_some() {
                 return refuse("a statistics file", "only int8, int8-only and int16x8 use ranges");
             }
+            if self.observer != Observer::MinMax {
+                return refuse("--observer", "only int8, int8-only and int16x8 use ranges");
+            }
             if self.ranges != Ranges::Exact {
                 return refuse("--ranges", "only int8, int8-only and int16x8 use ranges");
             }
         }
-        if self.quantize == Quantization::None && !self.recipe.rules.is_empty() {
+        let float = matches!(self.quantize, Quantization::Keep | Quantization::None);
+        if float && !self.recipe.rules.is_empty() {
             return refuse("a recipe", "choose a mode with --quantize");
         }
+        self.observer.check().map_err(Error::Usage)?;
         if integer && self.calibration.is_none() && self.statistics.is_none() {
             return Err(Error::Usage(format!(
                 "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",

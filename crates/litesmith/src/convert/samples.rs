@@ -13,15 +13,15 @@ const SEEDED: usize = 2;
 /// Size that a free height, width or length takes where nothing says more.
 const USUAL_SIZE: usize = 96;
 
-/// Samples for the inputs of the source model.
+/// Samples for the inputs of a model.
 pub(super) struct Samples {
     feed: Option<Feed>,
     infos: Vec<TensorInfo>,
 }
 
 impl Samples {
-    pub(super) fn open(source: &Model, options: &ConvertOptions) -> Result<Samples, Error> {
-        let graph = source.main();
+    pub(super) fn open(model: &Model, options: &ConvertOptions) -> Result<Samples, Error> {
+        let graph = model.main();
         let info = |id: &litesmith_graph::TensorId| TensorInfo {
             name: graph[*id].name.clone(),
             tensor: *id,
@@ -32,10 +32,15 @@ impl Samples {
         let infos: Vec<TensorInfo> = graph.inputs.iter().map(info).collect();
         // Ranges are measured one sample at a time, so that an unfit one can be named.
         let feed = match &options.calibration {
-            Some(data) => Some(Feed::open(source, &infos, data)?.with_batch(1)),
+            Some(data) => Some(Feed::open(model, &infos, data)?.with_batch(1)),
             None => None,
         };
         Ok(Samples { feed, infos })
+    }
+
+    /// The inputs that samples are for.
+    pub(super) fn inputs(&self) -> &[TensorInfo] {
+        &self.infos
     }
 
     pub(super) fn feed(&self) -> Option<&Feed> {

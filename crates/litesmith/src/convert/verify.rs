@@ -1,6 +1,7 @@
 //! The check after every conversion: the result against the unoptimized source, in our runtime.
 
 use litesmith_graph::Model;
+use litesmith_quantize::is_quantized;
 use litesmith_runtime::{Array, Interpreter, TensorInfo};
 
 use super::ConvertOptions;
@@ -29,6 +30,7 @@ pub(super) fn verify(
     observer: &dyn Observer,
 ) -> Result<Check, Error> {
     let mut pair = Pair {
+        inputs: samples.inputs(),
         source: Interpreter::new(source, &options.run)?,
         converted: Interpreter::new(converted, &options.run)?,
         comparison: Comparison::default(),
@@ -55,23 +57,33 @@ pub(super) fn verify(
             pair.comparison.result(false)
         }
     };
-    judge(&check, options, observer)?;
+    // What was rounded to integers before cannot be had back.
+    let exact = match options.quantize {
+        Quantization::Keep => Some(FLOAT_TOLERANCE),
+        Quantization::None if !is_quantized(source) => Some(FLOAT_TOLERANCE),
+        Quantization::Float16 if !is_quantized(source) => Some(FLOAT16_TOLERANCE),
+        _ => None,
+    };
+    judge(&check, exact, options.min_snr, observer)?;
     Ok(check)
 }
 
-struct Pair {
+struct Pair<'a> {
+    /// The inputs that samples are for.
+    inputs: &'a [TensorInfo],
     source: Interpreter,
     converted: Interpreter,
     comparison: Comparison,
 }
 
-impl Pair {
+impl Pair<'_> {
     fn compare(&mut self, arrays: &[Array], samples: usize) -> Result<(), Error> {
-        let expected = self.source.run(arrays)?;
-        let inputs = arrays.iter().zip(self.source.inputs()).zip(self.converted.inputs());
-        let inputs =
-            inputs.map(|((array, from), to)| carry_over(array, from, to)).collect::<Result<Vec<_>, _>>()?;
-        let got = self.converted.run(&inputs)?;
+        let carried = |to: &[TensorInfo]| -> Result<Vec<Array>, Error> {
+            let inputs = arrays.iter().zip(self.inputs).zip(to);
+            inputs.map(|((array, from), to)| carry_over(array, from, to)).collect()
+        };
+        let (source, converted) = (carried(self.source.inputs())?, carried(self.converted.inputs())?);
+        let (expected, got) = (self.source.run(&source)?, self.converted.run(&converted)?);
         let real = |infos: &[TensorInfo], arrays: &[Array]| -> Vec<Vec<f32>> {
             infos.iter().zip(arrays).map(|(info, array)| dequantize_output(info, array)).collect()
         };
@@ -81,7 +93,7 @@ impl Pair {
     }
 }
 
-/// An input of the source as the converted model takes it.
+/// An input that samples are for as a model takes it.
 fn carry_over(array: &Array, from: &TensorInfo, to: &TensorInfo) -> Result<Array, Error> {
     if from.dtype == to.dtype {
         return Ok(array.clone());
@@ -89,12 +101,12 @@ fn carry_over(array: &Array, from: &TensorInfo, to: &TensorInfo) -> Result<Array
     quantize_input(to, &array.shape, &dequantize_output(from, array))
 }
 
-fn judge(check: &Check, options: &ConvertOptions, observer: &dyn Observer) -> Result<(), Error> {
-    let tolerance = match options.quantize {
-        Quantization::None => Some(FLOAT_TOLERANCE),
-        Quantization::Float16 => Some(FLOAT16_TOLERANCE),
-        _ => None,
-    };
+fn judge(
+    check: &Check,
+    tolerance: Option<f64>,
+    min_snr: Option<f64>,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let difference = check.max_relative_diff;
     if difference.is_nan() {
         return Err(Error::Check(
@@ -109,7 +121,7 @@ fn judge(check: &Check, options: &ConvertOptions, observer: &dyn Observer) -> Re
         )));
     }
     let Some(snr) = check.snr_db else { return Ok(()) };
-    match options.min_snr {
+    match min_snr {
         Some(least) if snr < least => Err(Error::Check(format!(
             "the signal-to-noise ratio is {snr:.1} dB, below the {least} dB that were asked for; nothing was written"
         ))),

@@ -21,7 +21,9 @@ impl Target {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         match extension.to_ascii_lowercase().as_str() {
             "tflite" => Ok(Target::Tflite),
-            "keras" if options.quantize == Quantization::None => Ok(Target::Keras),
+            "keras" if matches!(options.quantize, Quantization::Keep | Quantization::None) => {
+                Ok(Target::Keras)
+            }
             "keras" => {
                 Err(Error::Usage("a .keras file cannot hold a quantized model; write a .tflite file".into()))
             }

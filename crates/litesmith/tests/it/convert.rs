@@ -179,6 +179,60 @@ fn the_batch_can_be_fixed_and_freed() {
 }
 
 #[test]
+fn a_batch_that_cannot_be_freed_is_refused_by_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"graph main(%x: f32[2,3]) -> (%y) {
+      %t: f32[2,1] = [1,2]
+      %y: f32[2,4] = Concat(%t, %x) {"axis":1} # token
+    }"#;
+    let model = litesmith_graph::text::parse(text).unwrap();
+    let file = folder.path().join("mix.tflite");
+    std::fs::write(&file, litesmith_formats::tflite::write(&model).unwrap()).unwrap();
+    let mut freed = ConvertOptions::new(Quantization::Keep);
+    freed.batch = Some(BatchSize::Free);
+    let error = convert(&file, &folder.path().join("free.tflite"), &freed, &Silent).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("CONCATENATION"), "{error}");
+}
+
+#[test]
+fn samples_that_look_at_each_other_keep_their_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"graph main(%x: f32[1,3]) -> (%y) {
+      %s: f32[1,3] = Reduce(%x) {"kind":"sum","axes":[0],"keep_dims":true} # all
+      %y: f32[1,3] = Binary(%x, %s) {"kind":"mul"} # product
+    }"#;
+    let model = litesmith_graph::text::parse(text).unwrap();
+    let file = folder.path().join("all.tflite");
+    std::fs::write(&file, litesmith_formats::tflite::write(&model).unwrap()).unwrap();
+    let mut freed = ConvertOptions::new(Quantization::Keep);
+    freed.batch = Some(BatchSize::Free);
+    let error = convert(&file, &folder.path().join("free.tflite"), &freed, &Silent).unwrap_err();
+    assert_eq!(error.exit_code(), 4, "{error}");
+}
+
+#[test]
+fn quantized_files_become_float_again() {
+    let folder = tempfile::tempdir().unwrap();
+    converted(folder.path(), &options(Quantization::Int8Only)).unwrap();
+    let (quantized, float) = (folder.path().join("out.tflite"), folder.path().join("float.tflite"));
+    let result = convert(&quantized, &float, &ConvertOptions::new(Quantization::None), &Silent).unwrap();
+    assert!(result.output_bytes > 150_000 && !result.operators.contains_key("QUANTIZE"), "{result:?}");
+    let inspected = inspect(&float).unwrap();
+    assert_eq!((inspected.inputs[0].dtype, inspected.outputs[0].dtype), ("float32", "float32"));
+    let test = DataOptions::new(asset("fashion-test.npz")).with_samples(Some(200));
+    let accuracy = |file: &Path| evaluate(file, &test, &Default::default(), &Silent).unwrap().accuracy;
+    assert!((accuracy(&float) - accuracy(&quantized)).abs() < 0.02);
+
+    let again = folder.path().join("again.tflite");
+    let mode = options(Quantization::Int8);
+    let result = convert(&quantized, &again, &mode, &Silent).unwrap();
+    assert!(result.check.snr_db.unwrap() > 25.0, "{:?}", result.check);
+    convert(&quantized, &again, &ConvertOptions::default(), &Silent).unwrap();
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&quantized).unwrap(), "it stays as it is");
+}
+
+#[test]
 fn keras_files_are_written_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("again.keras");
