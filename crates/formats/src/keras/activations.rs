@@ -1,11 +1,13 @@
 //! Activation functions by name, as `keras.activations` defines them.
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::{BinaryKind, Compare, CompareKind, Select, Softmax, UnaryKind};
+use litesmith_graph::ops::{
+    BinaryKind, Compare, CompareKind, CumSum, Reduce, ReduceKind, Select, Softmax, TopK, UnaryKind,
+};
 use serde_json::{Map, Value};
 
-use crate::keras::config::{Built, Config, Version, unsupported};
-use crate::keras::layers::activation;
+use crate::keras::config::{Built, Config, Numbers, Version, unsupported};
+use crate::keras::layers::{activation, truth};
 use crate::keras::scope::Scope;
 
 /// Applies the function that the layer's setting `activation` names.
@@ -42,8 +44,18 @@ pub(super) fn function(
     options: Config<'_>,
     x: TensorId,
 ) -> Built<TensorId> {
-    let simple = match name {
-        "linear" => return Ok(x),
+    if name == "linear" {
+        return Ok(x);
+    }
+    match simple(scope.version, name, options)? {
+        Some(kind) => scope.unary(kind, x),
+        None => composed(scope, name, options, x),
+    }
+}
+
+/// The operator that is a function of `keras.activations`, where it takes one alone.
+pub(super) fn simple(version: Version, name: &str, options: Config<'_>) -> Built<Option<UnaryKind>> {
+    Ok(Some(match name {
         "relu" => UnaryKind::Relu,
         "relu6" => UnaryKind::Relu6,
         "hard_tanh" => UnaryKind::ReluN1To1,
@@ -58,10 +70,9 @@ pub(super) fn function(
         "elu" => UnaryKind::Elu(options.number("alpha", 1.0)?),
         "leaky_relu" => UnaryKind::LeakyRelu(slope(options, 0.2)?),
         "gelu" => UnaryKind::Gelu { approximate: options.flag("approximate", false)? },
-        "hard_sigmoid" if scope.version == Version::Keras3 => UnaryKind::HardSigmoid,
-        _ => return composed(scope, name, options, x),
-    };
-    scope.unary(simple, x)
+        "hard_sigmoid" if version == Version::Keras3 => UnaryKind::HardSigmoid,
+        _ => return Ok(None),
+    }))
 }
 
 /// The slope for negative numbers under its new or its old name.
@@ -134,6 +145,17 @@ fn composed(scope: &mut Scope<'_>, name: &str, options: Config<'_>, x: TensorId)
             let axis = scope.axis(i64::from(options.integer("axis", -1)?), rank)?;
             glu(scope, x, axis)
         }
+        "sparsemax" => {
+            let axis = scope.axis(i64::from(options.integer("axis", -1)?), scope.rank(x))?;
+            scope.along_last(x, axis, sparsemax)
+        }
+        "threshold" => {
+            let value = options.number("default_value", 0.0)?;
+            let bound = options.number("threshold", 0.0)?;
+            let passes = truth::compared(scope, CompareKind::Greater, x, bound)?;
+            let value = scope.scalar("value", value)?;
+            truth::chosen(scope, passes, x, value)
+        }
         _ => unsupported!(
             "its activation '{name}' is not known; use one of keras.activations, or build it from keras.ops"
         ),
@@ -169,4 +191,21 @@ fn glu(scope: &mut Scope<'_>, x: TensorId, axis: usize) -> Built<TensorId> {
     let gate = gate?;
     let gate = scope.unary(UnaryKind::Logistic, gate)?;
     scope.binary(BinaryKind::Mul, value?, gate)
+}
+
+/// The nearest point whose elements along the last axis are not negative and sum to 1 (Martins and
+/// Astudillo 2016). What is taken off each element is the largest of `(sum of the k largest - 1) / k`.
+fn sparsemax(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
+    let size = scope.channels(x)?;
+    let [sorted, ..] = *scope.emit_several(TopK { k: size }, vec![Some(x)])?.as_slice() else {
+        return Err(scope.config().broken("it has no sorted elements").into());
+    };
+    let sums = scope.emit(CumSum { axis: scope.rank(x) as i32 - 1, ..CumSum::default() }, &[sorted])?;
+    let beyond = scope.with_scalar(BinaryKind::Sub, sums, 1.0)?;
+    let values = (1..=size).map(|count| 1.0 / count as f32).collect();
+    let counts = scope.constant("counts", Numbers { shape: vec![size], values })?;
+    let means = scope.binary(BinaryKind::Mul, beyond, counts)?;
+    let most = scope.emit(Reduce { kind: ReduceKind::Max, axes: vec![-1], keep_dims: true }, &[means])?;
+    let rest = scope.binary(BinaryKind::Sub, x, most)?;
+    scope.unary(UnaryKind::Relu, rest)
 }

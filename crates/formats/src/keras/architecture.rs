@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use crate::error::FormatError;
 use crate::keras::calls::{Argument, Call, CallReader, TensorRef};
 use crate::keras::config::{Config, Version};
+use crate::keras::parts::{self, Part};
 
 /// Deepest nesting of models.
 const DEEPEST: usize = 16;
 /// Classes whose configuration holds layers.
 const MODELS: [&str; 3] = ["Functional", "Model", "Sequential"];
-
 /// A model: the outermost one or one that stands as a layer in another.
 pub(super) struct Architecture {
     /// Its name.
@@ -52,6 +52,8 @@ pub(super) struct Layer {
     pub calls: Vec<Call>,
     /// Its layers, if it is a model.
     pub model: Option<Box<Architecture>>,
+    /// The layers that it wraps, if it is made of layers.
+    pub parts: Vec<Part>,
 }
 
 impl Layer {
@@ -66,6 +68,12 @@ impl Layer {
         ["keras.src.ops", "keras.ops", "keras.src.activations"]
             .iter()
             .any(|prefix| module.starts_with(prefix))
+    }
+
+    /// The layers that it wraps in this attribute, in order.
+    pub fn wrapped(&self, attribute: &str) -> impl Iterator<Item = &Layer> {
+        let inside = |part: &&Part| part.group.split('/').next() == Some(attribute);
+        self.parts.iter().filter(inside).map(|part| &part.layer)
     }
 }
 
@@ -143,7 +151,10 @@ impl Parser {
         trainable: bool,
         depth: usize,
     ) -> Result<(Layer, Value), FormatError> {
-        let place = if outer.is_empty() { "layers".to_owned() } else { format!("layers of model '{outer}'") };
+        let place = if outer.is_empty() { "layers".to_owned() } else { format!("layers of '{outer}'") };
+        if depth > DEEPEST {
+            return Err(FormatError::broken(place, "layers are nested too deeply"));
+        }
         let mut layer = object(layer, &place)?;
         let class = take_text(&mut layer, "class_name")
             .ok_or_else(|| FormatError::broken(&place, "a layer has no class name"))?;
@@ -166,11 +177,14 @@ impl Parser {
         } else {
             None
         };
-        let settings = match config {
+        let mut settings = match config {
             Value::Object(settings) => settings,
             Value::Null => Map::new(),
             _ => return Err(FormatError::broken(place, "its configuration is no object")),
         };
+        let trainable = trainable && own;
+        let parts =
+            if ours { self.parts(&class, &mut settings, &path, trainable, depth)? } else { Vec::new() };
         let layer_read = Layer {
             id,
             name,
@@ -179,11 +193,12 @@ impl Parser {
             class,
             module,
             registered,
-            trainable: trainable && own,
+            trainable,
             settings,
             built_for,
             calls: Vec::new(),
             model,
+            parts,
         };
         Ok((layer_read, layer.remove("inbound_nodes").unwrap_or(Value::Array(Vec::new()))))
     }
@@ -244,7 +259,24 @@ impl Parser {
             built_for: None,
             calls: Vec::new(),
             model: None,
+            parts: Vec::new(),
         }
+    }
+    /// The layers that a layer of this class wraps, taken out of its settings.
+    fn parts(
+        &mut self,
+        class: &str,
+        settings: &mut Map<String, Value>,
+        path: &str,
+        trainable: bool,
+        depth: usize,
+    ) -> Result<Vec<Part>, FormatError> {
+        let mut parts = Vec::new();
+        for (group, layer) in parts::taken(class, settings, &format!("layer '{path}' ({class})"))? {
+            let (layer, _) = self.layer(layer, path, trainable, depth + 1)?;
+            parts.push(Part { group, layer });
+        }
+        Ok(parts)
     }
 }
 

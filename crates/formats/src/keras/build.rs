@@ -1,11 +1,14 @@
 //! From layers and weights to a graph.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
 use litesmith_graph::{DType, Dim, GraphId, Model, Shape, Signature, Tensor, TensorId, validate};
 use serde_json::Value;
 
 use crate::error::{FormatError, Unsupported};
 use crate::keras::architecture::{Architecture, Layer};
-use crate::keras::calls::Argument;
+use crate::keras::calls::{Argument, TensorRef};
 use crate::keras::config::{Refusal, Version, input_type};
 use crate::keras::layers;
 use crate::keras::scope::{Operand, Scope, Target};
@@ -14,7 +17,7 @@ use crate::keras::weights::Weights;
 /// Most axes that an input may have.
 const MOST_AXES: usize = 8;
 
-/// The model of these layers; `model` holds their weights.
+/// The model of these layers; `model` holds their weights, `assets` the tables of layers by their ids.
 ///
 /// # Errors
 /// If layers are not supported (all of them are listed) or do not fit together.
@@ -22,16 +25,16 @@ pub(super) fn build(
     architecture: &Architecture,
     model: Model,
     weights: Weights,
+    assets: HashMap<usize, Bytes>,
     version: Version,
 ) -> Result<Model, FormatError> {
-    let mut target = Target::new(model, weights);
+    let mut target = Target::new(model, weights, version, assets);
     let inputs = add_inputs(architecture, &mut target)?;
-    let mut builder = Builder { target, version, unsupported: Vec::new() };
-    let values = builder.run(architecture, &inputs.iter().copied().map(Some).collect::<Vec<_>>())?;
-    if !builder.unsupported.is_empty() {
-        return Err(FormatError::Unsupported(builder.unsupported));
+    let values = run(&mut target, architecture, &inputs.iter().copied().map(Some).collect::<Vec<_>>())?;
+    if !target.unsupported.is_empty() {
+        return Err(FormatError::Unsupported(target.unsupported));
     }
-    let mut model = builder.target.model;
+    let mut model = target.model;
     let outputs = values
         .into_iter()
         .collect::<Option<Vec<TensorId>>>()
@@ -121,91 +124,100 @@ fn stated_shape(layer: &Layer) -> Result<Vec<Option<usize>>, FormatError> {
     sizes.iter().map(size).collect()
 }
 
-struct Builder {
-    target: Target,
-    version: Version,
-    unsupported: Vec<Unsupported>,
+/// The outputs of a call; `None` where the layer, or one before an output, is not supported.
+type Outputs = Option<Vec<Option<TensorId>>>;
+
+/// Builds all calls of a model on these inputs, and gives its outputs.
+fn run(
+    target: &mut Target,
+    model: &Architecture,
+    inputs: &[Option<TensorId>],
+) -> Result<Vec<Option<TensorId>>, FormatError> {
+    let mut values: Vec<Vec<Outputs>> =
+        model.layers.iter().map(|layer| vec![Some(Vec::new()); layer.calls.len().max(1)]).collect();
+    for (reference, value) in model.inputs.iter().zip(inputs) {
+        values[reference.layer][0] = Some(vec![*value]);
+    }
+    for (layer, call) in &model.order {
+        let outputs = run_call(target, &model.layers[*layer], *call, &values)?;
+        values[*layer][*call] = outputs;
+    }
+    let output = |(_, reference): &(_, TensorRef)| {
+        let Some(outputs) = &values[reference.layer][reference.call] else { return Ok(None) };
+        outputs.get(reference.output).copied().ok_or_else(|| {
+            let layer = &model.layers[reference.layer];
+            FormatError::broken(&layer.place, format!("it has no output {}", reference.output))
+        })
+    };
+    model.outputs.iter().map(output).collect()
 }
 
-/// The outputs of a call; `None` where a layer before it is not supported.
-type Outputs = Vec<Option<TensorId>>;
-
-impl Builder {
-    /// Builds all calls of a model on these inputs, and gives its outputs.
-    fn run(&mut self, model: &Architecture, inputs: &[Option<TensorId>]) -> Result<Outputs, FormatError> {
-        let mut values: Vec<Vec<Outputs>> =
-            model.layers.iter().map(|layer| vec![Vec::new(); layer.calls.len().max(1)]).collect();
-        for (reference, value) in model.inputs.iter().zip(inputs) {
-            values[reference.layer][0] = vec![*value];
-        }
-        for (layer, call) in &model.order {
-            let outputs = self.call(&model.layers[*layer], *call, &values)?;
-            values[*layer][*call] = outputs;
-        }
-        let output = |(_, reference): &(_, crate::keras::calls::TensorRef)| {
-            values[reference.layer][reference.call].get(reference.output).copied().ok_or_else(|| {
-                let layer = &model.layers[reference.layer];
-                FormatError::broken(&layer.place, format!("it has no output {}", reference.output))
-            })
-        };
-        model.outputs.iter().map(output).collect()
-    }
-
-    fn call(&mut self, layer: &Layer, call: usize, values: &[Vec<Outputs>]) -> Result<Outputs, FormatError> {
-        let outputs = layer.model.as_ref().map_or(1, |inner| inner.outputs.len());
-        let call = &layer.calls[call];
-        let mut arguments = Vec::with_capacity(call.arguments.len());
-        for argument in &call.arguments {
-            match operand(layer, argument, values)? {
-                Some(operand) => arguments.push(operand),
-                None => return Ok(vec![None; outputs]),
-            }
-        }
-        let mut keywords = Vec::with_capacity(call.keywords.len());
-        for (name, argument) in &call.keywords {
-            match operand(layer, argument, values)? {
-                Some(operand) => keywords.push((name.clone(), operand)),
-                None => return Ok(vec![None; outputs]),
-            }
-        }
-        match &layer.model {
-            Some(inner) => {
-                let mut inputs = Vec::new();
-                arguments.iter().for_each(|argument| argument.tensors(&mut inputs));
-                if inputs.len() != inner.inputs.len() {
-                    let (given, taken) = (inputs.len(), inner.inputs.len());
-                    return Err(FormatError::broken(
-                        &layer.place,
-                        format!("it takes {taken} inputs and is given {given}"),
-                    ));
-                }
-                self.run(inner, &inputs.into_iter().map(Some).collect::<Vec<_>>())
-            }
-            None => Ok(vec![self.layer(layer, arguments, keywords)?]),
+fn run_call(
+    target: &mut Target,
+    layer: &Layer,
+    call: usize,
+    values: &[Vec<Outputs>],
+) -> Result<Outputs, FormatError> {
+    let call = &layer.calls[call];
+    let mut arguments = Vec::with_capacity(call.arguments.len());
+    for argument in &call.arguments {
+        match operand(layer, argument, values)? {
+            Some(operand) => arguments.push(operand),
+            None => return Ok(None),
         }
     }
+    let mut keywords = Vec::with_capacity(call.keywords.len());
+    for (name, argument) in &call.keywords {
+        match operand(layer, argument, values)? {
+            Some(operand) => keywords.push((name.clone(), operand)),
+            None => return Ok(None),
+        }
+    }
+    apply(target, layer, arguments, keywords)
+}
 
-    fn layer(
-        &mut self,
-        layer: &Layer,
-        arguments: Vec<Operand>,
-        keywords: Vec<(String, Operand)>,
-    ) -> Result<Option<TensorId>, FormatError> {
-        let kind =
-            layers::find(layer).ok_or_else(|| FormatError::broken(&layer.place, "its class is not known"))?;
-        let first_new = self.target.model.main().tensors.len();
-        let mut scope = Scope { target: &mut self.target, layer, arguments, keywords, version: self.version };
-        let built = (kind.build)(&mut scope).and_then(|output| scope.finish(output, first_new));
-        match built {
-            Ok(output) => Ok(Some(output)),
-            Err(Refusal::Error(error)) => Err(error),
-            Err(Refusal::Unsupported(reason)) => {
-                let item = Unsupported { layer: layer.path.clone(), operator: layer.class.clone(), reason };
-                if !self.unsupported.contains(&item) {
-                    self.unsupported.push(item);
-                }
-                Ok(None)
+/// Applies a layer or a nested model; `None` if it is not supported.
+///
+/// # Errors
+/// If the arguments do not fit it.
+pub(super) fn apply(
+    target: &mut Target,
+    layer: &Layer,
+    arguments: Vec<Operand>,
+    keywords: Vec<(String, Operand)>,
+) -> Result<Outputs, FormatError> {
+    let Some(inner) = &layer.model else { return apply_layer(target, layer, arguments, keywords) };
+    let mut inputs = Vec::new();
+    arguments.iter().for_each(|argument| argument.tensors(&mut inputs));
+    if inputs.len() != inner.inputs.len() {
+        let (given, taken) = (inputs.len(), inner.inputs.len());
+        return Err(FormatError::broken(
+            &layer.place,
+            format!("it takes {taken} inputs and is given {given}"),
+        ));
+    }
+    run(target, inner, &inputs.into_iter().map(Some).collect::<Vec<_>>()).map(Some)
+}
+
+fn apply_layer(
+    target: &mut Target,
+    layer: &Layer,
+    arguments: Vec<Operand>,
+    keywords: Vec<(String, Operand)>,
+) -> Result<Outputs, FormatError> {
+    let kind =
+        layers::find(layer).ok_or_else(|| FormatError::broken(&layer.place, "its class is not known"))?;
+    let mut scope = Scope::new(target, layer, arguments, keywords);
+    match kind.apply(&mut scope) {
+        Ok(outputs) => Ok(Some(outputs.into_iter().map(Some).collect())),
+        Err(Refusal::Error(error)) => Err(error),
+        Err(Refusal::Listed) => Ok(None),
+        Err(Refusal::Unsupported(reason)) => {
+            let item = Unsupported { layer: layer.path.clone(), operator: layer.class.clone(), reason };
+            if !target.unsupported.contains(&item) {
+                target.unsupported.push(item);
             }
+            Ok(None)
         }
     }
 }
@@ -219,14 +231,17 @@ fn operand(
 ) -> Result<Option<Operand>, FormatError> {
     Ok(Some(match argument {
         Argument::Value(value) => Operand::Value(value.clone()),
-        Argument::Tensor(reference) => match values[reference.layer][reference.call].get(reference.output) {
-            Some(Some(id)) => Operand::Tensor(*id),
-            Some(None) => return Ok(None),
-            None => {
-                let reason = format!("it reads output {} of a call that has fewer", reference.output);
-                return Err(FormatError::broken(&layer.place, reason));
+        Argument::Tensor(reference) => {
+            let Some(outputs) = &values[reference.layer][reference.call] else { return Ok(None) };
+            match outputs.get(reference.output) {
+                Some(Some(id)) => Operand::Tensor(*id),
+                Some(None) => return Ok(None),
+                None => {
+                    let reason = format!("it reads output {} of a call that has fewer", reference.output);
+                    return Err(FormatError::broken(&layer.place, reason));
+                }
             }
-        },
+        }
         Argument::List(items) => {
             let mut list = Vec::with_capacity(items.len());
             for item in items {

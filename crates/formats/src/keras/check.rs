@@ -3,7 +3,7 @@
 use crate::error::Unsupported;
 use crate::keras::architecture::{Architecture, Layer, is_keras_module};
 use crate::keras::config::{check_policy, input_type};
-use crate::keras::layers;
+use crate::keras::layers::{self, Layout};
 
 /// Everything in a model that is not supported, as far as it shows without building it.
 pub(super) fn unsupported(model: &Architecture) -> Vec<Unsupported> {
@@ -13,15 +13,18 @@ pub(super) fn unsupported(model: &Architecture) -> Vec<Unsupported> {
 }
 
 fn collect(model: &Architecture, found: &mut Vec<Unsupported>) {
-    for layer in &model.layers {
-        if let Some(reason) = refusal(layer) {
-            let operator = layer.class.clone();
-            found.push(Unsupported { layer: layer.path.clone(), operator, reason });
-        }
-        if let Some(inner) = &layer.model {
-            collect(inner, found);
-        }
+    model.layers.iter().for_each(|layer| collect_layer(layer, found));
+}
+
+fn collect_layer(layer: &Layer, found: &mut Vec<Unsupported>) {
+    if let Some(reason) = refusal(layer) {
+        let operator = layer.class.clone();
+        found.push(Unsupported { layer: layer.path.clone(), operator, reason });
     }
+    if let Some(inner) = &layer.model {
+        collect(inner, found);
+    }
+    layer.parts.iter().for_each(|part| collect_layer(&part.layer, found));
 }
 
 fn refusal(layer: &Layer) -> Option<String> {
@@ -45,14 +48,19 @@ fn refusal(layer: &Layer) -> Option<String> {
     if layer.model.is_some() {
         return None;
     }
-    if layers::find(layer).is_none() {
-        return Some(
-            "this class is not supported yet, or is a custom layer; rebuild the model without it, or convert \
-             it with another tool"
-                .to_owned(),
-        );
-    }
-    if layer.config().get("data_format").and_then(|format| format.as_str()) == Some("channels_first") {
+    let Some(kind) = layers::find(layer) else {
+        return Some(layers::foreign(&layer.class).map_or_else(
+            || {
+                "this class is not supported yet, or is a custom layer; rebuild the model without it, or \
+                 convert it with another tool"
+                    .to_owned()
+            },
+            str::to_owned,
+        ));
+    };
+    let channels_first =
+        layer.config().get("data_format").and_then(|format| format.as_str()) == Some("channels_first");
+    if channels_first && kind.layout == Layout::Last {
         return Some(
             "channels_first is not supported; build the model with data_format='channels_last' and give it \
              the weights of this one (kernels have the same layout in both)"
@@ -62,7 +70,9 @@ fn refusal(layer: &Layer) -> Option<String> {
     if layer.config().get("quantization_config").is_some() {
         return Some("it is quantized by Keras; save the model before model.quantize()".to_owned());
     }
-    layer.config().get("dtype").and_then(|policy| check_policy(policy).err())
+    // Operator nodes and tables of integers state a type, not a policy.
+    let stated = layer.is_operation() || layers::gives_integers(&layer.class);
+    layer.config().get("dtype").filter(|_| !stated).and_then(|policy| check_policy(policy).err())
 }
 
 /// Whether a layer's class is none of Keras, whatever its name. A class of the main program has no

@@ -10,6 +10,8 @@ use crate::error::FormatError;
 pub(super) enum Refusal {
     /// It is not supported: why, and what to do about it. Others are collected too.
     Unsupported(String),
+    /// A layer inside is not supported, and has been listed.
+    Listed,
     /// The file is broken.
     Error(FormatError),
 }

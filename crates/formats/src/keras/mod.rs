@@ -9,7 +9,8 @@
 //! - [`archive`], [`hdf5`]: the containers
 //! - [`config`], [`calls`], [`architecture`]: the configuration
 //! - [`weights`]: which array is which variable
-//! - [`check`], [`scope`], [`build`]: from layers to a graph
+//! - [`parts`]: layers made of layers
+//! - [`check`], [`scope`], [`masks`], [`build`]: from layers to a graph
 //! - [`layers`]: the layers themselves, one file per family and one table
 //! - [`write`]: new weights into an existing file
 
@@ -22,9 +23,13 @@ mod check;
 mod config;
 mod hdf5;
 mod layers;
+mod masks;
+mod parts;
 mod scope;
 mod weights;
 mod write;
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use litesmith_graph::{Format, Model, Source};
@@ -55,7 +60,13 @@ pub fn read_keras(file: Bytes) -> Result<Model, FormatError> {
     let weights = Hdf5::open(required(&mut archive, WEIGHTS)?)?;
     let mut model = empty(Format::Keras, number, &architecture);
     let weights = weights::from_weights_file(&architecture, &weights, &mut model)?;
-    build::build(&architecture, model, weights, version)
+    let mut assets = HashMap::new();
+    for (layer, group) in weights::with_tables(&architecture, "") {
+        if let Some(table) = archive.member(&format!("assets/{group}/vocabulary.txt"))? {
+            assets.insert(layer, table);
+        }
+    }
+    build::build(&architecture, model, weights, assets, version)
 }
 
 /// Reads a legacy `.h5` file that holds a whole model.
@@ -79,7 +90,7 @@ pub fn read_h5(file: Bytes) -> Result<Model, FormatError> {
     let architecture = supported(configuration, version)?;
     let mut model = empty(Format::H5, &number, &architecture);
     let weights = weights::from_legacy_file(&architecture, &file, &mut model)?;
-    build::build(&architecture, model, weights, version)
+    build::build(&architecture, model, weights, HashMap::new(), version)
 }
 
 /// The `.keras` archive `original` with the parameters of `model`, which was read from it. The

@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use litesmith_graph::ops::{Binary, BinaryKind, Cast, Identity, StridedSlice, Transpose, Unary, UnaryKind};
 use litesmith_graph::{
     DType, Dim, Facts, Graph, Inputs, Model, Op, ParameterId, Shape, Tensor, TensorId, TensorKind,
 };
 use serde_json::{Map, Value};
 
-use crate::error::FormatError;
+use crate::error::{FormatError, Unsupported};
 use crate::keras::architecture::Layer;
-use crate::keras::config::{Built, Config, Numbers, Version, numbers, unsupported};
+use crate::keras::build;
+use crate::keras::config::{Built, Config, Numbers, Refusal, Version, numbers, unsupported};
 use crate::keras::weights::Weights;
 
 /// Most nodes of a graph: models inside models, each called twice, would double it at every level.
@@ -71,6 +73,14 @@ pub(super) struct Target {
     pub model: Model,
     /// Where each variable of each layer is.
     pub weights: Weights,
+    /// Which Keras wrote the file.
+    pub version: Version,
+    /// Tables that stand beside the configuration, by the layer's id.
+    pub assets: HashMap<usize, Bytes>,
+    /// What turned out not to be supported.
+    pub unsupported: Vec<Unsupported>,
+    /// The mask that a tensor carries.
+    pub masks: HashMap<TensorId, TensorId>,
     facts: Vec<Facts>,
     constant_elements: usize,
     parameters: HashMap<ParameterId, TensorId>,
@@ -79,12 +89,21 @@ pub(super) struct Target {
 
 impl Target {
     /// A model with weights and an empty graph.
-    pub fn new(mut model: Model, weights: Weights) -> Target {
+    pub fn new(
+        mut model: Model,
+        weights: Weights,
+        version: Version,
+        assets: HashMap<usize, Bytes>,
+    ) -> Target {
         model.graphs = vec![Graph::new("main")];
         Target {
             model,
             weights,
+            version,
+            assets,
+            unsupported: Vec::new(),
             facts: Vec::new(),
+            masks: HashMap::new(),
             constant_elements: 0,
             parameters: HashMap::new(),
             layouts: HashMap::new(),
@@ -110,9 +129,25 @@ pub(super) struct Scope<'a> {
     pub keywords: Vec<(String, Operand)>,
     /// Which Keras wrote the file.
     pub version: Version,
+    /// The mask that the call names, of its first argument.
+    pub mask: Option<Operand>,
 }
 
 impl<'a> Scope<'a> {
+    /// A call with these arguments. A mask among the names is kept apart.
+    pub fn new(
+        target: &'a mut Target,
+        layer: &'a Layer,
+        arguments: Vec<Operand>,
+        mut keywords: Vec<(String, Operand)>,
+    ) -> Scope<'a> {
+        let place = keywords.iter().position(|(name, _)| name == "mask" && !layer.is_operation());
+        let mask = place.map(|place| keywords.remove(place).1);
+        let mask = mask.filter(|mask| *mask != Operand::Value(Value::Null));
+        let version = target.version;
+        Scope { target, layer, arguments, keywords, version, mask }
+    }
+
     /// The layer's settings.
     pub fn config(&self) -> Config<'a> {
         self.layer.config()
@@ -137,7 +172,7 @@ impl<'a> Scope<'a> {
         match self.tensors().as_slice() {
             [input] => Ok(*input),
             [] => Err(self.broken("it is called without a tensor").into()),
-            _ => unsupported!("it is called with several tensors, one of them perhaps a mask"),
+            _ => unsupported!("it is called with several tensors and takes one"),
         }
     }
 
@@ -201,6 +236,11 @@ impl<'a> Scope<'a> {
         self.target.facts[id.index()].shape.clone()
     }
 
+    /// Element type of a tensor.
+    pub fn dtype(&self, id: TensorId) -> DType {
+        self.target.facts[id.index()].dtype
+    }
+
     /// Number of axes of a tensor.
     pub fn rank(&self, id: TensorId) -> usize {
         self.target.facts[id.index()].shape.rank()
@@ -244,6 +284,16 @@ impl<'a> Scope<'a> {
     /// Adds a node some of whose inputs may be left out, and gives its output.
     pub fn emit_some(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<TensorId> {
         let op = op.into();
+        let name = op.name();
+        match self.emit_several(op, inputs)?.as_slice() {
+            [output] => Ok(*output),
+            _ => Err(self.broken(format!("{name} does not have one output")).into()),
+        }
+    }
+
+    /// Adds a node and gives its outputs.
+    pub fn emit_several(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<Vec<TensorId>> {
+        let op = op.into();
         let name = format!("{}/{}", self.layer.path, op.name().to_ascii_lowercase());
         self.node(op, inputs, &name)
     }
@@ -264,23 +314,23 @@ impl<'a> Scope<'a> {
         self.binary(kind, a, b)
     }
 
-    fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<TensorId> {
+    fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<Vec<TensorId>> {
         if self.target.model.main().nodes.len() >= MOST_NODES {
             return Err(self.broken("the model has too many layers").into());
         }
         let facts: Vec<Option<&Facts>> =
             inputs.iter().map(|input| input.map(|id| &self.target.facts[id.index()])).collect();
         let outputs = op.infer(Inputs(&facts)).map_err(|error| self.broken(error.to_string()))?;
-        let [output] = outputs.as_slice() else {
-            return Err(self.broken(format!("{} does not have one output", op.name())).into());
-        };
-        if output.shape.rank() > MOST_AXES {
-            return Err(self.broken(format!("it gives {} axes", output.shape.rank())).into());
+        let mut ids = Vec::with_capacity(outputs.len());
+        for (place, output) in outputs.into_iter().enumerate() {
+            if output.shape.rank() > MOST_AXES {
+                return Err(self.broken(format!("it gives {} axes", output.shape.rank())).into());
+            }
+            let name = if place == 0 { name.to_owned() } else { format!("{name}:{place}") };
+            ids.push(self.target.add(Tensor::activation(&name, output.dtype, output.shape)));
         }
-        let tensor = Tensor::activation(name, output.dtype, output.shape.clone());
-        let id = self.target.add(tensor);
-        self.target.model.main_mut().add_node(&self.layer.path, op, inputs, vec![id]);
-        Ok(id)
+        self.target.model.main_mut().add_node(&self.layer.path, op, inputs, ids.clone());
+        Ok(ids)
     }
 
     /// Elements `start` to `start + length` along an axis.
@@ -320,14 +370,47 @@ impl<'a> Scope<'a> {
         self.emit(Transpose::by(&exchange), &[result])
     }
 
-    /// Gives the layer's name to the tensor that it computes. A layer that does nothing becomes
+    /// The second axis, which holds channels, behind all others.
+    pub fn channels_to_last(&mut self, x: TensorId) -> Built<TensorId> {
+        let rank = self.rank(x);
+        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).take(rank).collect();
+        self.emit(Transpose::by(&order), &[x])
+    }
+
+    /// The last axis, which holds channels, in second place.
+    pub fn channels_to_first(&mut self, x: TensorId) -> Built<TensorId> {
+        let rank = self.rank(x);
+        let order: Vec<usize> = [0, rank.saturating_sub(1)].into_iter().chain(1..rank - 1).collect();
+        self.emit(Transpose::by(&order), &[x])
+    }
+
+    /// Gives the layer's name to the tensors that it computes. A layer that does nothing becomes
     /// the identity, so that its name is kept.
-    pub fn finish(&mut self, output: TensorId, first_new: usize) -> Built<TensorId> {
-        let made_here =
-            output.index() >= first_new && self.target.model.main()[output].kind == TensorKind::Activation;
-        let output = if made_here { output } else { self.emit(Identity {}, &[output])? };
-        self.target.model.main_mut()[output].name = self.layer.path.clone();
-        Ok(output)
+    pub fn finish(&mut self, outputs: &[TensorId], first_new: usize) -> Built<Vec<TensorId>> {
+        let mut finished = Vec::with_capacity(outputs.len());
+        for (place, output) in outputs.iter().enumerate() {
+            let made_here = output.index() >= first_new
+                && self.target.model.main()[*output].kind == TensorKind::Activation
+                && !finished.contains(output);
+            let output = if made_here { *output } else { self.emit(Identity {}, &[*output])? };
+            let path = &self.layer.path;
+            let name = if place == 0 { path.clone() } else { format!("{path}:{place}") };
+            self.target.model.main_mut()[output].name = name;
+            finished.push(output);
+        }
+        Ok(finished)
+    }
+
+    // Layers inside
+
+    /// Applies a layer that this one wraps, or a model, to tensors.
+    pub fn apply(&mut self, layer: &Layer, inputs: &[TensorId]) -> Built<Vec<TensorId>> {
+        let arguments = match inputs {
+            [one] => vec![Operand::Tensor(*one)],
+            several => vec![Operand::List(several.iter().copied().map(Operand::Tensor).collect())],
+        };
+        let outputs = build::apply(self.target, layer, arguments, Vec::new())?;
+        outputs.and_then(|outputs| outputs.into_iter().collect()).ok_or(Refusal::Listed)
     }
 
     // Constants and weights
@@ -403,7 +486,9 @@ impl<'a> Scope<'a> {
             return Ok(*tensor);
         }
         let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
-        let tensor = self.node(op.clone(), vec![Some(weight)], &name)?;
+        let [tensor] = *self.node(op.clone(), vec![Some(weight)], &name)?.as_slice() else {
+            return Err(self.broken("a layout has one output").into());
+        };
         self.target.layouts.entry(weight).or_default().push((op, tensor));
         Ok(tensor)
     }

@@ -10,6 +10,7 @@ use crate::keras::architecture::{Architecture, Layer};
 use crate::keras::config::{Config, Refusal, numbers};
 use crate::keras::hdf5::Hdf5;
 use crate::keras::layers;
+use crate::keras::parts::GroupNames;
 
 /// A variable that a layer of some class has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,9 @@ impl Variable {
     }
 }
 
+/// Variables that only training reads: the singular vector of spectral normalization.
+const UNUSED: [&str; 2] = ["vector_u", "sn_u"];
+
 /// The parameter that holds each variable, by the layer's id and the variable's name.
 pub(super) type Weights = HashMap<(usize, &'static str), ParameterId>;
 
@@ -71,7 +75,6 @@ pub(super) fn from_weights_file(
     add(slots, file, model)
 }
 
-/// Groups are named by class, and numbered in the order of `model.layers`.
 fn walk<'a>(
     architecture: &'a Architecture,
     file: &Hdf5,
@@ -79,31 +82,54 @@ fn walk<'a>(
     container: &str,
     slots: &mut Vec<Slot<'a>>,
 ) -> Result<(), FormatError> {
-    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut names = GroupNames::default();
     for layer in architecture.layers.iter().filter(|layer| !layer.is_operation()) {
-        let mut name = snake_case(&layer.class);
-        let count = counts.entry(name.clone()).or_insert(0);
-        if *count > 0 {
-            name = format!("{name}_{count}");
+        let group = format!("{prefix}{container}/{}", names.next(&layer.class));
+        walk_layer(layer, file, &group, container, slots)?;
+    }
+    Ok(())
+}
+
+/// Layers that keep a table beside the configuration, each with the group that names the table.
+pub(super) fn with_tables(architecture: &Architecture, prefix: &str) -> Vec<(usize, String)> {
+    let mut names = GroupNames::default();
+    let mut found = Vec::new();
+    for layer in architecture.layers.iter().filter(|layer| !layer.is_operation()) {
+        let group = format!("{prefix}layers/{}", names.next(&layer.class));
+        if layer.class == "IntegerLookup" {
+            found.push((layer.id, group.clone()));
         }
-        *count += 1;
-        let group = format!("{prefix}{container}/{name}");
         if let Some(inner) = &layer.model {
-            walk(inner, file, &format!("{group}/"), container, slots)?;
+            found.extend(with_tables(inner, &format!("{group}/")));
         }
-        let variables = variables(layer)?;
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for variable in variables {
-            let index = counts.entry(variable.part).or_insert(0);
-            let path = format!("{}/vars/{index}", part_group(file, &group, variable.part));
-            *index += 1;
-            slots.push(Slot { layer, variable, path });
-        }
-        for (part, count) in counts {
-            if file.has_array(&format!("{}/vars/{count}", part_group(file, &group, part))) {
-                let reason = format!("the file holds more variables than the {count} that it has");
-                return Err(FormatError::broken(&layer.place, reason));
-            }
+    }
+    found
+}
+
+fn walk_layer<'a>(
+    layer: &'a Layer,
+    file: &Hdf5,
+    group: &str,
+    container: &str,
+    slots: &mut Vec<Slot<'a>>,
+) -> Result<(), FormatError> {
+    if let Some(inner) = &layer.model {
+        walk(inner, file, &format!("{group}/"), container, slots)?;
+    }
+    for part in &layer.parts {
+        walk_layer(&part.layer, file, &part_group(file, group, &part.group), container, slots)?;
+    }
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for variable in variables(layer)? {
+        let index = counts.entry(variable.part).or_insert(0);
+        let path = format!("{}/vars/{index}", part_group(file, group, variable.part));
+        *index += 1;
+        slots.push(Slot { layer, variable, path });
+    }
+    for (part, count) in counts {
+        if file.has_array(&format!("{}/vars/{count}", part_group(file, group, part))) {
+            let reason = format!("the file holds more variables than the {count} that it has");
+            return Err(FormatError::broken(&layer.place, reason));
         }
     }
     Ok(())
@@ -136,7 +162,8 @@ pub(super) fn from_legacy_file(
             continue;
         }
         let group = format!("{root}{}", layer.name);
-        let stored = file.texts(&group, "weight_names")?;
+        let mut stored = file.texts(&group, "weight_names")?;
+        stored.retain(|name| !UNUSED.contains(&last_part(name)));
         if stored.len() != wanted.len() {
             let (stored, wanted) = (stored.len(), wanted.len());
             return Err(FormatError::broken(
@@ -151,11 +178,20 @@ pub(super) fn from_legacy_file(
     add(slots, file, model)
 }
 
+/// The name of a variable out of the path of a legacy file.
+fn last_part(path: &str) -> &str {
+    let path = path.rsplit('/').next().unwrap_or(path);
+    path.split(':').next().unwrap_or(path)
+}
+
 fn leaves<'a>(layer: &'a Layer, found: &mut Vec<(&'a Layer, Variable)>) -> Result<(), FormatError> {
     if let Some(inner) = &layer.model {
         for layer in inner.layers.iter().filter(|layer| !layer.is_operation()) {
             leaves(layer, found)?;
         }
+    }
+    for part in &layer.parts {
+        leaves(&part.layer, found)?;
     }
     found.extend(variables(layer)?.into_iter().map(|variable| (layer, variable)));
     Ok(())
@@ -191,7 +227,7 @@ fn variables(layer: &Layer) -> Result<Vec<Variable>, FormatError> {
     match (kind.variables)(layer.config()) {
         Ok(variables) => Ok(variables),
         // The same reason stops the building of the layer, which reports it.
-        Err(Refusal::Unsupported(_)) => Ok(Vec::new()),
+        Err(Refusal::Unsupported(_) | Refusal::Listed) => Ok(Vec::new()),
         Err(Refusal::Error(error)) => Err(error),
     }
 }
@@ -256,7 +292,9 @@ fn regularizer(config: Config<'_>, key: &str) -> Option<Regularizer> {
 /// A class name as Keras spells it in paths: `DepthwiseConv2D` is `depthwise_conv2d`.
 ///
 /// Keras replaces, one after the other, `(.)([A-Z][a-z]+)` and `([a-z])([A-Z])` by `\1_\2`.
-fn snake_case(class: &str) -> String {
+pub(super) fn snake_case(class: &str) -> String {
+    // The name in Python is not the public one.
+    let class = if class == "GroupQueryAttention" { "GroupedQueryAttention" } else { class };
     let letters: Vec<char> = class.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut words: Vec<char> = Vec::new();
     let mut at = 0;
@@ -310,6 +348,7 @@ mod tests {
             ("GRUCell", "gru_cell"),
             ("RMSNormalization", "rms_normalization"),
             ("STFTSpectrogram", "stft_spectrogram"),
+            ("GroupQueryAttention", "grouped_query_attention"),
         ];
         for (class, name) in names {
             assert_eq!(snake_case(class), name);

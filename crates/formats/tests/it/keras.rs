@@ -237,9 +237,8 @@ fn everything_that_is_not_supported_is_named_at_once() {
     let error = keras::read_keras(Bytes::from_static(fixture!("refused.keras"))).unwrap_err();
     let refused = reasons(error);
     let names: Vec<_> = refused.iter().map(|(layer, _)| layer.as_str()).collect();
-    assert_eq!(names, ["secret", "twice", "first"]);
-    assert!(refused[0].1.contains("Python"), "{}", refused[0].1);
-    assert!(refused[2].1.contains("channels_last"), "{}", refused[2].1);
+    assert_eq!(names, ["secret", "twice"]);
+    assert!(refused.iter().all(|(_, reason)| reason.contains("Python")), "{refused:?}");
 }
 
 #[test]

@@ -1,19 +1,23 @@
 //! Layers that are activation functions.
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::{BinaryKind, Compare, CompareKind, Prelu, Select, UnaryKind};
+use litesmith_graph::ops::{BinaryKind, Compare, CompareKind, Prelu, Reduce, ReduceKind, Select, UnaryKind};
 
 use crate::keras::activations;
-use crate::keras::config::{Built, Config, unsupported};
+use crate::keras::config::{Built, Config, Version, unsupported};
+use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;
+
+/// Keras' stand-in for minus infinity.
+const LOW: f32 = -1e9;
 
 pub(super) fn activation(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.floats()?;
     activations::of_layer(scope, x)
 }
 
-/// ReLU, LeakyReLU, ELU and Softmax.
+/// ReLU, LeakyReLU, ELU and, inside other layers, Softmax.
 pub(super) fn layer(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.floats()?;
     of_class(scope, &scope.layer.class, scope.config(), x)
@@ -39,6 +43,18 @@ pub(in crate::keras) fn of_class(
     }
 }
 
+/// Keras' layer: what its mask leaves out gets no share.
+pub(super) fn softmax_layer(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let given = scope.input()?;
+    let x = scope.floats()?;
+    let Some(mask) = scope.mask(given)? else { return softmax(scope, scope.config(), x) };
+    // Keras 2 adds a large negative number, Keras 3 puts it in place.
+    let low = scope.scalar("low", LOW)?;
+    let kept = truth::chosen(scope, mask, x, low)?;
+    let shares = softmax(scope, scope.config(), kept)?;
+    if scope.version == Version::Keras2 { Ok(shares) } else { truth::kept(scope, mask, shares) }
+}
+
 fn softmax(scope: &mut Scope<'_>, settings: Config<'_>, x: TensorId) -> Built<TensorId> {
     match settings.integers("axis")?.as_deref() {
         None => activations::softmax(scope, x, -1, false),
@@ -46,8 +62,20 @@ fn softmax(scope: &mut Scope<'_>, settings: Config<'_>, x: TensorId) -> Built<Te
             let axis = settings.integer("axis", -1)?;
             activations::softmax(scope, x, axis, false)
         }
-        Some(axes) => unsupported!("softmax over the axes {axes:?} is not supported; use one axis"),
+        Some(axes) => over_several_axes(scope, x, axes),
     }
+}
+
+/// `exp(x) / sum exp(x)` over all these axes together.
+fn over_several_axes(scope: &mut Scope<'_>, x: TensorId, axes: &[i64]) -> Built<TensorId> {
+    let rank = scope.rank(x);
+    let axes = axes.iter().map(|axis| Ok(scope.axis(*axis, rank)? as i32)).collect::<Built<Vec<i32>>>()?;
+    let over = |kind| Reduce { kind, axes: axes.clone(), keep_dims: true };
+    let most = scope.emit(over(ReduceKind::Max), &[x])?;
+    let below = scope.binary(BinaryKind::Sub, x, most)?;
+    let powers = scope.unary(UnaryKind::Exp, below)?;
+    let sum = scope.emit(over(ReduceKind::Sum), &[powers])?;
+    scope.binary(BinaryKind::Div, powers, sum)
 }
 
 /// `x` from `threshold` on, at most `max_value`; below it `negative_slope * (x - threshold)`.

@@ -1,19 +1,30 @@
-//! Attention: sums of values, weighted by how well keys fit queries (Vaswani et al. 2017).
+//! Attention: sums of values, weighted by how well keys fit queries.
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BatchMatMul, BinaryKind, ExpandDims, Reduce, ReduceKind, Softmax, Transpose, UnaryKind,
+    BatchMatMul, BinaryKind, CompareKind, ExpandDims, Reduce, ReduceKind, Softmax, UnaryKind,
 };
 use serde_json::Value;
 
-use crate::keras::config::{Built, Config, unsupported};
-use crate::keras::layers::dense::contracted;
+use crate::keras::config::{Built, Config, Numbers, unsupported};
+use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 use crate::keras::weights::Variable;
 
+/// What is taken off the least score of a row to make that of a step that does not count: its weight is
+/// below the rounding of the others, and the range of scores stays fit for quantization, which it would
+/// not with Keras' thousand millions.
+const BELOW: f32 = 20.0;
+
 pub(super) fn dot_variables(config: Config<'_>) -> Built<Vec<Variable>> {
-    let scaled = config.flag("use_scale", false)?;
-    Ok(if scaled { vec![Variable::trained("scale", "")] } else { Vec::new() })
+    let mut variables = Vec::new();
+    if config.flag("use_scale", false)? {
+        variables.push(Variable::trained("scale", ""));
+    }
+    if config.text("score_mode")? == Some("concat") {
+        variables.push(Variable::trained("concat_score_weight", ""));
+    }
+    Ok(variables)
 }
 
 pub(super) fn additive_variables(config: Config<'_>) -> Built<Vec<Variable>> {
@@ -21,43 +32,61 @@ pub(super) fn additive_variables(config: Config<'_>) -> Built<Vec<Variable>> {
     Ok(if scaled { vec![Variable::trained("scale", "")] } else { Vec::new() })
 }
 
-pub(super) fn multi_head_variables(config: Config<'_>) -> Built<Vec<Variable>> {
-    let use_bias = config.flag("use_bias", true)?;
-    let parts = [
-        ("query_dense", "query/kernel", "query/bias"),
-        ("key_dense", "key/kernel", "key/bias"),
-        ("value_dense", "value/kernel", "value/bias"),
-        ("output_dense", "attention_output/kernel", "attention_output/bias"),
-    ];
-    let mut variables = Vec::new();
-    for (part, kernel, bias) in parts {
-        variables.push(Variable::trained(kernel, "kernel_regularizer").of(part));
-        if use_bias {
-            variables.push(Variable::trained(bias, "bias_regularizer").of(part));
-        }
-    }
-    Ok(variables)
+/// Whether a call sets a keyword.
+pub(super) fn asked(scope: &Scope<'_>, name: &str) -> bool {
+    scope
+        .keywords
+        .iter()
+        .any(|(known, operand)| known == name && matches!(operand, Operand::Value(Value::Bool(true))))
 }
 
-/// Refuses masks and whatever else a call may ask for.
-fn check_call(scope: &Scope<'_>) -> Built<()> {
+/// Refuses what a call may say beyond these keywords.
+pub(super) fn check_keywords(scope: &Scope<'_>, known: &[&str]) -> Built<()> {
     for (name, operand) in &scope.keywords {
-        let plain = match operand {
-            Operand::Value(Value::Null | Value::Bool(false)) => true,
-            Operand::Value(_) => name == "training",
-            _ => matches!(name.as_str(), "query" | "value" | "key"),
-        };
-        if !plain {
+        let nothing = matches!(operand, Operand::Value(Value::Null | Value::Bool(false)));
+        if !nothing && name != "training" && !known.contains(&name.as_str()) {
             unsupported!("attention called with '{name}' is not supported");
         }
     }
     Ok(())
 }
 
+/// Which keys a query may look at: those that are not later (`causal`), and those fewer than `window`
+/// steps away.
+pub(super) fn band(
+    scope: &mut Scope<'_>,
+    queries: usize,
+    keys: usize,
+    causal: bool,
+    window: Option<usize>,
+) -> Built<TensorId> {
+    let seen = |query: usize, key: usize| {
+        (!causal || key <= query) && window.is_none_or(|window| query.abs_diff(key) < window)
+    };
+    let pairs = (0..queries).flat_map(|query| (0..keys).map(move |key| (query, key)));
+    let values = pairs.map(|(query, key)| f32::from(u8::from(seen(query, key)))).collect();
+    let band = scope.constant("band", Numbers { shape: vec![queries, keys], values })?;
+    truth::compared(scope, CompareKind::Greater, band, 0.5)
+}
+
+/// Weights out of scores, of those that `mask` lets count.
+pub(super) fn weights(scope: &mut Scope<'_>, scores: TensorId, mask: Option<TensorId>) -> Built<TensorId> {
+    let scores = match mask {
+        None => scores,
+        Some(mask) => {
+            let least = Reduce { kind: ReduceKind::Min, axes: vec![-1], keep_dims: true };
+            let least = scope.emit(least, &[scores])?;
+            let below = scope.with_scalar(BinaryKind::Sub, least, BELOW)?;
+            truth::chosen(scope, mask, scores, below)?
+        }
+    };
+    scope.emit(Softmax::default(), &[scores])
+}
+
 /// Query, value and key of a layer that takes them as a list; the value is the key where none is
 /// given.
 fn listed(scope: &mut Scope<'_>) -> Built<[TensorId; 3]> {
-    check_call(scope)?;
+    check_keywords(scope, &["use_causal_mask", "return_attention_scores"])?;
     let inputs = scope.all_floats()?;
     let inputs = match *inputs.as_slice() {
         [query, value] => [query, value, value],
@@ -70,77 +99,86 @@ fn listed(scope: &mut Scope<'_>) -> Built<[TensorId; 3]> {
     Ok(inputs)
 }
 
-/// Weights out of scores, and the sums of values.
-fn attended(scope: &mut Scope<'_>, scores: TensorId, value: TensorId) -> Built<TensorId> {
-    let weights = scope.emit(Softmax::default(), &[scores])?;
-    scope.emit(BatchMatMul::default(), &[weights, value])
+/// The sums of values, and the weights where the call asks for them. The mask of the values says what
+/// counts; steps of the query that do not count become zeros.
+fn attended(
+    scope: &mut Scope<'_>,
+    scores: TensorId,
+    query: TensorId,
+    value: TensorId,
+) -> Built<Vec<TensorId>> {
+    let given = scope.tensors();
+    let masks = scope.masks(&given)?;
+    let mask_of = |place: usize| masks.get(place).copied().flatten();
+    let mut counts = None;
+    if let Some(mask) = mask_of(1) {
+        counts = Some(scope.emit(ExpandDims { axis: 1 }, &[mask])?);
+    }
+    if asked(scope, "use_causal_mask") || scope.config().flag("causal", false)? {
+        let (queries, keys) = (scope.size(query, 1)?, scope.size(value, 1)?);
+        let band = band(scope, queries, keys, true, None)?;
+        counts = truth::both(scope, counts, Some(band))?;
+    }
+    let weights = weights(scope, scores, counts)?;
+    let mut sums = scope.emit(BatchMatMul::default(), &[weights, value])?;
+    if let Some(mask) = mask_of(0) {
+        let steps = scope.emit(ExpandDims { axis: 2 }, &[mask])?;
+        sums = truth::kept(scope, steps, sums)?;
+        scope.set_mask(sums, Some(mask));
+    }
+    Ok(if asked(scope, "return_attention_scores") { vec![sums, weights] } else { vec![sums] })
 }
 
-pub(super) fn dot(scope: &mut Scope<'_>) -> Built<TensorId> {
-    if scope.config().text("score_mode")?.is_some_and(|mode| mode != "dot") {
-        unsupported!("only score_mode 'dot' is supported; AdditiveAttention is the other");
-    }
+/// Scores are products (Luong et al. 2015), or sums as in [`additive`] with `score_mode="concat"`.
+pub(super) fn dot(scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
     let [query, value, key] = listed(scope)?;
-    let mut scores = scope.emit(BatchMatMul { adjoint_b: true, ..BatchMatMul::default() }, &[query, key])?;
-    if scope.config().flag("use_scale", false)? {
-        let scale = scope.weight("scale", &[])?;
-        scores = scope.binary(BinaryKind::Mul, scores, scale)?;
-    }
-    attended(scope, scores, value)
+    let scale =
+        if scope.config().flag("use_scale", false)? { Some(scope.weight("scale", &[])?) } else { None };
+    let scores = match scope.config().text("score_mode")? {
+        Some("concat") => {
+            let scores = bent(scope, query, key, scale, None)?;
+            let weight = scope.weight("concat_score_weight", &[])?;
+            scope.binary(BinaryKind::Mul, scores, weight)?
+        }
+        _ => {
+            let op = BatchMatMul { adjoint_b: true, ..BatchMatMul::default() };
+            let scores = scope.emit(op, &[query, key])?;
+            match scale {
+                Some(scale) => scope.binary(BinaryKind::Mul, scores, scale)?,
+                None => scores,
+            }
+        }
+    };
+    attended(scope, scores, query, value)
 }
 
 /// Scores are sums over channels of `scale * tanh(query + key)` (Bahdanau et al. 2015).
-pub(super) fn additive(scope: &mut Scope<'_>) -> Built<TensorId> {
+pub(super) fn additive(scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
     let [query, value, key] = listed(scope)?;
     let channels = scope.channels(key)?;
-    let queries = scope.emit(ExpandDims { axis: 2 }, &[query])?;
-    let keys = scope.emit(ExpandDims { axis: 1 }, &[key])?;
-    let sum = scope.binary(BinaryKind::Add, queries, keys)?;
-    let mut fit = scope.unary(UnaryKind::Tanh, sum)?;
-    if scope.config().flag("use_scale", true)? {
-        let scale = scope.weight("scale", &[channels])?;
-        fit = scope.binary(BinaryKind::Mul, fit, scale)?;
-    }
-    let scores = scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![3], keep_dims: false }, &[fit])?;
-    attended(scope, scores, value)
+    let scaled = scope.config().flag("use_scale", true)?;
+    let scale = if scaled { Some(scope.weight("scale", &[channels])?) } else { None };
+    let scores = bent(scope, query, key, None, scale)?;
+    attended(scope, scores, query, value)
 }
 
-pub(super) fn multi_head(scope: &mut Scope<'_>) -> Built<TensorId> {
-    check_call(scope)?;
-    let config = scope.config();
-    if config.flag("use_gate", false)? || config.get("sliding_window").is_some() {
-        unsupported!("gates and sliding windows are not supported");
+/// Sums over channels of `outer * tanh(inner * (query + key))`.
+fn bent(
+    scope: &mut Scope<'_>,
+    query: TensorId,
+    key: TensorId,
+    inner: Option<TensorId>,
+    outer: Option<TensorId>,
+) -> Built<TensorId> {
+    let queries = scope.emit(ExpandDims { axis: 2 }, &[query])?;
+    let keys = scope.emit(ExpandDims { axis: 1 }, &[key])?;
+    let mut fit = scope.binary(BinaryKind::Add, queries, keys)?;
+    if let Some(inner) = inner {
+        fit = scope.binary(BinaryKind::Mul, fit, inner)?;
     }
-    if config.integers("attention_axes")?.is_some_and(|axes| axes != [1]) {
-        unsupported!("attention over other axes than the second is not supported");
+    fit = scope.unary(UnaryKind::Tanh, fit)?;
+    if let Some(outer) = outer {
+        fit = scope.binary(BinaryKind::Mul, fit, outer)?;
     }
-    let query = scope.float_operand(0, &["query"])?;
-    let value = scope.float_operand(1, &["value"])?;
-    let key = match scope.operand(2, &["key"]) {
-        Some(Operand::Tensor(_)) => scope.float_operand(2, &["key"])?,
-        _ => value,
-    };
-    if [query, value, key].iter().any(|input| scope.rank(*input) != 3) || scope.arguments.len() > 3 {
-        unsupported!("attention over tensors of other than three axes, or with a mask, is not supported");
-    }
-    let heads = config.count("num_heads")?;
-    let key_size = config.count("key_dim")?;
-    let value_size = config.count_or("value_dim", key_size)?;
-    let output = match config.integers("output_shape")?.as_deref() {
-        None => scope.channels(query)?,
-        Some([size]) => usize::try_from(*size).map_err(|_| config.broken("its output_shape is negative"))?,
-        Some(shape) => unsupported!("an output_shape of several axes {shape:?} is not supported"),
-    };
-    let use_bias = config.flag("use_bias", true)?;
-    let bias = |name: &'static str| use_bias.then_some(name);
-    let query = contracted(scope, query, 1, &[heads, key_size], "query/kernel", bias("query/bias"))?;
-    let key = contracted(scope, key, 1, &[heads, key_size], "key/kernel", bias("key/bias"))?;
-    let value = contracted(scope, value, 1, &[heads, value_size], "value/kernel", bias("value/bias"))?;
-    let query = scope.with_scalar(BinaryKind::Mul, query, 1.0 / (key_size as f32).sqrt())?;
-    // From time, head to head, time.
-    let [query, key, value] = [query, key, value].map(|x| scope.emit(Transpose::by(&[0, 2, 1, 3]), &[x]));
-    let scores = scope.emit(BatchMatMul { adjoint_b: true, ..BatchMatMul::default() }, &[query?, key?])?;
-    let sums = attended(scope, scores, value?)?;
-    let sums = scope.emit(Transpose::by(&[0, 2, 1, 3]), &[sums])?;
-    contracted(scope, sums, 2, &[output], "attention_output/kernel", bias("attention_output/bias"))
+    scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![3], keep_dims: false }, &[fit])
 }

@@ -2,10 +2,11 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BatchMatMul, BinaryKind, Concat, ExpandDims, L2Norm, Reduce, ReduceKind, Squeeze,
+    BinaryKind, Compare, CompareKind, Concat, ExpandDims, L2Norm, Reduce, ReduceKind, Squeeze,
 };
 
 use crate::keras::config::{Built, integers, unsupported};
+use crate::keras::layers::{einsum, truth};
 use crate::keras::scope::Scope;
 
 pub(super) fn add(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -67,7 +68,45 @@ pub(super) fn concatenate(scope: &mut Scope<'_>) -> Built<TensorId> {
     if inputs.is_empty() {
         return Err(scope.config().broken("it is called without a tensor").into());
     }
-    scope.emit(Concat { axis, ..Concat::default() }, &inputs)
+    let joined = scope.emit(Concat { axis, ..Concat::default() }, &inputs)?;
+    if !scope.layer.is_operation() {
+        concatenated_masks(scope, &inputs, joined, axis)?;
+    }
+    Ok(joined)
+}
+
+/// Along the steps, masks are concatenated too; along another axis, a step counts that counts in every
+/// input.
+fn concatenated_masks(scope: &mut Scope<'_>, inputs: &[TensorId], joined: TensorId, axis: i32) -> Built<()> {
+    let given = scope.tensors();
+    let masks = scope.masks(&given)?;
+    if masks.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let axis = scope.axis(i64::from(axis), scope.rank(joined))?;
+    if axis > 1 {
+        let mut counts = None;
+        for mask in masks {
+            counts = truth::both(scope, counts, mask)?;
+        }
+        scope.set_mask(joined, counts);
+        return Ok(());
+    }
+    let mut parts = Vec::new();
+    for (mask, input) in masks.iter().zip(inputs) {
+        parts.push(match mask {
+            Some(mask) => *mask,
+            // Every step of an input without a mask counts.
+            None => {
+                let step = scope.part(*input, 2, 0, 1)?;
+                let step = scope.emit(Squeeze { axes: vec![2] }, &[step])?;
+                scope.emit(Compare { kind: CompareKind::Equal }, &[step, step])?
+            }
+        });
+    }
+    let mask = scope.emit(Concat { axis: axis as i32, ..Concat::default() }, &parts)?;
+    scope.set_mask(joined, Some(mask));
+    Ok(())
 }
 
 /// Products of samples, summed over one axis of each.
@@ -84,8 +123,11 @@ pub(super) fn dot(scope: &mut Scope<'_>) -> Built<TensorId> {
         _ => return Err(scope.config().broken("its axes must be one or two integers").into()),
     };
     let (axis_a, axis_b) = (scope.axis(axis_a, rank_a)?, scope.axis(axis_b, rank_b)?);
-    if axis_a == 0 || axis_b == 0 || !(2..=3).contains(&rank_a) || !(2..=3).contains(&rank_b) {
-        unsupported!("a product of inputs with {rank_a} and {rank_b} axes over {axes:?} is not supported");
+    if axis_a == 0 || axis_b == 0 || rank_a < 2 || rank_b < 2 {
+        return Err(scope
+            .config()
+            .broken(format!("it sums over the axes {axes:?} of {rank_a} and {rank_b}"))
+            .into());
     }
     if scope.config().flag("normalize", false)? {
         a = scope.along_last(a, axis_a, |scope, a| scope.emit(L2Norm {}, &[a]))?;
@@ -95,18 +137,15 @@ pub(super) fn dot(scope: &mut Scope<'_>) -> Built<TensorId> {
         let product = scope.binary(BinaryKind::Mul, a, b)?;
         return scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![1], keep_dims: true }, &[product]);
     }
-    // A vector is a matrix of one row on the left, of one column on the right.
-    let left = if rank_a == 2 { scope.emit(ExpandDims { axis: 1 }, &[a])? } else { a };
-    let right = if rank_b == 2 { scope.emit(ExpandDims { axis: 2 }, &[b])? } else { b };
-    let op = BatchMatMul {
-        adjoint_a: rank_a == 3 && axis_a == 1,
-        adjoint_b: rank_b == 3 && axis_b == 2,
-        ..BatchMatMul::default()
-    };
-    let product = scope.emit(op, &[left, right])?;
-    match (rank_a, rank_b) {
-        (2, _) => scope.emit(Squeeze { axes: vec![1] }, &[product]),
-        (_, 2) => scope.emit(Squeeze { axes: vec![2] }, &[product]),
-        _ => Ok(product),
+    // The batch is shared, and so is the axis of the sum; all others are kept.
+    let letters: Vec<char> = ('a'..='z').take(rank_a + rank_b).collect();
+    if letters.len() < rank_a + rank_b {
+        unsupported!("a product of inputs with {rank_a} and {rank_b} axes is not supported");
     }
+    let (left, mut right) = (letters[..rank_a].to_vec(), letters[rank_a..].to_vec());
+    (right[0], right[axis_b]) = (left[0], left[axis_a]);
+    let kept =
+        |axes: &[char], gone: char| axes.iter().copied().filter(|axis| *axis != gone).collect::<Vec<_>>();
+    let output = [kept(&left, left[axis_a]), kept(&right[1..], left[axis_a])].concat();
+    einsum::two(scope, [a, b], [&left, &right], &output)
 }

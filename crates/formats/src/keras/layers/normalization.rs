@@ -9,6 +9,9 @@ use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;
 
+/// Least square of a length that Keras divides by.
+const LEAST_SQUARE: f32 = 1e-12;
+
 pub(super) fn variables(config: Config<'_>) -> Built<Vec<Variable>> {
     let mut variables = Vec::new();
     if config.flag("scale", true)? {
@@ -121,10 +124,20 @@ pub(super) fn layer(scope: &mut Scope<'_>) -> Built<TensorId> {
     let axes = axes(scope, scope.rank(x))?;
     let epsilon = scope.config().number("epsilon", 1e-3)?;
     if scope.config().flag("rms_scaling", false)? {
-        unsupported!("rms_scaling is not supported; use RMSNormalization");
+        return rms_scaled(scope, x, &axes, epsilon);
     }
     let normal = standardized(scope, x, &axes, epsilon)?;
     affine(scope, normal, &axes)
+}
+
+/// Keras' older spelling of RMSNormalization divides by the root of the variance.
+fn rms_scaled(scope: &mut Scope<'_>, x: TensorId, axes: &[usize], epsilon: f32) -> Built<TensorId> {
+    let mean = mean(scope, x, axes)?;
+    let centered = scope.binary(BinaryKind::Sub, x, mean)?;
+    let inverse = inverse_root(scope, centered, axes, epsilon)?;
+    let normal = scope.binary(BinaryKind::Mul, x, inverse)?;
+    let gamma = along(scope, "gamma", x, axes)?;
+    scope.binary(BinaryKind::Mul, normal, gamma)
 }
 
 /// By the root of the mean square (Zhang and Sennrich 2019).
@@ -142,10 +155,19 @@ pub(super) fn rms(scope: &mut Scope<'_>) -> Built<TensorId> {
 pub(super) fn unit(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.floats()?;
     let axes = axes(scope, scope.rank(x))?;
-    let [axis] = axes.as_slice() else {
-        unsupported!("the length over several axes {axes:?} is not supported; use one axis");
+    if let [axis] = axes.as_slice() {
+        return scope.along_last(x, *axis, |scope, x| scope.emit(L2Norm {}, &[x]));
+    }
+    let square = scope.unary(UnaryKind::Square, x)?;
+    let sum = Reduce {
+        kind: ReduceKind::Sum,
+        axes: axes.iter().map(|axis| *axis as i32).collect(),
+        keep_dims: true,
     };
-    scope.along_last(x, *axis, |scope, x| scope.emit(L2Norm {}, &[x]))
+    let sum = scope.emit(sum, &[square])?;
+    let sum = scope.with_scalar(BinaryKind::Maximum, sum, LEAST_SQUARE)?;
+    let inverse = scope.unary(UnaryKind::Rsqrt, sum)?;
+    scope.binary(BinaryKind::Mul, x, inverse)
 }
 
 /// Over each group of channels and all places (Wu and He 2018).
@@ -153,9 +175,15 @@ pub(super) fn group(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.floats()?;
     let rank = scope.rank(x);
     let axis = scope.axis(i64::from(scope.config().integer("axis", -1)?), rank)?;
-    if axis == 0 || axis + 1 != rank {
-        unsupported!("groups along axis {axis} are not supported; they must be along the last");
+    if axis == 0 {
+        return Err(scope.config().broken("its groups are along the batch").into());
     }
+    scope.along_last(x, axis, grouped)
+}
+
+/// Groups along the last axis.
+fn grouped(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
+    let rank = scope.rank(x);
     let channels = scope.channels(x)?;
     let groups = scope.config().integer("groups", 32)?;
     let groups = if groups == -1 { channels } else { usize::try_from(groups).unwrap_or(0) };

@@ -17,6 +17,16 @@ pub(super) fn zero_padding_2d(scope: &mut Scope<'_>) -> Built<TensorId> {
     padded(scope, &sides)
 }
 
+pub(super) fn zero_padding_3d(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let sides: [_; 3] = amounts(scope.config(), "padding")?;
+    padded(scope, &sides)
+}
+
+pub(super) fn cropping_3d(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let sides: [_; 3] = amounts(scope.config(), "cropping")?;
+    cropped(scope, &sides)
+}
+
 pub(super) fn cropping_1d(scope: &mut Scope<'_>) -> Built<TensorId> {
     let [time] = amounts(scope.config(), "cropping")?;
     cropped(scope, &[time])

@@ -1,9 +1,10 @@
 //! Layers that prepare their input.
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::{BinaryKind, Reshape, ReshapeDim, UnaryKind};
+use litesmith_graph::ops::{BinaryKind, CompareKind, Reduce, ReduceKind, Reshape, ReshapeDim, UnaryKind};
 
 use crate::keras::config::{Built, Config, Numbers};
+use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;
 
@@ -13,6 +14,32 @@ const EPSILON: f32 = 1e-7;
 /// Augmentation changes training images alone.
 pub(super) fn augmentation(scope: &mut Scope<'_>) -> Built<TensorId> {
     scope.floats()
+}
+
+/// The darkest pixel of each channel becomes the least value, the brightest the largest. A channel of one
+/// color stays as it is.
+pub(super) fn auto_contrast(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let image = scope.ranked(4)?;
+    let range = scope.config().numbers("value_range")?.map(|range| range.values);
+    let (least, most) = match range.as_deref() {
+        None => (0.0, 255.0),
+        Some([least, most]) => (*least, *most),
+        Some(_) => return Err(scope.config().broken("its value_range is no pair").into()),
+    };
+    let extreme = |scope: &mut Scope<'_>, kind| {
+        scope.emit(Reduce { kind, axes: vec![1, 2], keep_dims: true }, &[image])
+    };
+    let (low, high) = (extreme(scope, ReduceKind::Min)?, extreme(scope, ReduceKind::Max)?);
+    let span = scope.binary(BinaryKind::Sub, high, low)?;
+    let flat = truth::compared(scope, CompareKind::Equal, span, 0.0)?;
+    let one = scope.scalar("one", 1.0)?;
+    let divisor = truth::chosen(scope, flat, one, span)?;
+    let above = scope.binary(BinaryKind::Sub, image, low)?;
+    let ratio = scope.binary(BinaryKind::Div, above, divisor)?;
+    let stretched = scope.with_scalar(BinaryKind::Mul, ratio, most - least)?;
+    let stretched =
+        if least == 0.0 { stretched } else { scope.with_scalar(BinaryKind::Add, stretched, least)? };
+    truth::chosen(scope, flat, image, stretched)
 }
 
 /// `x * scale + offset`

@@ -1,13 +1,22 @@
 //! Layers that move or repeat elements.
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::{ExpandDims, Reshape, ReshapeDim, Resize, ResizeKind, Squeeze, Tile, Transpose};
+use litesmith_graph::ops::{ExpandDims, Reshape, ReshapeDim, Tile, Transpose};
 
-use crate::keras::config::{Built, Config, unsupported};
+use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
 
+/// Channels are the last of a sample's axes, wherever they stand.
 pub(super) fn flatten(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let input = scope.input()?;
+    let mut input = scope.input()?;
+    match scope.rank(input) {
+        0 => return Err(scope.config().broken("its input has no axis").into()),
+        1 => return scope.emit(ExpandDims { axis: 1 }, &[input]),
+        _ => {}
+    }
+    if scope.config().text("data_format")? == Some("channels_first") {
+        input = scope.channels_to_last(input)?;
+    }
     scope.emit(Reshape::to(vec![ReshapeDim::Copy(0), ReshapeDim::Infer]), &[input])
 }
 
@@ -49,57 +58,39 @@ pub(super) fn repeat_vector(scope: &mut Scope<'_>) -> Built<TensorId> {
     scope.emit(Tile { multiples: vec![1, count, 1] }, &[row])
 }
 
-/// Nearest repeats each pixel; bilinear takes pixels as squares, as TensorFlow's image functions do.
-pub(super) fn up_sampling_2d(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let image = scope.ranked(4)?;
-    let factors: [usize; 2] = scope.config().counts_or("size", [2, 2])?;
-    let kind = interpolation(scope.config(), "nearest")?;
-    let mut size = [0; 2];
-    for (axis, size) in size.iter_mut().enumerate() {
-        let factor = factors[axis];
-        let length = scope.size(image, axis + 1)?;
-        *size = length.checked_mul(factor).ok_or_else(|| scope.config().broken("its output is too large"))?;
-    }
-    scope.emit(Resize { kind, size, align_corners: false, half_pixel_centers: true }, &[image])
-}
-
 pub(super) fn up_sampling_1d(scope: &mut Scope<'_>) -> Built<TensorId> {
     let input = scope.ranked(3)?;
     let factor = scope.config().count_or("size", 2)?;
-    let (length, channels) = (scope.size(input, 1)?, scope.channels(input)?);
-    let apart = scope.emit(ExpandDims { axis: 2 }, &[input])?;
-    let repeated = scope.emit(Tile { multiples: vec![1, 1, factor, 1] }, &[apart])?;
-    let Some(length) = length.checked_mul(factor) else {
-        return Err(scope.config().broken("its output is too large").into());
+    repeated(scope, input, 1, factor)
+}
+
+pub(super) fn up_sampling_3d(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let mut volume = scope.ranked(5)?;
+    let factors: [usize; 3] = scope.config().counts_or("size", [2; 3])?;
+    for (place, factor) in factors.into_iter().enumerate() {
+        volume = repeated(scope, volume, place + 1, factor)?;
+    }
+    Ok(volume)
+}
+
+/// Each element along an axis several times in a row.
+pub(super) fn repeated(scope: &mut Scope<'_>, x: TensorId, axis: usize, factor: usize) -> Built<TensorId> {
+    if factor == 1 {
+        return Ok(x);
+    }
+    let rank = scope.rank(x);
+    let apart = scope.emit(ExpandDims { axis: axis as i32 + 1 }, &[x])?;
+    let mut multiples = vec![1; rank + 1];
+    multiples[axis + 1] = factor;
+    let tiled = scope.emit(Tile { multiples }, &[apart])?;
+    let mut shape: Vec<ReshapeDim> = (0..rank + 1).map(ReshapeDim::Copy).collect();
+    shape.remove(axis + 1);
+    shape[axis] = match scope.shape(x).dims()[axis].fixed() {
+        None => ReshapeDim::Infer,
+        Some(length) => match length.checked_mul(factor) {
+            Some(length) => ReshapeDim::Fixed(length),
+            None => return Err(scope.config().broken("its output is too large").into()),
+        },
     };
-    let shape = vec![ReshapeDim::Copy(0), ReshapeDim::Fixed(length), ReshapeDim::Fixed(channels)];
-    scope.emit(Reshape::to(shape), &[repeated])
-}
-
-/// Images scaled to a size.
-pub(super) fn resizing(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let mut image = scope.floats()?;
-    let config = scope.config();
-    let single = scope.rank(image) == 3;
-    for kept in ["crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"] {
-        if config.flag(kept, false)? {
-            unsupported!("{kept} is not supported; resize the images before the model");
-        }
-    }
-    let size = [config.count("height")?, config.count("width")?];
-    let kind = interpolation(config, "bilinear")?;
-    if single {
-        image = scope.emit(ExpandDims { axis: 0 }, &[image])?;
-    }
-    let op = Resize { kind, size, align_corners: false, half_pixel_centers: true };
-    let resized = scope.emit(op, &[image])?;
-    if single { scope.emit(Squeeze { axes: vec![0] }, &[resized]) } else { Ok(resized) }
-}
-
-fn interpolation(config: Config<'_>, default: &str) -> Built<ResizeKind> {
-    match config.text("interpolation")?.unwrap_or(default) {
-        "nearest" => Ok(ResizeKind::Nearest),
-        "bilinear" => Ok(ResizeKind::Bilinear),
-        other => unsupported!("interpolation '{other}' is not supported; use 'bilinear' or 'nearest'"),
-    }
+    scope.emit(Reshape::to(shape), &[tiled])
 }
