@@ -22,6 +22,14 @@ pub struct Requantize {
 }
 
 impl Requantize {
+    /// The scales of a layer: `(input * weights) / output`, in that order, which is part of the
+    /// result. `None` where one is not finite.
+    #[must_use]
+    pub fn scales(input: f32, weights: &[f32], output: f32) -> Option<Vec<f32>> {
+        let scale = |weights: &f32| Some((input * weights) / output).filter(|scale| scale.is_finite());
+        weights.iter().map(scale).collect()
+    }
+
     /// The scale of an output channel.
     #[must_use]
     pub fn scale_of(&self, channel: usize) -> f32 {

@@ -1,5 +1,6 @@
 //! Operators that only move elements.
 
+use bytemuck::Pod;
 use litesmith_graph::DType;
 use litesmith_graph::ops::{self, PadMode};
 use litesmith_kernels::elementwise::Table;
@@ -248,6 +249,157 @@ pub(super) fn fill(site: &Site<'_>) -> Result<Bound, Refusal> {
         Ok(())
     })
     .into()))
+pub(super) fn gather_nd(site: &Site<'_>) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let (table, indices) = (site.input(0)?, site.input(1)?);
+    let depth = indices.shape.last().copied().unwrap_or(0);
+    if depth > table.shape.len() {
+        refuse!("indices of {depth} axes do not fit a table of {} dimensions", table.shape.len());
+    }
+    if depth == 0 {
+        refuse!("indices without axes are not supported");
+    }
+    let shape = table.shape[..depth].to_vec();
+    let inner = table.shape[depth..].iter().product();
+    macro_rules! with_indices {
+        ($I:ty) => {
+            by_size!(table.dtype, T => Ok(Task::new(move |machine, mut io| {
+                let (table, indices) = (io.inputs.get::<T>(0), io.inputs.get::<$I>(1));
+                movement::gather_nd(machine.pool, 1, &shape, inner, table, indices, io.output_as())
+                    .map_err(|error| Fault(error.to_string()))
+            })
+            .into()))
+        };
+    }
+    match indices.dtype {
+        DType::I16 => with_indices!(i16),
+        DType::I32 => with_indices!(i32),
+        DType::I64 => with_indices!(i64),
+        dtype => refuse!("indices of {dtype} are not supported"),
+    }
+}
+
+pub(super) fn one_hot(site: &Site<'_>, op: &ops::OneHot) -> Result<Bound, Refusal> {
+    let (indices, output) = (site.input(0)?, site.output()?);
+    let axis = if op.axis == -1 { indices.shape.len() } else { resolve_axis(op.axis, output.shape.len())? };
+    let (outer, inner) = indices.shape.split_at(axis);
+    let shape = [outer.iter().product(), op.depth, inner.iter().product()];
+    macro_rules! with_indices {
+        ($I:ty) => {
+            by_size!(output.dtype, T => Ok(Task::new(move |machine, mut io| {
+                let values = [1, 2].map(|input| io.inputs.get::<T>(input)[0]);
+                movement::one_hot(machine.pool, shape, io.inputs.get::<$I>(0), values, io.output_as());
+                Ok(())
+            })
+            .into()))
+        };
+    }
+    match indices.dtype {
+        DType::I32 => with_indices!(i32),
+        DType::I64 => with_indices!(i64),
+        dtype => refuse!("indices of {dtype} are not supported"),
+    }
+}
+
+pub(super) fn range(site: &Site<'_>) -> Result<Bound, Refusal> {
+    match site.output()?.dtype {
+        DType::F32 => Ok(count::<f32>()),
+        DType::I32 => Ok(count::<i32>()),
+        DType::I64 => Ok(count::<i64>()),
+        dtype => refuse!("numbers of type {dtype} cannot be counted"),
+    }
+}
+
+/// Each number is the one before it and the step.
+fn count<T: Number + Pod>() -> Bound {
+    Task::new(|_, mut io| {
+        let [mut number, step] = [0, 2].map(|input| io.inputs.get::<T>(input)[0]);
+        for output in io.output_as::<T>() {
+            *output = number;
+            number = number.plus(step);
+        }
+        Ok(())
+    })
+    .into()
+}
+
+pub(super) fn reverse(site: &Site<'_>, op: &ops::Reverse) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let input = site.input(0)?;
+    let rank = input.shape.len();
+    let axes = op.axes.iter().map(|axis| resolve_axis(*axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    let (strides, shape) = (strides(&input.shape), &input.shape);
+    let turned = |axis: &usize| axes.contains(axis) && shape[*axis] > 0;
+    let start = (0..rank).filter(turned).map(|axis| (shape[axis] - 1) * strides[axis] as usize).sum();
+    let walk = (0..rank).map(|axis| StridedAxis {
+        len: shape[axis],
+        stride: if turned(&axis) { -strides[axis] } else { strides[axis] },
+    });
+    Ok(copy(input.dtype, StridedCopy::new(start, walk))?.into())
+}
+
+pub(super) fn space_to_depth(site: &Site<'_>, block: usize) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let input = site.input(0)?;
+    let shape = image(input)?;
+    by_size!(input.dtype, T => Ok(Task::new(move |machine, mut io| {
+        movement::space_to_depth(machine.pool, shape, block, io.inputs.get::<T>(0), io.output_as());
+        Ok(())
+    })
+    .into()))
+}
+
+pub(super) fn depth_to_space(site: &Site<'_>, block: usize) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let input = site.input(0)?;
+    let shape = image(input)?;
+    by_size!(input.dtype, T => Ok(Task::new(move |machine, mut io| {
+        movement::depth_to_space(machine.pool, shape, block, io.inputs.get::<T>(0), io.output_as());
+        Ok(())
+    })
+    .into()))
+}
+
+/// Batch, height, width and channels.
+fn image(operand: &Operand<'_>) -> Result<[usize; 4], Refusal> {
+    match <[usize; 4]>::try_from(operand.shape.as_slice()) {
+        Ok(shape) if operand.elements > 0 => Ok(shape),
+        _ => refuse!("an image of shape {:?} is not supported", operand.shape),
+    }
+}
+
+pub(super) fn space_to_batch(site: &Site<'_>, op: &ops::SpaceToBatch) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let input = site.input(0)?;
+    let (shape, block, padding) =
+        (blocks_and_rest(input, op.block.len()), op.block.clone(), op.padding.clone());
+    let zero = stored_bits(input, 0.0)?;
+    by_size!(input.dtype, T => Ok(Task::new(move |machine, mut io| {
+        let (input, output) = (io.inputs.get::<T>(0), io.output_as());
+        movement::space_to_batch_nd(machine.pool, &shape, &block, &padding, zero as T, input, output);
+        Ok(())
+    })
+    .into()))
+}
+
+pub(super) fn batch_to_space(site: &Site<'_>, op: &ops::BatchToSpace) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let input = site.input(0)?;
+    let (shape, block, crops) = (blocks_and_rest(input, op.block.len()), op.block.clone(), op.crops.clone());
+    by_size!(input.dtype, T => Ok(Task::new(move |machine, mut io| {
+        let (input, output) = (io.inputs.get::<T>(0), io.output_as());
+        movement::batch_to_space_nd(machine.pool, &shape, &block, &crops, input, output);
+        Ok(())
+    })
+    .into()))
+}
+
+/// The batch, the axes that are cut into blocks, and the others as one.
+fn blocks_and_rest(operand: &Operand<'_>, axes: usize) -> Vec<usize> {
+    let (kept, rest) = operand.shape.split_at(axes + 1);
+    [kept, &[rest.iter().product()]].concat()
+}
+
 }
 
 pub(super) fn shape_of(site: &Site<'_>, op: &ops::ShapeOf) -> Result<Bound, Refusal> {

@@ -128,6 +128,63 @@ fn arg_extreme<T: Ordered + bytemuck::Pod>(extreme: Extreme, shape: [usize; 3], 
 pub(super) fn softmax(site: &Site<'_>, op: &ops::Softmax) -> Result<Bound, Refusal> {
     let input = site.input(0)?;
     let axis = input.shape.last().copied().unwrap_or(1);
+pub(super) fn top_k(site: &Site<'_>, op: &ops::TopK) -> Result<Bound, Refusal> {
+    let input = site.input(0)?;
+    site.same_parameters()?;
+    let len = input.shape.last().copied().unwrap_or(0);
+    if len == 0 || i32::try_from(len).is_err() {
+        refuse!("an axis of length {len} has no largest elements");
+    }
+    let lengths = [len, op.k];
+    match input.dtype {
+        DType::F32 => Ok(largest::<f32>(lengths)),
+        DType::I16 => Ok(largest::<i16>(lengths)),
+        DType::I32 => Ok(largest::<i32>(lengths)),
+        DType::I64 => Ok(largest::<i64>(lengths)),
+        // Flipping the top bit of signed bytes keeps their order.
+        DType::I8 | DType::U8 => Ok(largest::<u8>(lengths)),
+        dtype => refuse!("there is no kernel for the largest {dtype}s"),
+    }
+}
+
+/// One step for the elements and one for their places.
+fn largest<T: Ordered + bytemuck::Pod>(lengths: [usize; 2]) -> Bound {
+    let elements = Task::new(move |machine, mut io| {
+        reduce::top_k(machine.pool, lengths, io.inputs.get::<T>(0), io.output_as(), |value, _| value);
+        Ok(())
+    });
+    let places = Task::new(move |machine, mut io| {
+        let input = io.inputs.get::<T>(0);
+        // The axis is shorter than 32 bits tell.
+        reduce::top_k(machine.pool, lengths, input, io.output_as(), |_, place| place as i32);
+        Ok(())
+    });
+    Bound::Steps(vec![elements, places.for_output(1)])
+}
+
+pub(super) fn cumulative_sum(site: &Site<'_>, op: &ops::CumSum) -> Result<Bound, Refusal> {
+    let input = site.input(0)?;
+    let axis = resolve_axis(op.axis, input.shape.len())?;
+    let (outer, inner) = (input.shape[..axis].iter().product(), input.shape[axis + 1..].iter().product());
+    let shape = [outer, input.shape[axis], inner];
+    let sum = CumulativeSum { exclusive: op.exclusive, reverse: op.reverse };
+    match input.dtype {
+        DType::F32 => Ok(running_sum::<f32>(sum, shape)),
+        DType::F64 => Ok(running_sum::<f64>(sum, shape)),
+        DType::I32 => Ok(running_sum::<i32>(sum, shape)),
+        DType::I64 => Ok(running_sum::<i64>(sum, shape)),
+        dtype => refuse!("there is no kernel of running sums for {dtype}"),
+    }
+}
+
+fn running_sum<T: Number + bytemuck::Pod>(sum: CumulativeSum, shape: [usize; 3]) -> Bound {
+    Task::new(move |machine, mut io| {
+        sum.apply(machine.pool, shape, io.inputs.get::<T>(0), io.output_as());
+        Ok(())
+    })
+    .into()
+}
+
     let shape = [input.elements.checked_div(axis).unwrap_or(0), axis, 1];
     if !(op.beta.is_finite() && op.beta >= 0.0) {
         refuse!("beta must not be negative, it is {}", op.beta);

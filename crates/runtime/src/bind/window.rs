@@ -8,7 +8,7 @@ use crate::error::{Refusal, refuse};
 
 /// Longest reach, stride or padding of a window; far beyond what makes sense, so that no product
 /// of them overflows.
-const LONGEST: usize = 1 << 20;
+pub(super) const LONGEST: usize = 1 << 20;
 
 /// The window of an operator over `image`, `[batch, height, width, channels]`. Pairs are
 /// `[vertical, horizontal]`.

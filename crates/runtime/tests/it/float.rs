@@ -6,7 +6,7 @@ use litesmith_runtime::{Array, Interpreter, Options};
 use crate::{assert_close, model, noise, run};
 
 /// The elements of a fixed tensor of a model.
-fn weights(text: &str, name: &str) -> Vec<f32> {
+pub fn weights(text: &str, name: &str) -> Vec<f32> {
     let model = model(text);
     let tensor = model.main().tensors.iter().find(|tensor| tensor.name == name).unwrap();
     model.data(tensor).unwrap().floats(tensor.dtype).unwrap().into_owned()
