@@ -271,6 +271,9 @@ pub(crate) struct DataArguments {
     /// The part of images that is used, such as center:0.875.
     #[arg(long)]
     crop: Option<Crop>,
+    /// Height and width that images get where the model leaves them free, such as 224x224.
+    #[arg(long, value_name = "HxW", value_parser = parse_image_size)]
+    image_size: Option<[usize; 2]>,
 }
 
 impl DataArguments {
@@ -279,7 +282,7 @@ impl DataArguments {
             return Err(Error::Usage("--samples must be at least 1".into()));
         }
         let options = DataOptions::new(path).with_preprocess(self.preprocess).with_crop(self.crop);
-        Ok(options.with_samples(self.samples))
+        Ok(options.with_image_size(self.image_size).with_samples(self.samples))
     }
 }
 
@@ -385,6 +388,12 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let sizes: Result<Vec<usize>, _> = sizes.split(',').map(|size| size.trim().parse()).collect();
     let sizes = sizes.map_err(|_| format!("'{text}' has a size that is no number"))?;
     Ok((name.to_owned(), sizes))
+}
+
+fn parse_image_size(text: &str) -> Result<[usize; 2], String> {
+    let size = |text: &str| text.parse::<usize>().ok().filter(|size| *size > 0);
+    let sizes = text.split_once('x').and_then(|(height, width)| Some([size(height)?, size(width)?]));
+    sizes.ok_or_else(|| "height and width are written as 224x224".to_owned())
 }
 
 fn parse_batch(text: &str) -> Result<BatchSize, String> {

@@ -124,7 +124,7 @@ impl Images {
     ) -> Result<Self, DataError> {
         if input.shape.len() >= 2 && input.shape.contains(&None) {
             return Err(DataError::usage(format!(
-                "input `{}` has free dimensions, {}: give it a fixed height and width to use images",
+                "input `{}` has free dimensions, {}: give images a size (--image-size), or the input a fixed shape",
                 input.name,
                 crate::error::shape_text(&input.shape)
             )));

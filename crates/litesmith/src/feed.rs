@@ -21,6 +21,8 @@ pub struct DataOptions {
     pub preprocess: Preprocess,
     /// The part of images that is used.
     pub crop: Option<Crop>,
+    /// Height and width that images get where the model leaves them free.
+    pub image_size: Option<[usize; 2]>,
     /// How many samples to use; all where left out.
     pub samples: Option<usize>,
     /// How many samples go into one run where the model leaves that free; 16 where left out. Results
@@ -36,6 +38,7 @@ impl DataOptions {
             path: path.into(),
             preprocess: Preprocess::None,
             crop: None,
+            image_size: None,
             samples: None,
             batch: None,
         }
@@ -52,6 +55,13 @@ impl DataOptions {
     #[must_use]
     pub fn with_crop(mut self, crop: Option<Crop>) -> DataOptions {
         self.crop = crop;
+        self
+    }
+
+    /// With this height and width of images where the model leaves them free.
+    #[must_use]
+    pub fn with_image_size(mut self, size: Option<[usize; 2]>) -> DataOptions {
+        self.image_size = size;
         self
     }
 
@@ -90,7 +100,7 @@ impl Feed {
         let mut options = Options::default();
         (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
         let types = |quantized: ElementType| -> Result<Vec<InputSpec>, Error> {
-            inputs.iter().map(|input| spec(input, quantized)).collect()
+            inputs.iter().map(|input| spec(input, quantized, data.image_size)).collect()
         };
         let mut specs = types(ElementType::F32)?;
         let mut dataset = Dataset::open(&data.path, &specs, &options)?;
@@ -200,11 +210,18 @@ fn cut(array: &mut Array, filled: Option<usize>, samples: usize) {
     }
 }
 
-fn spec(input: &TensorInfo, quantized: ElementType) -> Result<InputSpec, Error> {
+fn spec(
+    input: &TensorInfo,
+    quantized: ElementType,
+    image_size: Option<[usize; 2]>,
+) -> Result<InputSpec, Error> {
     let Some((_, sample)) = input.shape.dims().split_first() else {
         return Err(Error::Usage(format!("input '{}' is a scalar; data sets cannot fill it", input.name)));
     };
-    let shape: Vec<Option<usize>> = sample.iter().map(|dim| dim.fixed()).collect();
+    let mut shape: Vec<Option<usize>> = sample.iter().map(|dim| dim.fixed()).collect();
+    if let (Some([height, width]), [None, None, Some(_)]) = (image_size, &shape[..]) {
+        (shape[0], shape[1]) = (Some(height), Some(width));
+    }
     let own = element_type(input.dtype);
     let Some(own) = own else {
         return Err(Error::Usage(format!(
