@@ -2,7 +2,8 @@
 
 use crate::op::Op;
 use crate::ops::{
-    ArgKind, BinaryKind, CompareKind, LogicalKind, PadMode, PoolKind, ReduceKind, ResizeKind, UnaryKind,
+    ArgKind, BinaryKind, CompareKind, LogicalKind, PadMode, PoolKind, RecurrentCell, ReduceKind, ResizeKind,
+    UnaryKind,
 };
 
 impl Op {
@@ -60,6 +61,11 @@ impl Op {
             Op::Quantize(_) => "QUANTIZE",
             Op::Range(_) => "RANGE",
             Op::ReadState(_) => "READ_VARIABLE",
+            Op::Recurrent(op) => match op.cell {
+                RecurrentCell::Simple => "SIMPLE_RNN",
+                RecurrentCell::Lstm => "LSTM",
+                RecurrentCell::Gru { .. } => "GRU",
+            },
             Op::Reduce(op) => match op.kind {
                 ReduceKind::Mean => "MEAN",
                 ReduceKind::Sum => "SUM",

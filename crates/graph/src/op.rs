@@ -107,6 +107,7 @@ operators! {
     Quantize,
     Range,
     ReadState,
+    Recurrent,
     Reduce,
     Reshape,
     Resize,

@@ -18,14 +18,15 @@ pub mod normalize;
 pub mod pool;
 pub mod pooling;
 pub mod quantized;
+pub mod recurrent;
 pub mod reduce;
 pub mod reference;
 pub mod resize;
 pub mod softmax;
-pub mod window;
-
 pub mod transposed;
 pub mod volume;
+pub mod window;
+
 pub use isa::Isa;
 pub use pool::ThreadPool;
 pub use window::Window;

@@ -5,6 +5,7 @@ pub mod elementwise;
 pub mod int16;
 pub mod pooling;
 pub mod quantized;
+pub mod recurrent;
 pub mod reduce;
 pub mod transposed;
 pub mod volume;

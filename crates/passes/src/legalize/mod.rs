@@ -4,15 +4,19 @@ mod activations;
 mod integer;
 mod normalization;
 mod padding;
+mod recurrent;
 mod reshape;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use integer::lower;
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::{Facts, Graph, Model, ModelError, Op, Tensor, TensorId};
+use litesmith_graph::{Graph, GraphId, Model, ModelError, Op, Tensor, TensorId};
 use thiserror::Error;
+
+use writer::Writer;
 
 use crate::{Pass, drop_identities, fold_affine, fold_constants, fuse_activations, remove_dead, run, share};
 
@@ -67,18 +71,27 @@ pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> 
     litesmith_graph::infer_model(model)?;
     let Model { graphs, parameters, .. } = model;
     let mut refused = Vec::new();
-    for graph in graphs.iter_mut() {
+    let mut next = 0;
+    // Loops bring graphs of their own, which come last.
+    while next < graphs.len() {
+        let mut called = Called { first: graphs.len(), graphs: Vec::new() };
+        let graph = &mut graphs[next];
         parameters_to_constants(graph, parameters);
-        for index in 0..graph.nodes.len() {
+        // What a node becomes is looked at as well.
+        let mut index = 0;
+        while index < graph.nodes.len() {
             let id = litesmith_graph::NodeId(index as u32);
-            if let Err(reason) = decompose(graph, parameters, id) {
+            if let Err(reason) = decompose(graph, parameters, id, &mut called) {
                 let (layer, operator) = (graph[id].name.clone(), graph[id].op.name().to_owned());
                 refused.push(Refused { layer, operator, reason });
             }
+            index += 1;
         }
         if !graph.sort() {
             return Err(ModelError::Model(format!("graph '{}' has a cycle", graph.name)).into());
         }
+        graphs.extend(called.graphs);
+        next += 1;
     }
     if !refused.is_empty() {
         return Err(LegalizeError::Refused(refused));
@@ -108,9 +121,29 @@ fn parameters_to_constants(graph: &mut Graph, parameters: &[Parameter]) {
     }
 }
 
+/// New graphs that nodes call.
+struct Called {
+    /// The index that the first of them will have in the model.
+    first: usize,
+    graphs: Vec<Graph>,
+}
+
+impl Called {
+    fn add(&mut self, graph: Graph) -> GraphId {
+        self.graphs.push(graph);
+        GraphId((self.first + self.graphs.len() - 1) as u32)
+    }
+}
+
 /// Rewrites one node in place: it keeps its outputs and becomes the last of the new nodes.
-fn decompose(graph: &mut Graph, parameters: &[Parameter], id: litesmith_graph::NodeId) -> Result<(), String> {
+fn decompose(
+    graph: &mut Graph,
+    parameters: &[Parameter],
+    id: litesmith_graph::NodeId,
+    called: &mut Called,
+) -> Result<(), String> {
     match &graph[id].op {
+        Op::Recurrent(_) => recurrent::recurrent(graph, parameters, id, called),
         Op::BatchNorm(_) => normalization::batch_norm(graph, parameters, id),
         Op::Unary(unary) => {
             let kind = unary.kind;
@@ -182,20 +215,9 @@ impl<'a> Builder<'a> {
 
     /// A new node before the replaced one; its result has the shape and type that it infers.
     fn push(&mut self, suffix: &str, op: impl Into<Op>, inputs: &[TensorId]) -> TensorId {
-        let op = op.into();
-        let facts: Vec<Facts> = inputs
-            .iter()
-            .map(|id| Facts::new(self.graph[*id].dtype, self.graph[*id].shape.clone()))
-            .collect();
-        let present: Vec<_> = facts.iter().map(Some).collect();
-        // What does not infer is found by the validation that follows every pass.
-        let inferred = op.infer(litesmith_graph::Inputs(&present)).ok().and_then(|mut outputs| outputs.pop());
-        let facts = inferred.unwrap_or_else(|| facts[0].clone());
-        let name = self.name(suffix);
-        let output = self.graph.add_tensor(Tensor::activation(&name, facts.dtype, facts.shape));
-        let layer = self.graph[self.node].name.clone();
-        self.graph.add_node(&layer, op, inputs.iter().copied().map(Some).collect(), vec![output]);
-        output
+        let node = &self.graph[self.node];
+        let (layer, prefix) = (node.name.clone(), self.graph[node.outputs[0]].name.clone());
+        Writer::new(self.graph, &layer, &prefix).push(suffix, op, inputs)
     }
 
     /// Lets the replaced node be this one.

@@ -1,12 +1,17 @@
 //! Whole flows: from a model as text to results.
 
+mod control;
 mod errors;
 mod float;
 mod hostile;
+mod int16;
 mod invariance;
+mod moved;
 mod observe;
 mod quantized;
+mod recurrent;
 mod shapes;
+mod transposed;
 
 use litesmith_graph::{Model, text};
 use litesmith_runtime::{Array, Interpreter, Options};
