@@ -64,7 +64,10 @@ pub fn infer_called(model: &Model, id: GraphId, arguments: &[Facts]) -> Result<V
                 stated.name, graph.name
             )));
         }
-        facts[tensor.index()] = argument.clone();
+        // What it is always given may have been made a constant.
+        if !stated.is_fixed() {
+            facts[tensor.index()] = argument.clone();
+        }
     }
     infer_nodes(model, graph, &mut facts)?;
     Ok(facts)

@@ -34,6 +34,7 @@ impl Array {
         from_f64 f64 => F64,
         from_i8 i8 => I8,
         from_u8 u8 => U8,
+        from_i16 i16 => I16,
         from_i32 i32 => I32,
         from_i64 i64 => I64,
     }

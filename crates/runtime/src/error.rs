@@ -47,6 +47,9 @@ pub enum RuntimeError {
     /// An option or environment variable has a value that cannot be used.
     #[error("{0}")]
     Setting(String),
+    /// A loop was ended early by [`Options::interrupt`](crate::Options::interrupt).
+    #[error("the run was interrupted")]
+    Interrupted,
     /// A layer met values that it cannot compute with.
     #[error("layer '{node}' ({operator}): {reason}")]
     Step {

@@ -3,16 +3,17 @@
 use litesmith_graph::ops::{BinaryKind, PadMode, Padding, Unary, UnaryKind};
 use litesmith_graph::{Graph, Model, NodeId, Op, TensorId};
 
-/// Rewrites the main graph; results keep every bit. Tensor ids and nodes keep their numbers.
+/// Rewrites all graphs; results keep every bit. Tensor ids and nodes keep their numbers.
 pub(crate) fn fuse(model: &mut Model) {
-    fuse_padding(model);
-    fuse_silu(model);
+    for graph in &mut model.graphs {
+        fuse_padding(graph);
+        fuse_silu(graph);
+    }
 }
 
 /// Moves zero padding of height and width that only a convolution reads into that convolution, whose
 /// kernel pads as it goes.
-fn fuse_padding(model: &mut Model) {
-    let graph = model.main();
+fn fuse_padding(graph: &mut Graph) {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let mut rewrites = Vec::new();
     for id in graph.node_ids() {
@@ -28,7 +29,6 @@ fn fuse_padding(model: &mut Model) {
             rewrites.push((id, source, padding));
         }
     }
-    let graph = model.main_mut();
     for (id, source, padding) in rewrites {
         let node = &mut graph[id];
         let own = match &mut node.op {
@@ -56,8 +56,7 @@ fn padding_of(graph: &Graph, id: NodeId) -> Option<(TensorId, Padding)> {
 }
 
 /// Makes `x * logistic(x)` on real numbers one operator.
-fn fuse_silu(model: &mut Model) {
-    let graph = model.main();
+fn fuse_silu(graph: &mut Graph) {
     let producers = graph.producers();
     let logistic_of = |id: TensorId| {
         let node = &graph[producers[id.index()]?];
@@ -77,7 +76,7 @@ fn fuse_silu(model: &mut Model) {
         }
     }
     for (id, input) in rewrites {
-        let node = &mut model.main_mut()[id];
+        let node = &mut graph[id];
         node.op = Unary::from(UnaryKind::Silu).into();
         node.inputs = vec![Some(input)];
     }

@@ -7,11 +7,13 @@ use litesmith_kernels::{Isa, ThreadPool};
 use crate::array::{Array, TensorView};
 use crate::bind::Machine;
 use crate::buffer::Buffer;
+use crate::eager::{CalledPlans, Computed, Eager, Watch};
 use crate::error::RuntimeError;
 use crate::fuse::fuse;
-use crate::options::Options;
-use crate::plan::{self, Mode, Plan, Shared, enter};
+use crate::options::{Interrupt, Options};
+use crate::plan::{self, Mode, NoPlan, Plan, Shared, enter};
 use crate::prepare;
+use crate::states::States;
 
 /// Most plans that are kept; the one not used for longest goes.
 const MOST_PLANS: usize = 8;
@@ -44,7 +46,8 @@ pub struct StepTime {
     pub macs: u64,
 }
 
-/// Runs the main graph of a model.
+/// Runs the main graph of a model. States of the model live in it: they keep their values from run to
+/// run, until [`Interpreter::reset_states`].
 pub struct Interpreter {
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
@@ -58,13 +61,18 @@ pub struct Interpreter {
     pool: ThreadPool,
     /// The last one used first.
     plans: Vec<CachedPlan>,
+    /// Plans of graphs that are called where the main graph is run node by node.
+    called: CalledPlans,
     arena: Buffer,
+    states: States,
+    interrupt: Interrupt,
 }
 
 struct CachedPlan {
     mode: Mode,
     shapes: Vec<Vec<usize>>,
-    plan: Plan,
+    /// `None` where the graph is run node by node, because its shapes depend on computed values.
+    plan: Option<Plan>,
 }
 
 impl Interpreter {
@@ -83,7 +91,10 @@ impl Interpreter {
             packed: Default::default(),
             stored: Default::default(),
         };
-        let folded = prepare::fold(model, Machine { isa, pool: &pool }, &shared)?;
+        let interrupt = options.interrupt.clone();
+        let states = States::new(model, options.max_memory)?;
+        let machine = Machine { isa, pool: &pool, interrupt: &interrupt };
+        let folded = prepare::fold(model, machine, &shared)?;
         let mut fused = folded.clone();
         fuse(&mut fused);
         let graph = model.main();
@@ -105,7 +116,10 @@ impl Interpreter {
             shared,
             pool,
             plans: Vec::new(),
+            called: CalledPlans::default(),
             arena: no_arena()?,
+            states,
+            interrupt,
         };
         if let Some(shapes) = prepare::trial_shapes(&interpreter.fused) {
             interpreter.plan(Mode::Inference, shapes)?;
@@ -137,6 +151,11 @@ impl Interpreter {
         self.pool.threads()
     }
 
+    /// Gives every state the value that it has before the first run.
+    pub fn reset_states(&mut self) {
+        self.states.reset(&self.folded);
+    }
+
     /// Bytes that activations take.
     #[must_use]
     pub fn arena_bytes(&self) -> usize {
@@ -152,14 +171,51 @@ impl Interpreter {
     pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>, RuntimeError> {
         self.check(inputs)?;
         self.plan(Mode::Inference, inputs.iter().map(|input| input.shape.clone()).collect())?;
-        let (plan, graph) = (&self.plans[0].plan, self.fused.main());
-        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
+        let result = if self.plans[0].plan.is_some() {
+            self.run_plan(inputs, &mut |_, _, _| {})
+        } else {
+            self.run_by_node(Mode::Inference, inputs, &mut |_, _| {})
+        };
+        self.or_interrupted(result)
+    }
+
+    /// Runs the plan in front, and tells after how many steps (0 at first) the arena holds what.
+    fn run_plan(
+        &mut self,
+        inputs: &[Array],
+        watch: &mut dyn FnMut(usize, &Plan, &[u8]),
+    ) -> Result<Vec<Array>, RuntimeError> {
+        let Some(plan) = &self.plans[0].plan else { return Ok(Vec::new()) };
+        let machine = Machine { isa: self.shared.isa, pool: &self.pool, interrupt: &self.interrupt };
         let arena = self.arena.bytes_mut();
         write_inputs(plan, inputs, arena);
-        for step in &plan.steps {
-            step.run(machine, arena, graph)?;
+        watch(0, plan, arena);
+        for step in 0..plan.steps.len() {
+            plan.run_step(step, machine, arena, &mut self.states)?;
+            watch(step + 1, plan, arena);
         }
         Ok(read_outputs(plan, arena))
+    }
+
+    fn run_by_node(
+        &mut self,
+        mode: Mode,
+        inputs: &[Array],
+        watch: Watch<'_>,
+    ) -> Result<Vec<Array>, RuntimeError> {
+        let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
+        let machine = Machine { isa: self.shared.isa, pool: &self.pool, interrupt: &self.interrupt };
+        let enter =
+            |input| Computed::of(input).ok_or_else(|| self.shared.no_memory("an input", input.data.len()));
+        let inputs = inputs.iter().map(enter).collect::<Result<Vec<_>, _>>()?;
+        let mut eager = Eager::new(model, &self.shared, machine, &mut self.states, &mut self.called);
+        let outputs = eager.run(GraphId(0), inputs, watch)?;
+        Ok(outputs.iter().map(Computed::array).collect())
+    }
+
+    /// The result, or that it was interrupted, which ends a loop's step with an error of its own.
+    fn or_interrupted<T>(&self, result: Result<T, RuntimeError>) -> Result<T, RuntimeError> {
+        result.map_err(|error| if self.interrupt.is_set() { RuntimeError::Interrupted } else { error })
     }
 
     /// Computes the outputs and shows every activation of the main graph, inputs included, as soon
@@ -175,17 +231,13 @@ impl Interpreter {
     ) -> Result<Vec<Array>, RuntimeError> {
         self.check(inputs)?;
         self.plan(Mode::Observe, inputs.iter().map(|input| input.shape.clone()).collect())?;
-        let (plan, graph) = (&self.plans[0].plan, self.folded.main());
-        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
-        let arena = self.arena.bytes_mut();
-        write_inputs(plan, inputs, arena);
-        let mut values = plan.values.iter().peekable();
+        if self.plans[0].plan.is_none() {
+            return self.observe_by_node(inputs, visit);
+        }
+        let mut shown = 0;
         let mut copy = Vec::new();
-        for done in 0..=plan.steps.len() {
-            if let Some(step) = done.checked_sub(1).map(|index| &plan.steps[index]) {
-                step.run(machine, arena, graph)?;
-            }
-            while let Some(value) = values.next_if(|value| value.ready <= done) {
+        let mut show = |done: usize, plan: &Plan, arena: &[u8]| {
+            while let Some(value) = plan.values.get(shown).filter(|value| value.ready <= done) {
                 let mut data = value.bytes(arena);
                 if value.dtype == DType::I8 {
                     copy.resize(data.len(), 0);
@@ -193,9 +245,38 @@ impl Interpreter {
                     data = &copy;
                 }
                 visit(value.tensor, &TensorView { dtype: value.dtype, shape: &value.shape, data });
+                shown += 1;
             }
+        };
+        let result = self.run_plan(inputs, &mut show);
+        self.or_interrupted(result)
+    }
+
+    fn observe_by_node(
+        &mut self,
+        inputs: &[Array],
+        visit: &mut dyn FnMut(TensorId, &TensorView<'_>),
+    ) -> Result<Vec<Array>, RuntimeError> {
+        let graph = self.folded.main();
+        for (tensor, input) in graph.inputs.iter().zip(inputs) {
+            visit(*tensor, &input.view());
         }
-        Ok(read_outputs(plan, arena))
+        for tensor in self.activations.iter().filter(|tensor| graph[**tensor].is_fixed()) {
+            let (Some(data), Some(shape)) =
+                (self.folded.data(&graph[*tensor]), graph[*tensor].shape.to_fixed())
+            else {
+                continue;
+            };
+            let view = TensorView { dtype: graph[*tensor].dtype, shape: &shape, data: data.bytes() };
+            visit(*tensor, &view);
+        }
+        let mut show = |_: usize, outputs: &[(TensorId, Computed)]| {
+            for (tensor, value) in outputs {
+                visit(*tensor, &value.array().view());
+            }
+        };
+        let result = self.run_by_node(Mode::Observe, inputs, &mut show);
+        self.or_interrupted(result)
     }
 
     /// Measures how long each step takes, the mean over `runs` runs (at least one) after one that
@@ -206,28 +287,33 @@ impl Interpreter {
     pub fn profile(&mut self, inputs: &[Array], runs: usize) -> Result<Vec<StepTime>, RuntimeError> {
         self.run(inputs)?;
         let runs = runs.max(1);
-        let (plan, graph) = (&self.plans[0].plan, self.fused.main());
-        let machine = Machine { isa: self.shared.isa, pool: &self.pool };
-        let arena = self.arena.bytes_mut();
-        let mut seconds = vec![0.0; plan.steps.len()];
+        // What is measured: steps of a plan, or nodes where there is none.
+        let mut measured: Vec<(usize, u64)> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.node, step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (node, 0)).collect(),
+        };
+        let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
-            write_inputs(plan, inputs, arena);
-            for (step, seconds) in plan.steps.iter().zip(&mut seconds) {
-                let start = Instant::now();
-                step.run(machine, arena, graph)?;
-                *seconds += start.elapsed().as_secs_f64() / runs as f64;
+            let mut start = Instant::now();
+            let mut measure = |index: Option<usize>| {
+                if let Some(seconds) = index.and_then(|index| seconds.get_mut(index)) {
+                    *seconds += start.elapsed().as_secs_f64() / runs as f64;
+                }
+                start = Instant::now();
+            };
+            if self.plans[0].plan.is_some() {
+                self.run_plan(inputs, &mut |done, _, _| measure(done.checked_sub(1)))?;
+            } else {
+                measure(None);
+                self.run_by_node(Mode::Inference, inputs, &mut |node, _| measure(Some(node)))?;
             }
         }
-        let time = |(step, seconds): (&plan::Step, f64)| {
-            let node = &graph.nodes[step.node];
-            StepTime {
-                node: node.name.clone(),
-                operator: node.op.builtin_name().to_owned(),
-                seconds,
-                macs: step.macs,
-            }
+        let time = |((node, macs), seconds): ((usize, u64), f64)| {
+            let node = &self.fused.main().nodes[node];
+            let (node, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
+            StepTime { node, operator, seconds, macs }
         };
-        Ok(plan.steps.iter().zip(seconds).map(time).collect())
+        Ok(measured.drain(..).zip(seconds).map(time).collect())
     }
 
     /// Checks types, ranks, numbers of bytes and that a free dimension has one size.
@@ -276,12 +362,16 @@ impl Interpreter {
             Some(index) => self.plans[..=index].rotate_right(1),
             None => {
                 let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
-                let plan = plan::make(model, &shapes, mode, &self.activations, &self.shared)?;
+                let plan = match plan::make(model, &shapes, mode, &self.activations, &self.shared) {
+                    Ok(plan) => Some(plan),
+                    Err(NoPlan::Computed) => None,
+                    Err(NoPlan::Error(error)) => return Err(error),
+                };
                 self.plans.truncate(MOST_PLANS - 1);
                 self.plans.insert(0, CachedPlan { mode, shapes, plan });
             }
         }
-        let needed = self.plans[0].plan.arena;
+        let needed = self.plans[0].plan.as_ref().map_or(0, |plan| plan.arena);
         if self.arena.len() < needed {
             // The old one goes first, so that both are never there.
             self.arena = no_arena()?;

@@ -15,18 +15,21 @@
 //! Results do not depend on the number of threads or on the batch that a sample is run in.
 #![forbid(unsafe_code)]
 
+mod alone;
 mod array;
 mod bind;
 mod buffer;
+mod eager;
 mod error;
 mod fuse;
 mod interpreter;
 mod options;
 mod plan;
 mod prepare;
+mod states;
 
 pub use array::{Array, TensorView};
 pub use error::{RuntimeError, Unsupported};
 pub use interpreter::{Interpreter, StepTime, TensorInfo};
 pub use litesmith_kernels::Isa;
-pub use options::Options;
+pub use options::{Interrupt, Options};

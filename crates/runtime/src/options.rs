@@ -1,9 +1,36 @@
 use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use litesmith_kernels::Isa;
 
 use crate::error::RuntimeError;
+
+/// Ends loops of a model early, from another thread or a signal handler. Clones are one and the same.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Lets runs end with [`RuntimeError::Interrupted`] before the next round of a loop.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Interrupt {
+    fn eq(&self, other: &Interrupt) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Interrupt {}
 
 /// How a model is run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +45,8 @@ pub struct Options {
     /// Most bytes that activations (and each constant computed while loading) may take. `None`: as
     /// many as the system gives.
     pub max_memory: Option<usize>,
+    /// What ends loops early.
+    pub interrupt: Interrupt,
 }
 
 impl Options {
@@ -39,6 +68,13 @@ impl Options {
     #[must_use]
     pub fn with_max_memory(mut self, bytes: usize) -> Options {
         self.max_memory = Some(bytes);
+        self
+    }
+
+    /// The default options with this interrupt.
+    #[must_use]
+    pub fn with_interrupt(mut self, interrupt: Interrupt) -> Options {
+        self.interrupt = interrupt;
         self
     }
 

@@ -1,48 +1,123 @@
 //! What is done with a model once, before any plan: nodes that read only constants are run.
 
-use litesmith_graph::infer::infer_node;
+use std::sync::Arc;
+
+use litesmith_graph::infer::{infer_node, stated_facts};
 use litesmith_graph::operator::Number;
 use litesmith_graph::{
-    Data, Facts, Graph, GraphId, Model, NodeId, Shape, TensorId, TensorKind, infer_shapes,
+    Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind, infer_shapes,
 };
 
-use crate::bind::{Bound, Machine, bind, table_task};
-use crate::buffer::Buffer;
+use crate::alone::Bench;
+use crate::bind::{Bound, Machine, Operand, bind};
 use crate::error::RuntimeError;
-use crate::plan::{Io, Shared, Source, Stored, enter, site};
+use crate::plan::{Shared, Source, Stored, enter, site};
+use crate::states::States;
 
 /// Longest constant whose integers are followed through shape arithmetic.
 const LONGEST_VALUE: usize = 64;
 
-/// The main graph alone, with every node that reads only constants replaced by its result. Tensor
-/// ids stay. A node that cannot be run stays too, and is complained about when it is planned.
+/// The model with every node of the main graph, and of those that it calls, replaced by its result
+/// where it reads only constants. Tensor ids stay. A node that cannot be run stays too, and is
+/// complained about when it is planned.
 pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Result<Model, RuntimeError> {
     let mut folded = Model {
-        graphs: model.graphs[..1].to_vec(),
+        graphs: model.graphs.clone(),
         parameters: model.parameters.clone(),
         states: model.states.clone(),
         ..Model::default()
     };
-    let mut facts = infer_shapes(&folded, GraphId(0), None)?;
-    let mut kept = Vec::new();
-    for id in folded.main().node_ids() {
-        let graph = folded.main();
-        let fixed = |id: TensorId| graph[id].is_fixed();
-        let mut results = None;
-        if !graph[id].inputs.is_empty() && graph[id].present_inputs().all(fixed) {
-            for (tensor, outputs) in graph[id].outputs.iter().zip(infer_node(&folded, graph, id, &facts)?) {
-                facts[tensor.index()] = outputs;
+    let (order, calls) = callers_first(model);
+    for id in order {
+        fold_graph(&mut folded, id, machine, shared)?;
+        for node in folded.graphs[id.0 as usize].node_ids() {
+            let callees = folded.graphs[id.0 as usize][node].op.calls();
+            if callees.iter().all(|callee| calls[callee.0 as usize] == 1) {
+                hand_constants_on(&mut folded, id, node);
             }
-            results = run_once(&folded, id, &facts, machine, shared);
-        }
-        match results {
-            Some(results) => keep_results(folded.main_mut(), id, results, &mut facts),
-            None => kept.push(id),
         }
     }
-    let graph = folded.main_mut();
-    graph.nodes = kept.into_iter().map(|id| graph[id].clone()).collect();
     Ok(folded)
+}
+
+/// The main graph and those that it leads to, each behind all that call it, and how many calls there
+/// are of each graph.
+fn callers_first(model: &Model) -> (Vec<GraphId>, Vec<usize>) {
+    fn visit(model: &Model, id: GraphId, calls: &mut [usize], order: &mut Vec<GraphId>) {
+        for callee in model.graphs[id.0 as usize].nodes.iter().flat_map(|node| node.op.calls()) {
+            calls[callee.0 as usize] += 1;
+            if calls[callee.0 as usize] == 1 {
+                visit(model, callee, calls, order);
+            }
+        }
+        order.push(id);
+    }
+    let (mut calls, mut order) = (vec![0; model.graphs.len()], Vec::new());
+    visit(model, GraphId(0), &mut calls, &mut order);
+    order.reverse();
+    (order, calls)
+}
+
+fn fold_graph(
+    model: &mut Model,
+    id: GraphId,
+    machine: Machine<'_>,
+    shared: &Shared,
+) -> Result<(), RuntimeError> {
+    let index = id.0 as usize;
+    let mut facts: Vec<Facts> =
+        model.graphs[index].tensors.iter().map(|tensor| stated_facts(model, tensor)).collect();
+    let mut kept = Vec::new();
+    for node in model.graphs[index].node_ids() {
+        let graph = &model.graphs[index];
+        let fixed = |id: TensorId| graph[id].is_fixed();
+        let constant = !graph[node].inputs.is_empty() && graph[node].present_inputs().all(fixed);
+        let mut results = None;
+        if constant && !graph[node].op.has_effect() {
+            let inferred = infer_node(model, graph, node, &facts)?;
+            for (tensor, outputs) in graph[node].outputs.iter().zip(inferred) {
+                facts[tensor.index()] = outputs;
+            }
+            results = run_once(model, (id, node), &facts, machine, shared);
+        }
+        match results {
+            Some(results) => keep_results(&mut model.graphs[index], node, results, &mut facts),
+            None => kept.push(node),
+        }
+    }
+    let graph = &mut model.graphs[index];
+    graph.nodes = kept.into_iter().map(|id| graph[id].clone()).collect();
+    Ok(())
+}
+
+/// Makes inputs of the graphs that only this node runs constants where it always gives them the same:
+/// kernels are chosen by them, and weights packed, once.
+fn hand_constants_on(model: &mut Model, id: GraphId, node: NodeId) {
+    let caller = &model.graphs[id.0 as usize];
+    let node = &caller[node];
+    let (skipped, passes): (usize, Box<dyn Fn(usize) -> bool>) = match &node.op {
+        Op::If(_) => (1, Box::new(|_| true)),
+        Op::While(op) => {
+            let body = &model.graphs[op.body.0 as usize];
+            let (inputs, outputs) = (body.inputs.clone(), body.outputs.clone());
+            (0, Box::new(move |place| inputs.get(place) == outputs.get(place)))
+        }
+        _ => return,
+    };
+    let given = node.inputs.iter().skip(skipped).enumerate();
+    let fixed = given.filter_map(|(place, input)| {
+        let tensor = &caller[(*input)?];
+        Some((place, model.data(tensor)?.clone(), tensor.shape.clone()))
+    });
+    let fixed: Vec<(usize, Data, Shape)> = fixed.filter(|(place, ..)| passes(*place)).collect();
+    for callee in node.op.calls() {
+        let graph = &mut model.graphs[callee.0 as usize];
+        for (place, data, shape) in &fixed {
+            let Some(input) = graph.inputs.get(*place).copied() else { continue };
+            graph[input].kind = TensorKind::Constant(data.clone());
+            graph[input].shape = shape.clone();
+        }
+    }
 }
 
 /// Makes the outputs of a node constants.
@@ -63,41 +138,30 @@ fn keep_results(graph: &mut Graph, id: NodeId, results: Vec<Data>, facts: &mut [
 /// much memory.
 fn run_once(
     model: &Model,
-    id: NodeId,
+    (graph, node): (GraphId, NodeId),
     facts: &[Facts],
     machine: Machine<'_>,
     shared: &Shared,
 ) -> Option<Vec<Data>> {
-    let site = site(model, id, facts, shared).ok()?;
-    let tasks = match bind(&site).ok()? {
-        Bound::Alias(input) => return Some(vec![site.inputs.get(input)?.as_ref()?.data?.clone()]),
-        Bound::Table(table) => vec![table_task(table)],
-        Bound::Pair(pair) => vec![pair.task()],
-        Bound::Steps(tasks) => tasks,
-    };
-    let source = |input: &Option<crate::bind::Operand<'_>>| match input {
+    let site = site(model, graph, node, facts, shared).ok()?;
+    let bound = bind(&site).ok()?;
+    if let Bound::Alias(input) = bound {
+        return Some(vec![site.inputs.get(input)?.as_ref()?.data?.clone()]);
+    }
+    let source = |input: &Option<Operand<'_>>| match input {
         Some(operand) => Some(Source::Fixed(Stored::new(operand.data?, operand.dtype)?.into())),
         None => Some(Source::Absent),
     };
     let sources = site.inputs.iter().map(source).collect::<Option<Vec<_>>>()?;
-    let mut results = vec![Data::default(); site.outputs.len()];
-    for task in tasks {
-        let output = &site.outputs[task.output];
-        let bytes = output.dtype.bytes(output.elements)?;
-        if bytes == 0 {
-            continue;
-        }
-        if shared.max_memory.is_some_and(|limit| bytes > limit) {
-            return None;
-        }
-        let (mut buffer, mut scratch) = (Buffer::zeroed(bytes)?, Buffer::zeroed(task.scratch)?);
-        let io = Io::apart(&sources, buffer.bytes_mut(), scratch.bytes_mut());
-        (task.work)(machine, io).ok()?;
-        let mut data = vec![0; bytes];
-        enter(output.dtype, buffer.bytes(), &mut data);
-        results[task.output] = Data::from_vec(data);
-    }
-    Some(results)
+    let limit = shared.max_memory.unwrap_or(usize::MAX);
+    let mut states = States::default();
+    let results = Bench { machine, states: &mut states, limit }.run(&site, bound, &sources).ok()?;
+    let to_data = |(output, stored): (&Operand<'_>, Arc<Stored>)| {
+        let mut data = vec![0; stored.bytes().len()];
+        enter(output.dtype, stored.bytes(), &mut data);
+        Data::from_vec(data)
+    };
+    Some(site.outputs.iter().zip(results).map(to_data).collect())
 }
 
 /// Shapes of the inputs to try a model with whose inputs are partly free: the first for which shapes

@@ -13,15 +13,17 @@ mod pad;
 mod slice;
 mod strided;
 mod transpose;
+mod update;
 
 pub use blocks::{batch_to_space_nd, depth_to_space, space_to_batch_nd, space_to_depth};
 pub use concat::{concat, pack, split, unpack};
 pub use gather::{Index, IndexError, gather, gather_nd};
-pub use pad::{Reflection, pad, pad_reflected};
 pub use one_hot::one_hot;
+pub use pad::{Reflection, pad, pad_reflected};
 pub use slice::{AxisSlice, broadcast_to, reverse, strided_slice, tile};
 pub use strided::{StridedAxis, StridedCopy};
 pub use transpose::transpose;
+pub use update::update_slice;
 
 /// Row-major strides of a contiguous tensor.
 fn strides(shape: &[usize]) -> Vec<usize> {

@@ -8,7 +8,7 @@ use litesmith_kernels::convert::{self, CastTo};
 use litesmith_kernels::elementwise::{Affine, Float, Table};
 use litesmith_kernels::fake_quantize::{Grid, fake_quantize};
 
-use super::{Bound, Operand, Site, Task};
+use super::{Bound, Operand, Site, Task, int16};
 use crate::error::{Refusal, refuse};
 
 pub(super) fn quantize(site: &Site<'_>) -> Result<Bound, Refusal> {
@@ -28,6 +28,10 @@ pub(super) fn quantize(site: &Site<'_>) -> Result<Bound, Refusal> {
         }
         (DType::I8 | DType::U8, DType::I8 | DType::U8) => {
             Ok(Table::requantize(input.affine()?, output.affine()?).into())
+        }
+        (DType::F32, DType::I16) => int16::quantize(output),
+        (DType::I16, DType::I8 | DType::U8 | DType::I16) | (DType::I8 | DType::U8, DType::I16) => {
+            int16::rescale(input, output)
         }
         (input, output) => refuse!("there is no kernel from {input} to quantized {output}"),
     }
@@ -79,6 +83,15 @@ pub(super) fn dequantize(site: &Site<'_>) -> Result<Bound, Refusal> {
                     let (scales, zero_points) = &by_channel;
                     convert::dequantize_channels(bytes, scales, zero_points, inner, io.output_as());
                 }
+                Ok(())
+            })
+            .into())
+        }
+        DType::I16 => {
+            let scale = input.word_scale()?;
+            Ok(Task::new(move |machine, mut io| {
+                let input = io.inputs.get::<i16>(0);
+                convert::dequantize(machine.isa, machine.pool, input, scale, 0, io.output_as());
                 Ok(())
             })
             .into())
@@ -158,6 +171,7 @@ fn plain_cast(from: DType, to: DType, elements: usize) -> Result<Bound, Refusal>
             match to {
                 DType::U8 => plain::<$T, u8>(),
                 DType::I8 => to_signed_bytes::<$T>(elements),
+                DType::I16 => plain::<$T, i16>(),
                 DType::I32 => plain::<$T, i32>(),
                 DType::I64 => plain::<$T, i64>(),
                 DType::F32 => plain::<$T, f32>(),
@@ -169,11 +183,13 @@ fn plain_cast(from: DType, to: DType, elements: usize) -> Result<Bound, Refusal>
     }
     let task = match (from, to) {
         (DType::U8 | DType::Bool, _) => from_type!(u8),
+        (DType::I16, _) => from_type!(i16),
         (DType::I32, _) => from_type!(i32),
         (DType::I64, _) => from_type!(i64),
         (DType::F32, _) => from_type!(f32),
         (DType::F64, _) => from_type!(f64),
         (DType::I8, DType::U8) => from_signed_bytes::<u8>(elements),
+        (DType::I8, DType::I16) => from_signed_bytes::<i16>(elements),
         (DType::I8, DType::I32) => from_signed_bytes::<i32>(elements),
         (DType::I8, DType::I64) => from_signed_bytes::<i64>(elements),
         (DType::I8, DType::F32) => from_signed_bytes::<f32>(elements),

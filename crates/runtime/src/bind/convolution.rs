@@ -12,23 +12,23 @@ use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use super::site::stored_bounds;
 use super::window::window;
-use super::{Bound, Operand, Site, Task};
+use super::{Bound, Operand, Site, Task, int16};
 use crate::error::{Refusal, refuse};
 
 /// The geometry of a layer that multiplies by weights.
 #[derive(Clone, Copy)]
-struct Layer {
+pub(super) struct Layer {
     /// Batch, height and width of the input.
-    shape: [usize; 3],
-    window: Window,
-    in_channels: usize,
-    out_channels: usize,
-    kind: Kind,
-    activation: Activation,
+    pub(super) shape: [usize; 3],
+    pub(super) window: Window,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) kind: Kind,
+    pub(super) activation: Activation,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     /// Weights `[out, height, width, in / groups]`.
     Conv { groups: usize },
     /// Weights `[1, height, width, in * multiplier]`.
@@ -106,18 +106,20 @@ fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         (DType::F64, DType::F64) => bind_double(site, layer),
         (DType::F32, DType::I8 | DType::I4) => bind_hybrid(site, layer),
         (DType::I8 | DType::U8, DType::I8 | DType::I4) => bind_quantized(site, layer),
+        (DType::I16, DType::I8 | DType::I4) => int16::layer(site, &layer),
         (input, weights) => refuse!("there is no kernel for inputs of {input} with weights of {weights}"),
     }
 }
 
-fn check_bias(site: &Site<'_>, expected: DType) -> Result<(), Refusal> {
-    match site.optional(2) {
+/// Refuses a bias, input `place`, of another type.
+pub(super) fn check_bias(site: &Site<'_>, place: usize, expected: DType) -> Result<(), Refusal> {
+    match site.optional(place) {
         Some(bias) if bias.dtype != expected => refuse!("the bias is {} instead of {expected}", bias.dtype),
         _ => Ok(()),
     }
 }
 
-fn clamp(activation: Activation) -> Clamp {
+pub(super) fn clamp(activation: Activation) -> Clamp {
     let (min, max) = activation.bounds();
     Clamp { min, max }
 }
@@ -164,7 +166,7 @@ impl FloatLayer {
 }
 
 fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
-    check_bias(site, DType::F32)?;
+    check_bias(site, 2, DType::F32)?;
     let (weights, bias) = (site.input(1)?, site.optional(2));
     let shape = layer.shape;
     if weights.data.is_none() || bias.is_some_and(|bias| bias.data.is_none()) {
@@ -189,7 +191,7 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
 }
 
 fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
-    check_bias(site, DType::F64)?;
+    check_bias(site, 2, DType::F64)?;
     let Layer { shape, window, in_channels, out_channels, kind, activation } = layer;
     let clamp = clamp(activation).widen();
     let groups = if let Kind::Conv { groups } = kind { groups } else { in_channels };
@@ -208,7 +210,7 @@ fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
 }
 
 /// Symmetric 8-bit weights and their scales: one, or one for each output channel.
-fn symmetric_weights<'a>(
+pub(super) fn symmetric_weights<'a>(
     weights: &'a Operand<'_>,
     layer: &Layer,
 ) -> Result<(Cow<'a, [i8]>, &'a [f32]), Refusal> {
@@ -287,22 +289,23 @@ impl QuantizedLayer {
     }
 }
 
+/// The bias of a quantized layer, input `place`.
+pub(super) fn scaled_bias<'a>(site: &'a Site<'_>, place: usize) -> Result<Option<Cow<'a, [i32]>>, Refusal> {
+    match site.optional(place).map(|bias| (bias.dtype, bias.data)) {
+        None => Ok(None),
+        Some((DType::I32, Some(data))) => Ok(Some(data.elements::<i32>())),
+        Some((DType::I32, None)) => refuse!("the bias of a quantized layer must be constant"),
+        Some((dtype, _)) => refuse!("the bias of a quantized layer must be int32, not {dtype}"),
+    }
+}
+
 fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let (input, output) = (site.input(0)?.affine()?, site.output()?.affine()?);
     let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
-    let bias = match site.optional(2) {
-        None => None,
-        Some(bias) => match (bias.dtype, bias.data) {
-            (DType::I32, Some(data)) => Some(data.elements::<i32>()),
-            (DType::I32, None) => refuse!("the bias of a quantized layer must be constant"),
-            (dtype, _) => refuse!("the bias of a quantized layer must be int32, not {dtype}"),
-        },
+    let bias = scaled_bias(site, 2)?;
+    let Some(scale) = Requantize::scales(input.scale, scales, output.scale) else {
+        refuse!("the scales of input, weights and output do not fit each other")
     };
-    // The order of these operations is part of the result.
-    let scale: Vec<f32> = scales.iter().map(|scale| (input.scale * scale) / output.scale).collect();
-    if scale.iter().any(|scale| !scale.is_finite()) {
-        refuse!("the scales of input, weights and output do not fit each other");
-    }
     let [min, max] = stored_bounds(layer.activation, output);
     let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
     let kernel = site.pack(layer.window, || {
@@ -383,7 +386,8 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
 pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, Refusal> {
     let (a, b) = (site.input(0)?, site.input(1)?);
     let quantized = a.is_quantized() && b.is_quantized();
-    if !quantized && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
+    let wide = a.is_wide() && b.is_wide();
+    if !quantized && !wide && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
         refuse!("there is no kernel for products of {} and {}", a.dtype, b.dtype);
     }
     let (a_batch, a_matrix) = a.shape.split_at(a.shape.len() - 2);
@@ -392,6 +396,9 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (rows, depth) = if op.adjoint_a { (a_matrix[1], a_matrix[0]) } else { (a_matrix[0], a_matrix[1]) };
     let columns = if op.adjoint_b { b_matrix[0] } else { b_matrix[1] };
     let matrices = MatMul { rows, depth, columns, adjoint_a: op.adjoint_a, adjoint_b: op.adjoint_b };
+    if wide {
+        return int16::batch_matmul(site, matrices, [a_batch, b_batch]);
+    }
     if quantized {
         return quantized_matmul(site, matrices, a_batch, b_batch);
     }

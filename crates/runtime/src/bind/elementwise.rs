@@ -6,12 +6,12 @@ use litesmith_kernels::elementwise::number::Ordered;
 use litesmith_kernels::elementwise::{self, Broadcast, QuantizedBinary, Table, logical_not};
 
 use super::site::stored_bounds;
-use super::{Bound, Operand, Pair, Site, Task, by_size};
+use super::{Bound, Operand, Pair, Site, Task, by_size, int16};
 use crate::error::{Fault, Refusal, refuse};
 
 /// The kernel that computes a unary operator on floating-point numbers; `None` for those that are
 /// computed in another way.
-fn kernel_of(kind: UnaryKind) -> Option<elementwise::Unary> {
+pub(super) fn kernel_of(kind: UnaryKind) -> Option<elementwise::Unary> {
     use elementwise::Unary as Kernel;
     Some(match kind {
         UnaryKind::Relu => Kernel::Relu,
@@ -51,6 +51,9 @@ pub(super) fn unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> 
     let input = site.input(0)?;
     if input.is_quantized() {
         return quantized_unary(site, kind);
+    }
+    if input.is_wide() {
+        return int16::function(site, kernel_of(kind));
     }
     match (kind, kernel_of(kind), input.dtype) {
         (UnaryKind::LogicalNot, _, DType::Bool) => Ok(Task::new(|_, io| {
@@ -160,6 +163,9 @@ fn two_operands(
     if a.dtype != b.dtype {
         refuse!("there is no kernel for {} with {}", a.dtype, b.dtype);
     }
+    if a.is_wide() {
+        return int16::pair(site, kernel, activation);
+    }
     let plan = broadcast([&a.shape, &b.shape])?;
     if a.is_quantized() {
         let output = site.output()?.affine()?;
@@ -215,6 +221,10 @@ pub(super) fn compare(site: &Site<'_>, kind: CompareKind) -> Result<Bound, Refus
     };
     let (a, b) = (site.input(0)?, site.input(1)?);
     let plan = broadcast([&a.shape, &b.shape])?;
+    if a.is_wide() {
+        same_numbers(a, b)?;
+        return Ok(comparison::<i16>(kernel, plan));
+    }
     if a.is_quantized() && b.is_quantized() && a.affine()? != b.affine()? {
         return compare_real(kernel, plan, a, b);
     }
@@ -262,9 +272,10 @@ fn comparison<T: Ordered + bytemuck::Pod>(kernel: elementwise::Compare, plan: Br
     .into()
 }
 
-/// Refuses quantized tensors whose bytes stand for different numbers.
+/// Refuses quantized tensors whose integers stand for different numbers.
 fn same_numbers(a: &Operand<'_>, b: &Operand<'_>) -> Result<(), Refusal> {
-    if a.affine()? != b.affine()? {
+    let other = if a.is_wide() { a.word_scale()? != b.word_scale()? } else { a.affine()? != b.affine()? };
+    if other {
         refuse!("its operands are quantized in different ways");
     }
     Ok(())
@@ -287,7 +298,7 @@ pub(super) fn logical(site: &Site<'_>, kind: LogicalKind) -> Result<Bound, Refus
 pub(super) fn select(site: &Site<'_>) -> Result<Bound, Refusal> {
     let (condition, yes, no) = (site.input(0)?, site.input(1)?, site.input(2)?);
     let plan = broadcast([&condition.shape, &yes.shape, &no.shape])?;
-    if yes.is_quantized() {
+    if yes.is_quantized() || yes.is_wide() {
         same_numbers(yes, no)?;
         same_numbers(yes, site.output()?)?;
     }

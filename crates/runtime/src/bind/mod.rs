@@ -1,13 +1,19 @@
 //! Binding: from a node, the shapes of its operands and their quantization to the steps that
 //! compute it. One file per family of operators; the only `match` over all operators is here.
 
+mod computed;
+mod control;
 mod convert;
 mod convolution;
 mod elementwise;
+mod int16;
 mod movement;
 mod pooling;
+mod recurrent;
 mod reduce;
 mod site;
+mod state;
+mod transposed;
 mod window;
 
 use std::any::Any;
@@ -15,12 +21,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use litesmith_graph::Op;
+use litesmith_graph::{GraphId, Op};
 use litesmith_kernels::elementwise::{Broadcast, QuantizedBinary, Table};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
+use crate::options::Interrupt;
 use crate::plan::Io;
+pub(crate) use control::Called;
 pub(crate) use site::{Operand, Site};
 
 /// What steps run on.
@@ -30,6 +38,8 @@ pub(crate) struct Machine<'a> {
     pub isa: Isa,
     /// The threads.
     pub pool: &'a ThreadPool,
+    /// Whether loops are to end early.
+    pub interrupt: &'a Interrupt,
 }
 
 /// The computation of a step.
@@ -47,10 +57,19 @@ pub(crate) enum Bound {
     Steps(Vec<Task>),
 }
 
-/// One step of a node: it computes one output.
+/// What a step computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The output of this index.
+    Output(usize),
+    /// All outputs, behind one another as [`grouped`](crate::plan::grouped) places them; possibly none.
+    All,
+}
+
+/// One step of a node.
 pub(crate) struct Task {
-    /// Index of the output.
-    pub output: usize,
+    /// What it computes.
+    pub target: Target,
     /// Bytes of scratch memory.
     pub scratch: usize,
     /// Whether the output may lie where the first input lies (see [`Io::in_place`]).
@@ -64,7 +83,7 @@ impl Task {
     pub(crate) fn new(
         work: impl Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Send + Sync + 'static,
     ) -> Task {
-        Task { output: 0, scratch: 0, in_place: false, work: Box::new(work) }
+        Task { target: Target::Output(0), scratch: 0, in_place: false, work: Box::new(work) }
     }
 
     /// The same step with scratch memory.
@@ -77,9 +96,14 @@ impl Task {
         Task { in_place: true, ..self }
     }
 
+    /// The same step, which computes all outputs.
+    pub(crate) fn for_all_outputs(self) -> Task {
+        Task { target: Target::All, ..self }
+    }
+
     /// The same step for another output.
     pub(crate) fn for_output(self, output: usize) -> Task {
-        Task { output, ..self }
+        Task { target: Target::Output(output), ..self }
     }
 }
 
@@ -132,7 +156,7 @@ impl From<Task> for Bound {
 /// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on its node
 /// and, where padding depends on the size of the input, on its window.
 #[derive(Default)]
-pub(crate) struct Packed(RefCell<HashMap<usize, Vec<PackedKernel>>>);
+pub(crate) struct Packed(RefCell<HashMap<(GraphId, usize), Vec<PackedKernel>>>);
 
 type PackedKernel = (Window, Arc<dyn Any + Send + Sync>);
 
@@ -140,7 +164,7 @@ impl Packed {
     /// The kernel of this node and window, made the first time.
     pub(crate) fn get<T: Any + Send + Sync>(
         &self,
-        node: usize,
+        node: (GraphId, usize),
         window: Window,
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
@@ -161,16 +185,21 @@ pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
     site.check_types()?;
     match &site.node.op {
         Op::ArgReduce(op) => reduce::arg_reduce(site, op),
+        Op::AssignState(_) => state::assign(site),
         Op::BatchMatMul(op) => convolution::batch_matmul(site, op),
         Op::BatchNorm(op) => reduce::batch_norm(site, op),
+        Op::BatchToSpace(op) => movement::batch_to_space(site, op),
         Op::Binary(op) => elementwise::binary(site, op),
         Op::BroadcastTo(_) => movement::broadcast_to(site),
         Op::Cast(op) => convert::cast(site, op),
         Op::Compare(op) => elementwise::compare(site, op.kind),
         Op::Concat(op) => movement::concat(site, op),
         Op::Conv2D(op) => convolution::conv_2d(site, op),
+        Op::Conv3D(op) => transposed::conv_3d(site, op),
+        Op::CumSum(op) => reduce::cumulative_sum(site, op),
         Op::Custom(op) => refuse!("there is no kernel for the custom operator '{}'", op.name),
         Op::DepthwiseConv2D(op) => convolution::depthwise(site, op),
+        Op::DepthToSpace(op) => movement::depth_to_space(site, op.block),
         Op::Dequantize(_) => convert::dequantize(site),
         Op::Dropout(_) | Op::ExpandDims(_) | Op::Identity(_) | Op::Reshape(_) | Op::Squeeze(_) => {
             site.same_parameters()?;
@@ -180,43 +209,44 @@ pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
         Op::Fill(_) => movement::fill(site),
         Op::FullyConnected(op) => convolution::fully_connected(site, op),
         Op::Gather(op) => movement::gather(site, op),
+        Op::GatherNd(_) => movement::gather_nd(site),
+        Op::If(_) => control::if_else(site),
         Op::L2Norm(_) => reduce::l2_norm(site),
         Op::Logical(op) => elementwise::logical(site, op.kind),
+        Op::OneHot(op) => movement::one_hot(site, op),
         Op::Pack(op) => movement::pack(site, op),
+        Op::Pad(op) if site.node.inputs.len() > 1 => computed::pad_as_given(site, op),
         Op::Pad(op) => movement::pad(site, op),
         Op::Pool2D(op) => pooling::pool_2d(site, op),
         Op::Prelu(_) => elementwise::prelu(site),
         Op::Quantize(_) => convert::quantize(site),
+        Op::Range(_) => movement::range(site),
+        Op::Recurrent(op) => recurrent::recurrent(site, op),
+        Op::ReadState(_) => state::read(site),
         Op::Reduce(op) => reduce::reduce(site, op),
+        Op::Resize(op) if site.node.inputs.len() > 1 => computed::resize_to_shape(site, op),
         Op::Resize(op) => pooling::resize(site, op),
+        Op::Reverse(op) => movement::reverse(site, op),
         Op::Select(_) => elementwise::select(site),
         Op::ShapeOf(op) => movement::shape_of(site, op),
+        Op::Slice(_) if site.node.inputs.len() > 1 => computed::slice(site),
         Op::Slice(op) => movement::slice(site, op),
         Op::Softmax(op) => reduce::softmax(site, op),
+        Op::SpaceToBatch(op) => movement::space_to_batch(site, op),
+        Op::SpaceToDepth(op) => movement::space_to_depth(site, op.block),
         Op::Split(op) => movement::split(site, op),
+        Op::StridedSlice(op) if site.node.inputs.len() > 1 => computed::strided_slice(site, op),
         Op::StridedSlice(op) => movement::strided_slice(site, op),
+        Op::Tile(_) if site.node.inputs.len() > 1 => computed::tile_to_shape(site),
         Op::Tile(op) => movement::tile(site, op),
+        Op::TopK(op) => reduce::top_k(site, op),
         Op::Transpose(op) => movement::transpose(site, op),
+        Op::TransposeConv2D(op) => transposed::transpose_conv_2d(site, op),
+        Op::TransposeConv3D(op) => transposed::transpose_conv_3d(site, op),
         Op::Unary(op) => elementwise::unary(site, op.kind),
         Op::Unpack(op) => movement::unpack(site, op),
-        Op::AssignState(_)
-        | Op::BatchToSpace(_)
-        | Op::Conv3D(_)
-        | Op::CumSum(_)
-        | Op::DepthToSpace(_)
-        | Op::GatherNd(_)
-        | Op::If(_)
-        | Op::OneHot(_)
-        | Op::Range(_)
-        | Op::ReadState(_)
-        | Op::Reverse(_)
-        | Op::SpaceToBatch(_)
-        | Op::SpaceToDepth(_)
-        | Op::TopK(_)
-        | Op::TransposeConv2D(_)
-        | Op::TransposeConv3D(_)
-        | Op::UpdateSlice(_)
-        | Op::While(_) => refuse!("there is no kernel for it yet"),
+        Op::UpdateSlice(_) => computed::update_slice(site),
+        Op::While(_) => control::while_loop(site),
     }
 }
 

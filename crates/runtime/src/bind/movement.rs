@@ -3,7 +3,7 @@
 use bytemuck::Pod;
 use litesmith_graph::DType;
 use litesmith_graph::ops::{self, PadMode};
-use litesmith_kernels::elementwise::Table;
+use litesmith_kernels::elementwise::{Number, Table};
 use litesmith_kernels::movement::{self, Reflection, StridedAxis, StridedCopy};
 
 use super::{Bound, Operand, Site, Task, by_size};
@@ -145,6 +145,14 @@ fn join(site: &Site<'_>, axis: usize, lens: Vec<usize>) -> Result<Bound, Refusal
             return Ok(join_rescaled(outer, inner, lens, tables).with_scratch(output.elements).into());
         }
     }
+    if output.is_wide() {
+        let scale = output.word_scale()?;
+        for input in site.inputs.iter().flatten() {
+            if input.word_scale()? != scale {
+                refuse!("inputs of int16 that are joined must have the output's scale");
+            }
+        }
+    }
     by_size!(output.dtype, T => Ok(Task::new(move |machine, mut io| {
         let part = |(index, len): (usize, &usize)| (io.inputs.get::<T>(index), *len);
         let parts: Vec<_> = lens.iter().enumerate().map(part).collect();
@@ -196,6 +204,9 @@ pub(super) fn pad(site: &Site<'_>, op: &ops::Pad) -> Result<Bound, Refusal> {
 fn stored_bits(operand: &Operand<'_>, value: f32) -> Result<u64, Refusal> {
     Ok(match operand.dtype {
         DType::I8 | DType::U8 if operand.is_quantized() => operand.affine()?.nearest(value.into()).into(),
+        DType::I16 if operand.is_wide() => {
+            u64::from((value / operand.word_scale()?).round_ties_even() as i16 as u16)
+        }
         DType::I8 => u64::from((value as i8) as u8 ^ 0x80),
         DType::U8 | DType::Bool => u64::from(value as u8),
         DType::I16 => u64::from(value as i16 as u16),
@@ -238,17 +249,6 @@ pub(super) fn gather(site: &Site<'_>, op: &ops::Gather) -> Result<Bound, Refusal
     }
 }
 
-pub(super) fn fill(site: &Site<'_>) -> Result<Bound, Refusal> {
-    let value = site.input(1)?;
-    if value.elements != 1 {
-        refuse!("it fills with {} values instead of one", value.elements);
-    }
-    by_size!(value.dtype, T => Ok(Task::new(|_, mut io| {
-        let value = io.inputs.get::<T>(1)[0];
-        io.output_as::<T>().fill(value);
-        Ok(())
-    })
-    .into()))
 pub(super) fn gather_nd(site: &Site<'_>) -> Result<Bound, Refusal> {
     site.same_parameters()?;
     let (table, indices) = (site.input(0)?, site.input(1)?);
@@ -400,6 +400,17 @@ fn blocks_and_rest(operand: &Operand<'_>, axes: usize) -> Vec<usize> {
     [kept, &[rest.iter().product()]].concat()
 }
 
+pub(super) fn fill(site: &Site<'_>) -> Result<Bound, Refusal> {
+    let value = site.input(1)?;
+    if value.elements != 1 {
+        refuse!("it fills with {} values instead of one", value.elements);
+    }
+    by_size!(value.dtype, T => Ok(Task::new(|_, mut io| {
+        let value = io.inputs.get::<T>(1)[0];
+        io.output_as::<T>().fill(value);
+        Ok(())
+    })
+    .into()))
 }
 
 pub(super) fn shape_of(site: &Site<'_>, op: &ops::ShapeOf) -> Result<Bound, Refusal> {

@@ -8,7 +8,7 @@ use litesmith_kernels::{Window, pooling};
 
 use super::site::stored_bounds;
 use super::window::window;
-use super::{Bound, Operand, Site, Task, by_size};
+use super::{Bound, Operand, Site, Task, by_size, int16};
 use crate::error::{Refusal, refuse};
 
 /// Most taps of a quantized average: the sum must fit 32 bits.
@@ -60,6 +60,7 @@ pub(super) fn pool_2d(site: &Site<'_>, op: &Pool2D) -> Result<Bound, Refusal> {
             })
             .into())
         }
+        (_, DType::I16) => int16::pool_2d(site, op, window, shape),
         (_, dtype) => refuse!("there is no kernel of this pooling for {dtype}"),
     }
 }
@@ -109,6 +110,7 @@ pub(super) fn resize(site: &Site<'_>, op: &litesmith_graph::ops::Resize) -> Resu
             Ok(())
         })
         .into()),
+        (ResizeKind::Bilinear, DType::I16) => Ok(int16::resize_bilinear(resize)),
         (ResizeKind::Bilinear, dtype) => refuse!("images of {dtype} cannot be scaled bilinearly"),
     }
 }

@@ -6,11 +6,11 @@ use litesmith_graph::ops::{self, ArgKind, ReduceKind};
 use litesmith_kernels::elementwise::number::Ordered;
 use litesmith_kernels::elementwise::{Affine, Float, Number};
 use litesmith_kernels::normalize;
-use litesmith_kernels::reduce::{self, Extreme, QuantizedSum, Reduction};
+use litesmith_kernels::reduce::{self, CumulativeSum, Extreme, QuantizedSum, Reduction};
 use litesmith_kernels::softmax::{self, QuantizedSoftmax};
 
 use super::movement::resolve_axis;
-use super::{Bound, Site, Task};
+use super::{Bound, Site, Task, int16};
 use crate::error::{Refusal, refuse};
 
 /// Most quantized elements that become one: their sum must fit 32 bits.
@@ -22,6 +22,9 @@ pub(super) fn reduce(site: &Site<'_>, op: &ops::Reduce) -> Result<Bound, Refusal
     let plan = Reduction::new(&input.shape, &axes);
     if input.is_quantized() {
         return quantized_reduce(site, op.kind, plan);
+    }
+    if input.is_wide() {
+        return int16::reduce(site, op.kind, plan);
     }
     match (op.kind, input.dtype) {
         (kind, DType::F32) => Ok(plain_reduce::<f32>(kind, plan)),
@@ -125,9 +128,6 @@ fn arg_extreme<T: Ordered + bytemuck::Pod>(extreme: Extreme, shape: [usize; 3], 
     .into()
 }
 
-pub(super) fn softmax(site: &Site<'_>, op: &ops::Softmax) -> Result<Bound, Refusal> {
-    let input = site.input(0)?;
-    let axis = input.shape.last().copied().unwrap_or(1);
 pub(super) fn top_k(site: &Site<'_>, op: &ops::TopK) -> Result<Bound, Refusal> {
     let input = site.input(0)?;
     site.same_parameters()?;
@@ -185,6 +185,9 @@ fn running_sum<T: Number + bytemuck::Pod>(sum: CumulativeSum, shape: [usize; 3])
     .into()
 }
 
+pub(super) fn softmax(site: &Site<'_>, op: &ops::Softmax) -> Result<Bound, Refusal> {
+    let input = site.input(0)?;
+    let axis = input.shape.last().copied().unwrap_or(1);
     let shape = [input.elements.checked_div(axis).unwrap_or(0), axis, 1];
     if !(op.beta.is_finite() && op.beta >= 0.0) {
         refuse!("beta must not be negative, it is {}", op.beta);
@@ -196,6 +199,7 @@ fn running_sum<T: Number + bytemuck::Pod>(sum: CumulativeSum, shape: [usize; 3])
         DType::F32 => Ok(float_softmax::<f32>(shape, op.log, op.beta)),
         DType::F64 => Ok(float_softmax::<f64>(shape, op.log, op.beta.into())),
         DType::I8 | DType::U8 => quantized_softmax(site, op, shape),
+        DType::I16 if !op.log => int16::softmax(site, op.beta, axis),
         dtype => refuse!("there is no kernel of softmax for {dtype}"),
     }
 }

@@ -1,23 +1,25 @@
 use std::borrow::Cow;
 
 use litesmith_graph::ops::Activation;
-use litesmith_graph::{DType, Data, Node, Quantization};
+use litesmith_graph::{DType, Data, GraphId, Node, Quantization, StateId};
 use litesmith_kernels::elementwise::Affine;
 use litesmith_kernels::{Isa, Window};
 
-use super::Packed;
+use super::{Called, Packed};
 use crate::error::{Refusal, refuse};
 
 /// A node about to be bound, with all that is known of its operands.
 pub(crate) struct Site<'a> {
     /// The node.
     pub node: &'a Node,
-    /// Its index in the prepared graph: the key of its packed weights.
-    pub index: usize,
+    /// Its graph and its index there: the key of its packed weights.
+    pub place: (GraphId, usize),
     /// Its inputs.
     pub inputs: Vec<Option<Operand<'a>>>,
     /// Its outputs.
     pub outputs: Vec<Operand<'a>>,
+    /// The graphs that it runs, in the operator's order.
+    pub called: Vec<Called>,
     /// The instruction set to pack for.
     pub isa: Isa,
     /// Kernels that were packed before.
@@ -36,6 +38,10 @@ pub(crate) struct Operand<'a> {
     pub quantization: Option<&'a Quantization>,
     /// Its elements, if they are the same in every run.
     pub data: Option<&'a Data>,
+    /// Its elements, if they are few integers that follow from constants and shapes.
+    pub value: Option<Vec<i64>>,
+    /// The state that it is, if it is one.
+    pub state: Option<StateId>,
 }
 
 impl Site<'_> {
@@ -65,9 +71,6 @@ impl Site<'_> {
         let operands = self.inputs.iter().flatten().chain(&self.outputs);
         for operand in operands {
             match operand.dtype {
-                DType::I16 if operand.quantization.is_some() => {
-                    refuse!("int16 activations are not supported yet")
-                }
                 DType::Text | DType::Resource => refuse!("tensors of {} are not supported", operand.dtype),
                 _ => {}
             }
@@ -80,7 +83,12 @@ impl Site<'_> {
     pub(crate) fn same_parameters(&self) -> Result<(), Refusal> {
         let input = self.input(0)?;
         for output in &self.outputs {
-            if input.is_quantized() && output.is_quantized() && input.affine()? != output.affine()? {
+            let other = if input.is_wide() && output.is_wide() {
+                input.word_scale()? != output.word_scale()?
+            } else {
+                input.is_quantized() && output.is_quantized() && input.affine()? != output.affine()?
+            };
+            if other {
                 refuse!("its output is quantized in another way than its input");
             }
         }
@@ -93,7 +101,7 @@ impl Site<'_> {
         window: Window,
         make: impl FnOnce() -> T,
     ) -> std::sync::Arc<T> {
-        self.packed.get(self.index, window, make)
+        self.packed.get(self.place, window, make)
     }
 }
 
@@ -101,6 +109,25 @@ impl Operand<'_> {
     /// Whether its bytes stand for real numbers.
     pub(crate) fn is_quantized(&self) -> bool {
         matches!(self.dtype, DType::I8 | DType::U8) && self.quantization.is_some()
+    }
+
+    /// Whether its words stand for real numbers.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.dtype == DType::I16 && self.quantization.is_some()
+    }
+
+    /// The scale of its words, which stand for real numbers without a zero point.
+    pub(crate) fn word_scale(&self) -> Result<f32, Refusal> {
+        if self.dtype != DType::I16 {
+            refuse!("there is no kernel for {} with int16", self.dtype);
+        }
+        match self.quantization.and_then(Quantization::single) {
+            Some((scale, 0)) if scale.is_finite() && scale > 0.0 => Ok(scale),
+            Some((scale, zero_point)) => {
+                refuse!("int16 with scale {scale} and zero point {zero_point} cannot be used")
+            }
+            None => refuse!("a tensor of int16 must have one scale"),
+        }
     }
 
     /// How its bytes, as the plan stores them, stand for real numbers.

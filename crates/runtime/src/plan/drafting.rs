@@ -6,7 +6,7 @@ use litesmith_kernels::elementwise::Table;
 
 use super::layout::Layout;
 use super::{Mode, bytes_of};
-use crate::bind::{Bound, Pair, Task, table_task};
+use crate::bind::{Bound, Pair, Target, Task, table_task};
 use crate::error::RuntimeError;
 
 /// A layout to which nodes are added in order.
@@ -120,7 +120,21 @@ impl<'a> Drafting<'a> {
         }
         let mut macs = self.macs(node);
         for task in tasks {
-            self.add_step(node, std::mem::take(&mut macs), inputs, outputs[task.output], task)?;
+            let macs = std::mem::take(&mut macs);
+            match task.target {
+                Target::Output(output) => self.add_step(node, macs, inputs, outputs[output], task)?,
+                Target::All => {
+                    let with_size = |id: &TensorId| Ok((*id, bytes_of(self.graph, *id, self.facts)?));
+                    let outputs = outputs.iter().map(with_size).collect::<Result<Vec<_>, RuntimeError>>()?;
+                    let added = self.layout.add_step_for_all(node, macs, inputs, &outputs, task);
+                    let too_large = || RuntimeError::Resource {
+                        what: format!("layer '{}'", self.graph.nodes[node].name),
+                        needed: usize::MAX,
+                        limit: None,
+                    };
+                    added.ok_or_else(too_large)?;
+                }
+            }
         }
         Ok(())
     }

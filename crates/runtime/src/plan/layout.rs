@@ -7,7 +7,7 @@ use litesmith_graph::{Facts, Graph, TensorId};
 
 use super::operands::{Source, Stored};
 use super::place::{Life, place};
-use super::{Plan, Step, Value};
+use super::{Plan, Step, Value, grouped};
 use crate::bind::{Task, Work};
 
 /// What holds a tensor's bytes.
@@ -17,6 +17,8 @@ enum Holder {
     None,
     /// A block of the arena, by index.
     Block(usize),
+    /// Part of a block that holds several tensors.
+    Part(usize, Range<usize>),
     /// A constant.
     Fixed(Arc<Stored>),
 }
@@ -84,6 +86,7 @@ impl Layout {
         self.ready[output.index()] = self.steps.len();
     }
 
+    /// Adds a step that computes one tensor.
     pub(super) fn add_step(
         &mut self,
         node: usize,
@@ -93,21 +96,54 @@ impl Layout {
         bytes: usize,
         task: Task,
     ) {
+        let (block, time) = self.add_draft(node, macs, inputs, bytes, task);
+        self.holders[output.index()] = Holder::Block(block);
+        self.ready[output.index()] = time;
+    }
+
+    /// Adds a step that computes several tensors, or none, in one block; `None` if it would be too
+    /// large.
+    pub(super) fn add_step_for_all(
+        &mut self,
+        node: usize,
+        macs: u64,
+        inputs: &[Option<TensorId>],
+        outputs: &[(TensorId, usize)],
+        task: Task,
+    ) -> Option<()> {
+        let sizes: Vec<usize> = outputs.iter().map(|(_, bytes)| *bytes).collect();
+        let (places, total) = grouped(&sizes)?;
+        let (block, time) = self.add_draft(node, macs, inputs, total, task);
+        for ((output, _), place) in outputs.iter().zip(places) {
+            self.holders[output.index()] = Holder::Part(block, place);
+            self.ready[output.index()] = time;
+        }
+        Some(())
+    }
+
+    /// Adds a step that writes a block of this size; returns the block and when it is there.
+    fn add_draft(
+        &mut self,
+        node: usize,
+        macs: u64,
+        inputs: &[Option<TensorId>],
+        bytes: usize,
+        task: Task,
+    ) -> (usize, usize) {
         let time = self.steps.len() + 1;
         let holder =
             |input: &Option<TensorId>| input.map_or(Holder::None, |id| self.holders[id.index()].clone());
         let inputs: Vec<Holder> = inputs.iter().map(holder).collect();
         for input in &inputs {
-            if let Holder::Block(block) = input {
+            if let Holder::Block(block) | Holder::Part(block, _) = input {
                 self.blocks[*block].last = time;
             }
         }
         let block = self.add_block(bytes, time);
         let scratch = self.add_block(task.scratch, time);
-        self.holders[output.index()] = Holder::Block(block);
-        self.ready[output.index()] = time;
         let Task { work, in_place, .. } = task;
         self.steps.push(Draft { node, macs, work, inputs, output: block, scratch, in_place });
+        (block, time)
     }
 
     /// The plan; `None` if the arena would be larger than can be counted. `order` lists the tensors
@@ -115,8 +151,8 @@ impl Layout {
     pub(super) fn finish(mut self, graph: &Graph, facts: &[Facts], order: &[TensorId]) -> Option<Plan> {
         let end = self.steps.len() + 1;
         for output in &graph.outputs {
-            if let Holder::Block(block) = self.holders[output.index()] {
-                self.blocks[block].last = end;
+            if let Holder::Block(block) | Holder::Part(block, _) = &self.holders[output.index()] {
+                self.blocks[*block].last = end;
             }
         }
         self.write_in_place();
@@ -131,8 +167,8 @@ impl Layout {
             let start = offsets[roots[block]];
             start..start + self.blocks[block].bytes
         };
-        let inputs = graph.inputs.iter().map(|id| match self.holders[id.index()] {
-            Holder::Block(block) => Some(range(block)),
+        let inputs = graph.inputs.iter().map(|id| match &self.holders[id.index()] {
+            Holder::Block(block) => Some(range(*block)),
             _ => None,
         });
         let inputs = inputs.collect();
@@ -156,7 +192,8 @@ impl Layout {
             in_place: draft.in_place,
         };
         let steps = std::mem::take(&mut self.steps).into_iter().map(step).collect();
-        Some(Plan { steps, inputs, outputs, values, arena })
+        let names = graph.nodes.iter().map(|node| (node.name.clone(), node.op.name())).collect();
+        Some(Plan { steps, inputs, outputs, values, arena, names })
     }
 
     /// Lets steps that can do so write over their first input where nobody reads it afterwards.
@@ -164,10 +201,12 @@ impl Layout {
         for index in 0..self.steps.len() {
             let (time, output) = (index + 1, self.steps[index].output);
             let root = |layout: &Layout, holder: &Holder| match holder {
-                Holder::Block(block) => Some(layout.root(*block)),
+                Holder::Block(block) | Holder::Part(block, _) => Some(layout.root(*block)),
                 _ => None,
             };
-            let input = self.steps[index].inputs.first().and_then(|holder| root(self, holder));
+            let first = self.steps[index].inputs.first();
+            let whole = first.filter(|holder| matches!(holder, Holder::Block(_)));
+            let input = whole.and_then(|holder| root(self, holder));
             let Some(input) = input.filter(|_| self.steps[index].in_place) else {
                 self.steps[index].in_place = false;
                 continue;
@@ -196,6 +235,10 @@ fn source(holder: &Holder, range: &impl Fn(usize) -> Range<usize>) -> Source {
     match holder {
         Holder::None => Source::Absent,
         Holder::Block(block) => Source::Arena(range(*block)),
+        Holder::Part(block, part) => {
+            let start = range(*block).start;
+            Source::Arena(start + part.start..start + part.end)
+        }
         Holder::Fixed(stored) => Source::Fixed(Arc::clone(stored)),
     }
 }

@@ -11,16 +11,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use litesmith_graph::{
-    DType, Data, Facts, Graph, GraphId, Model, ModelError, NodeId, Op, Shape, TensorId, TensorKind,
-    infer_shapes,
+    DType, Data, Facts, Graph, GraphId, Model, ModelError, Node, NodeId, Op, Shape, Tensor, TensorId,
+    TensorKind, call_arguments, infer_called, infer_shapes,
 };
 use litesmith_kernels::Isa;
 
-use crate::bind::{Machine, Operand, Packed, Site, Work, bind};
+use crate::bind::{Called, Machine, Operand, Packed, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
+use crate::states::States;
 use drafting::Drafting;
 use layout::Layout;
-pub(crate) use operands::{Io, Source, Stored, enter};
+pub(crate) use operands::{Inputs, Io, Source, Stored, enter, grouped};
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(crate) struct Shared {
     /// Packed weights.
     pub packed: Packed,
     /// Fixed tensors that steps read, in the plan's form.
-    pub stored: RefCell<HashMap<TensorId, Arc<Stored>>>,
+    pub stored: RefCell<HashMap<(GraphId, TensorId), Arc<Stored>>>,
 }
 
 /// Steps over an arena.
@@ -55,6 +56,8 @@ pub(crate) struct Plan {
     pub values: Vec<Value>,
     /// Bytes of the arena.
     pub arena: usize,
+    /// Name and operator of each node of the graph.
+    names: Vec<(String, &'static str)>,
 }
 
 /// One call of a kernel.
@@ -84,19 +87,30 @@ pub(crate) struct Value {
     pub ready: usize,
 }
 
-impl Step {
-    /// Runs the kernel.
+impl Plan {
+    /// Runs all steps.
     pub(crate) fn run(
         &self,
         machine: Machine<'_>,
         arena: &mut [u8],
-        graph: &Graph,
+        states: &mut States,
     ) -> Result<(), RuntimeError> {
-        let io = Io::new(arena, &self.sources, &self.output, &self.scratch, self.in_place);
-        (self.work)(machine, io).map_err(|fault| {
-            let node = &graph.nodes[self.node];
-            let (node, operator) = (node.name.clone(), node.op.name().to_owned());
-            RuntimeError::Step { node, operator, reason: fault.0 }
+        (0..self.steps.len()).try_for_each(|step| self.run_step(step, machine, arena, states))
+    }
+
+    /// Runs the kernel of one step.
+    pub(crate) fn run_step(
+        &self,
+        step: usize,
+        machine: Machine<'_>,
+        arena: &mut [u8],
+        states: &mut States,
+    ) -> Result<(), RuntimeError> {
+        let step = &self.steps[step];
+        let io = Io::new(arena, &step.sources, &step.output, &step.scratch, step.in_place, states);
+        (step.work)(machine, io).map_err(|fault| {
+            let (node, operator) = &self.names[step.node];
+            RuntimeError::Step { node: node.clone(), operator: (*operator).to_owned(), reason: fault.0 }
         })
     }
 }
@@ -114,18 +128,38 @@ impl Value {
 
 impl Shared {
     /// A fixed tensor in the plan's form, converted the first time.
-    fn stored(&self, id: TensorId, dtype: DType, data: &Data) -> Result<Arc<Stored>, RuntimeError> {
-        if let Some(stored) = self.stored.borrow().get(&id) {
+    pub(crate) fn stored(
+        &self,
+        graph: GraphId,
+        id: TensorId,
+        dtype: DType,
+        data: &Data,
+    ) -> Result<Arc<Stored>, RuntimeError> {
+        if let Some(stored) = self.stored.borrow().get(&(graph, id)) {
             return Ok(Arc::clone(stored));
         }
         let stored =
             Arc::new(Stored::new(data, dtype).ok_or_else(|| self.no_memory("a constant", data.len()))?);
-        self.stored.borrow_mut().insert(id, Arc::clone(&stored));
+        self.stored.borrow_mut().insert((graph, id), Arc::clone(&stored));
         Ok(stored)
     }
 
-    fn no_memory(&self, what: &str, needed: usize) -> RuntimeError {
+    pub(crate) fn no_memory(&self, what: &str, needed: usize) -> RuntimeError {
         RuntimeError::Resource { what: what.to_owned(), needed, limit: self.max_memory }
+    }
+}
+
+/// Why a graph has no plan.
+pub(crate) enum NoPlan {
+    /// Shapes depend on values that are computed: it can be run node by node.
+    Computed,
+    /// It cannot be run at all.
+    Error(RuntimeError),
+}
+
+impl<E: Into<RuntimeError>> From<E> for NoPlan {
+    fn from(error: E) -> NoPlan {
+        NoPlan::Error(error.into())
     }
 }
 
@@ -137,49 +171,100 @@ pub(crate) fn make(
     mode: Mode,
     order: &[TensorId],
     shared: &Shared,
-) -> Result<Plan, RuntimeError> {
+) -> Result<Plan, NoPlan> {
     let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
     let facts = infer_shapes(model, GraphId(0), Some(&shapes)).map_err(input_error)?;
-    let graph = model.main();
-    let needed = needed(graph, &facts, mode);
-    let mut layout = Layout::new(graph.tensors.len());
-    for input in graph.inputs.iter().filter(|input| needed[input.index()]) {
-        layout.add_input(*input, bytes_of(graph, *input, &facts)?);
-    }
-    for id in graph.tensor_ids().filter(|id| needed[id.index()]) {
-        if let Some(data) = model.data(&graph[id]) {
-            layout.add_fixed(id, shared.stored(id, graph[id].dtype, data)?);
-        } else if let Some(data) = known(&facts[id.index()]) {
-            let stored = Stored::new(&data, facts[id.index()].dtype);
-            layout.add_fixed(id, Arc::new(stored.ok_or_else(|| shared.no_memory("a shape", data.len()))?));
-        }
-    }
-    let mut drafting = Drafting::new(graph, &facts, mode, layout);
+    let order = if mode == Mode::Observe { order } else { &[] };
+    make_graph(model, GraphId(0), &facts, mode, order, shared)
+}
+
+/// Plans a graph that is called with these arguments.
+pub(crate) fn make_called(
+    model: &Model,
+    id: GraphId,
+    arguments: &[Facts],
+    shared: &Shared,
+) -> Result<Plan, NoPlan> {
+    let facts = infer_called(model, id, arguments)?;
+    make_graph(model, id, &facts, Mode::Inference, &[], shared)
+}
+
+fn make_graph(
+    model: &Model,
+    id: GraphId,
+    facts: &[Facts],
+    mode: Mode,
+    order: &[TensorId],
+    shared: &Shared,
+) -> Result<Plan, NoPlan> {
+    let graph = &model.graphs[id.0 as usize];
+    let needed = needed(graph, facts, mode);
+    let layout = layout_of_given(model, id, facts, &needed, shared)?;
+    let mut drafting = Drafting::new(graph, facts, mode, layout);
     let mut unsupported = Vec::new();
+    let mut computed = false;
     for (index, node) in graph.nodes.iter().enumerate() {
-        let computed = |id: &TensorId| needed[id.index()] && !drafting.layout.is_fixed(*id);
-        if !node.outputs.iter().any(computed) {
+        let wanted = |id: &TensorId| needed[id.index()] && !drafting.layout.is_fixed(*id);
+        if !node.outputs.iter().any(wanted) && !node.op.has_effect() {
             continue;
         }
-        let bound = site(model, NodeId(index as u32), &facts, shared).and_then(|site| bind(&site));
-        match bound {
+        let site = site(model, id, NodeId(index as u32), facts, shared);
+        match site.and_then(|site| bind(&site).map_err(NoSite::Refused)) {
+            // What comes behind a tensor that nothing has computed cannot be laid out.
+            Ok(_) if computed => {}
             Ok(bound) => drafting.add(index, bound)?,
-            Err(Refusal(reason)) => {
-                let (node, operator) = (node.name.clone(), node.op.name().to_owned());
-                unsupported.push(Unsupported { node, operator, reason });
-            }
+            Err(NoSite::Refused(Refusal(reason))) => unsupported.push(unsupported_node(node, reason)),
+            Err(NoSite::Called(NoPlan::Error(RuntimeError::Unsupported(inner)))) => unsupported.extend(inner),
+            Err(NoSite::Called(NoPlan::Error(error))) => return Err(error.into()),
+            Err(NoSite::Computed | NoSite::Called(NoPlan::Computed)) => computed = true,
         }
     }
     if !unsupported.is_empty() {
-        return Err(RuntimeError::Unsupported(unsupported));
+        return Err(RuntimeError::Unsupported(unsupported).into());
     }
-    let order = if mode == Mode::Observe { order } else { &[] };
-    let plan = drafting.finish()?.finish(graph, &facts, order);
+    if computed {
+        return Err(NoPlan::Computed);
+    }
+    let plan = drafting.finish()?.finish(graph, facts, order);
     let plan = plan.ok_or_else(|| shared.no_memory("the arena", usize::MAX))?;
     match shared.max_memory {
-        Some(limit) if plan.arena > limit => Err(shared.no_memory("the arena of activations", plan.arena)),
+        Some(limit) if plan.arena > limit => {
+            Err(shared.no_memory("the arena of activations", plan.arena).into())
+        }
         _ => Ok(plan),
     }
+}
+
+/// A layout that holds what is there before the first step: inputs, constants and what is known.
+fn layout_of_given(
+    model: &Model,
+    id: GraphId,
+    facts: &[Facts],
+    needed: &[bool],
+    shared: &Shared,
+) -> Result<Layout, RuntimeError> {
+    let graph = &model.graphs[id.0 as usize];
+    let mut layout = Layout::new(graph.tensors.len());
+    let is_input = |input: &&TensorId| needed[input.index()] && !graph[**input].is_fixed();
+    for input in graph.inputs.iter().filter(is_input) {
+        layout.add_input(*input, bytes_of(graph, *input, facts)?);
+    }
+    for tensor in graph.tensor_ids().filter(|tensor| needed[tensor.index()]) {
+        let own = &facts[tensor.index()];
+        if let Some(data) = model.data(&graph[tensor]) {
+            layout.add_fixed(tensor, shared.stored(id, tensor, graph[tensor].dtype, data)?);
+        } else if let Some(data) = known(own) {
+            let stored = Stored::new(&data, own.dtype);
+            layout
+                .add_fixed(tensor, Arc::new(stored.ok_or_else(|| shared.no_memory("a shape", data.len()))?));
+        }
+    }
+    Ok(layout)
+}
+
+/// A node that cannot be run, and why.
+pub(crate) fn unsupported_node(node: &Node, reason: String) -> Unsupported {
+    Unsupported { node: node.name.clone(), operator: node.op.name().to_owned(), reason }
 }
 
 /// The inputs' names in errors about their shapes.
@@ -222,7 +307,7 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
     }
     for node in graph.nodes.iter().rev() {
         let computed = |id: &TensorId| needed[id.index()] && known(&facts[id.index()]).is_none();
-        if !node.outputs.iter().any(computed) {
+        if !node.outputs.iter().any(computed) && !node.op.has_effect() {
             continue;
         }
         for (index, input) in node.inputs.iter().enumerate() {
@@ -240,51 +325,70 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
 fn reads(op: &Op, input: usize) -> bool {
     match op {
         Op::ShapeOf(_) => false,
-        Op::Reshape(_) => input == 0,
+        Op::BroadcastTo(_) | Op::Pad(_) | Op::Reshape(_) | Op::Resize(_) | Op::Tile(_) => input == 0,
         Op::Fill(_) => input == 1,
         _ => true,
     }
 }
 
+/// Why a node cannot be bound.
+pub(crate) enum NoSite {
+    /// The shape of an operand is not known yet.
+    Computed,
+    /// It has an operand that no kernel takes.
+    Refused(Refusal),
+    /// A graph that it runs has no plan.
+    Called(NoPlan),
+}
+
 /// A node with all that is known of its operands.
 pub(crate) fn site<'a>(
     model: &'a Model,
+    id: GraphId,
     node: NodeId,
     facts: &[Facts],
     shared: &'a Shared,
-) -> Result<Site<'a>, Refusal> {
-    let graph = model.main();
-    let operand = |id: TensorId| {
-        let (tensor, Facts { dtype, shape, .. }) = (&graph[id], &facts[id.index()]);
-        if let TensorKind::State(_) = tensor.kind {
-            return Err(Refusal("variables that survive a run are not supported yet".into()));
-        }
-        if tensor.sparsity.is_some() {
-            return Err(Refusal(format!(
-                "constant '{}' is stored sparsely, which is not supported",
-                tensor.name
-            )));
-        }
-        let (Some(sizes), Some(elements)) = (shape.to_fixed(), shape.elements()) else {
-            return Err(Refusal(format!(
-                "the shape {shape} of '{}' depends on computed values",
-                tensor.name
-            )));
-        };
-        // Strides are computed of empty tensors too.
-        if sizes
-            .iter()
-            .try_fold(1isize, |n, size| n.checked_mul(isize::try_from(*size).ok()?.max(1)))
-            .is_none()
-        {
-            return Err(Refusal(format!("'{}' of shape {shape} is too large", tensor.name)));
-        }
-        let quantization = tensor.quantization.as_ref();
-        Ok(Operand { dtype: *dtype, shape: sizes, elements, quantization, data: model.data(tensor) })
-    };
-    let index = node.index();
+) -> Result<Site<'a>, NoSite> {
+    let graph = &model.graphs[id.0 as usize];
+    let place = (id, node.index());
     let node = &graph[node];
+    if let Op::Custom(op) = &node.op {
+        let reason = format!("there is no kernel for the custom operator '{}'", op.name);
+        return Err(NoSite::Refused(Refusal(reason)));
+    }
+    let operand = |id: TensorId| operand(model, &graph[id], &facts[id.index()]);
     let inputs = node.inputs.iter().map(|id| id.map(operand).transpose()).collect::<Result<_, _>>()?;
     let outputs = node.outputs.iter().map(|id| operand(*id)).collect::<Result<_, _>>()?;
-    Ok(Site { node, index, inputs, outputs, isa: shared.isa, packed: &shared.packed })
+    let mut called = Vec::new();
+    for (id, arguments) in call_arguments(model, node, facts).map_err(|error| NoSite::Called(error.into()))? {
+        let plan = make_called(model, id, &arguments, shared).map_err(NoSite::Called)?;
+        let Graph { inputs, outputs, .. } = &model.graphs[id.0 as usize];
+        let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
+        called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
+    }
+    Ok(Site { node, place, inputs, outputs, called, isa: shared.isa, packed: &shared.packed })
+}
+
+fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {
+    let Facts { dtype, shape, .. } = facts;
+    let refuse = |reason: String| Err(NoSite::Refused(Refusal(reason)));
+    if tensor.sparsity.is_some() {
+        return refuse(format!("constant '{}' is stored sparsely, which is not supported", tensor.name));
+    }
+    let Some(sizes) = shape.to_fixed() else { return Err(NoSite::Computed) };
+    // Strides are computed of empty tensors too.
+    let strides = sizes.iter().try_fold(1isize, |n, size| n.checked_mul(isize::try_from(*size).ok()?.max(1)));
+    let (Some(elements), Some(_)) = (shape.elements(), strides) else {
+        return refuse(format!("'{}' of shape {shape} is too large", tensor.name));
+    };
+    let state = if let TensorKind::State(id) = tensor.kind { Some(id) } else { None };
+    Ok(Operand {
+        dtype: *dtype,
+        shape: sizes,
+        elements,
+        quantization: tensor.quantization.as_ref(),
+        data: model.data(tensor),
+        value: facts.integers(),
+        state,
+    })
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use litesmith_graph::{DType, Data};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, LINE};
+use crate::states::States;
 
 /// Where an operand's bytes lie.
 #[derive(Clone)]
@@ -50,6 +51,19 @@ impl Stored {
     }
 }
 
+/// Places for blocks of these sizes behind one another, each on a cache line, and the size of all;
+/// `None` on overflow.
+pub(crate) fn grouped(sizes: &[usize]) -> Option<(Vec<Range<usize>>, usize)> {
+    let mut end = 0usize;
+    let mut places = Vec::with_capacity(sizes.len());
+    for size in sizes {
+        let start = end.checked_next_multiple_of(LINE)?;
+        end = start.checked_add(*size)?;
+        places.push(start..end);
+    }
+    Some((places, end))
+}
+
 /// Copies elements from the model's form to the plan's, or back (`int8` has its top bit flipped).
 pub(crate) fn enter(dtype: DType, from: &[u8], to: &mut [u8]) {
     to.copy_from_slice(from);
@@ -66,6 +80,8 @@ pub(crate) struct Io<'a> {
     pub output: &'a mut [u8],
     /// Bytes that only this step uses; what they hold beforehand is anything.
     pub scratch: &'a mut [u8],
+    /// The model's states.
+    pub states: &'a mut States,
     /// Whether the first input lies in `output`; it cannot be had from `inputs` then.
     pub in_place: bool,
 }
@@ -79,6 +95,7 @@ impl<'a> Io<'a> {
         output: &Range<usize>,
         scratch: &Range<usize>,
         in_place: bool,
+        states: &'a mut States,
     ) -> Io<'a> {
         // An empty range at the start of the other comes before it.
         let output_first = (output.start, output.end) <= (scratch.start, scratch.end);
@@ -90,13 +107,18 @@ impl<'a> Io<'a> {
         let pieces = [(0, &*before), (low.end, &*between), (high.end, &*after)];
         let inputs = Inputs { sources, pieces };
         let (output, scratch) = if output_first { (low_bytes, high_bytes) } else { (high_bytes, low_bytes) };
-        Io { inputs, output, scratch, in_place }
+        Io { inputs, output, scratch, states, in_place }
     }
 
     /// Operands that lie in no arena.
-    pub(crate) fn apart(sources: &'a [Source], output: &'a mut [u8], scratch: &'a mut [u8]) -> Io<'a> {
+    pub(crate) fn apart(
+        sources: &'a [Source],
+        output: &'a mut [u8],
+        scratch: &'a mut [u8],
+        states: &'a mut States,
+    ) -> Io<'a> {
         let inputs = Inputs { sources, pieces: [(0, &[]); 3] };
-        Io { inputs, output, scratch, in_place: false }
+        Io { inputs, output, scratch, states, in_place: false }
     }
 
     /// The output as elements.
@@ -147,7 +169,8 @@ mod tests {
         let mut arena: Vec<u8> = (0..100).collect();
         let sources = [Source::Arena(0..4), Source::Arena(20..22), Source::Absent, Source::Arena(90..100)];
         for (output, scratch) in [(4..20, 60..70), (60..70, 4..20), (4..20, 0..0)] {
-            let io = Io::new(&mut arena, &sources, &output, &scratch, false);
+            let mut states = States::default();
+            let io = Io::new(&mut arena, &sources, &output, &scratch, false, &mut states);
             assert_eq!((io.output[0], io.output.len()), (output.start as u8, output.len()));
             assert_eq!(io.scratch.len(), scratch.len());
             assert_eq!(io.inputs.bytes(0), [0, 1, 2, 3]);
