@@ -30,7 +30,7 @@ pub use functions::Function;
 pub use matmul::{Matrices, matmul};
 pub use pairs::Pair;
 pub use pooling::average_pool;
-pub use reduce::{Sum, reduce_product};
+pub use reduce::{Sums, reduce_product};
 pub use requantize::{Requantize, Rule};
 pub use resize::resize_bilinear;
 pub use softmax::Softmax;

@@ -9,7 +9,7 @@ use crate::{Isa, ThreadPool};
 /// A sum or mean of 16-bit numbers, prepared for its scales. Sums are exact. Equal to LiteRT in every
 /// value.
 #[derive(Clone, Copy, Debug)]
-pub struct Sum(Scale);
+pub struct Sums(Scale);
 
 #[derive(Clone, Copy, Debug)]
 enum Scale {
@@ -19,11 +19,11 @@ enum Scale {
     Mean(FixedPoint),
 }
 
-impl Sum {
+impl Sums {
     /// The sum over the reduced axes, of numbers of scale `input` to numbers of scale `output`.
     #[must_use]
-    pub fn sum(input: f32, output: f32) -> Sum {
-        Sum(Scale::Sum(input / output))
+    pub fn sum(input: f32, output: f32) -> Sums {
+        Sums(Scale::Sum(input / output))
     }
 
     /// The mean over the axes that `plan` reduces.
@@ -31,9 +31,9 @@ impl Sum {
     /// # Panics
     /// When the quotient of the scales is negative or not finite.
     #[must_use]
-    pub fn mean(plan: &Reduction, input: f32, output: f32) -> Sum {
+    pub fn mean(plan: &Reduction, input: f32, output: f32) -> Sums {
         let number = FixedPoint::new(f64::from(input) / f64::from(output));
-        Sum(Scale::Mean(number.over(plan.reduced.max(1) as u64)))
+        Sums(Scale::Mean(number.over(plan.reduced.max(1) as u64)))
     }
 
     #[inline(always)]
@@ -136,7 +136,7 @@ mod tests {
             let ratio = f64::from(scales[0]) / f64::from(scales[1]);
             for mean in [false, true] {
                 let [from, to] = scales;
-                let sum = if mean { Sum::mean(&plan, from, to) } else { Sum::sum(from, to) };
+                let sum = if mean { Sums::mean(&plan, from, to) } else { Sums::sum(from, to) };
                 let mut first: Option<Vec<i16>> = None;
                 for isa in Isa::available_levels() {
                     let mut output = vec![7; groups.len()];
