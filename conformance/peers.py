@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from tensorflow.lite.python.convert_phase import ConverterError
 
 import models
 from tensorflow_convert import MODES, convert, one_by_one
@@ -84,7 +85,7 @@ def loaded(path):
 def reference(prepared, mode):
     """(TensorFlow's file, what was measured on it) for a model of the cache; made once.
 
-    Measured: `bytes`, `seconds` of the conversion, `snr_db` of the held-out images against Keras, and
+    `refused` says that its converter does not take the model; nothing else is measured then. Measured: `bytes`, `seconds` of the conversion, `snr_db` of the held-out images against Keras, and
     `kernel_difference`, the largest distance of LiteRT's default from its plain kernels.
     """
     path = prepared.folder / f"tensorflow-{mode}.tflite"
@@ -93,10 +94,15 @@ def reference(prepared, mode):
     if note.is_file():
         measured = json.loads(note.read_text())
         if measured["tensorflow"] == wanted and measured["stamp"] == stamp(prepared):
-            return path, measured
+            return path, {"refused": False, **measured}
     samples = one_by_one({"image": prepared.images("calibration")})
     start = time.monotonic()
-    content = convert(loaded(prepared.keras), mode, samples)
+    try:
+        content = convert(loaded(prepared.keras), mode, samples)
+    except ConverterError:
+        measured = {"tensorflow": wanted, "stamp": stamp(prepared), "refused": True, "kernel_difference": 0}
+        note.write_text(json.dumps(measured, indent=1))
+        return path, measured
     seconds = time.monotonic() - start
     path.write_bytes(content)
     runner = TfliteRunner(path)
@@ -109,6 +115,7 @@ def reference(prepared, mode):
     measured = {
         "tensorflow": wanted,
         "stamp": stamp(prepared),
+        "refused": False,
         "bytes": len(content),
         "seconds": round(seconds, 2),
         "snr_db": round(signal_to_noise(prepared.logits(), output), 3),
@@ -132,6 +139,9 @@ def main():
         prepared = models.prepare(name, options.size, options.cache)
         for mode in options.modes.split(","):
             _, measured = reference(prepared, mode)
+            if measured["refused"]:
+                print(f"{prepared.label} {mode}: refused", flush=True)
+                continue
             print(
                 f"{prepared.label} {mode}: {measured['bytes']:,} bytes, {measured['seconds']} s, "
                 f"SNR {measured['snr_db']} dB, default against plain kernels {measured['kernel_difference']:.3g}",

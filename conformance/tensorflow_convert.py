@@ -3,7 +3,7 @@
 
     conformance/.venv/bin/python conformance/tensorflow_convert.py model.keras out.tflite int8 calibration.npz
 
-The calibration data are needed for int8 only.
+The calibration data are needed for integer modes only.
 """
 
 import contextlib
@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 # litesmith's modes and what TensorFlow is asked for. `int8` has float input and output, `int8-only` int8 ones.
-MODES = ["none", "dynamic", "float16", "int8", "int8-only"]
+MODES = ["none", "dynamic", "float16", "int8", "int8-only", "int16x8"]
+WITH_DATA = ("int8", "int8-only", "int16x8")
 
 
 def convert(model, mode, samples=()):
@@ -30,9 +31,12 @@ def convert(model, mode, samples=()):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if mode in ("int8", "int8-only"):
+    if mode in WITH_DATA:
         converter.representative_dataset = lambda: iter(samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if mode == "int16x8":
+        sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [sixteen]
     if mode == "int8-only":
         converter.inference_input_type = converter.inference_output_type = tf.int8
     # The export to a SavedModel prints every variable.

@@ -1,9 +1,11 @@
 //! Which operators become integer, and why others do not.
 
+use litesmith_graph::ops::{Unary, UnaryKind};
 use litesmith_graph::{DType, Graph, Node, Op, TensorId, Width};
 
 use crate::recipe::{Choice, Recipe};
 use crate::report::{Outcome, Precision, Report};
+use crate::statistics::Range;
 
 /// What becomes of one node.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +25,29 @@ impl Decision {
 }
 
 /// Decides on every node of a graph.
-pub(super) fn decide(graph: &Graph, recipe: &Recipe, width: Width) -> Vec<Decision> {
-    graph.nodes.iter().map(|node| decide_node(graph, recipe, node, width)).collect()
+pub(super) fn decide(
+    graph: &Graph,
+    recipe: &Recipe,
+    width: Width,
+    ranges: &[Option<Range>],
+) -> Vec<Decision> {
+    let decided = |node: &Node| {
+        let decision = decide_node(graph, recipe, node, width);
+        let vanishes = width == Width::Sixteen && decision.is_integer() && is_steep(node, ranges);
+        if vanishes { Decision::Float(STEEP.to_owned()) } else { decision }
+    };
+    graph.nodes.iter().map(decided).collect()
+}
+
+/// Why a steep function of 16 bits stays float.
+const STEEP: &str = "its int16 kernel, a table of 512 steps, is too coarse for operands as small as these";
+
+/// Whether operands go so near to zero that int16 kernels cannot compute this function of them: the
+/// logarithm and the inverse root change most where the table has one step.
+fn is_steep(node: &Node, ranges: &[Option<Range>]) -> bool {
+    let Op::Unary(Unary { kind: UnaryKind::Log | UnaryKind::Rsqrt }) = &node.op else { return false };
+    let range = node.inputs[0].and_then(|id| ranges[id.index()]);
+    range.is_some_and(|range| range.min < range.max / 256.0)
 }
 
 fn decide_node(graph: &Graph, recipe: &Recipe, node: &Node, width: Width) -> Decision {

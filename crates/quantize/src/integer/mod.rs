@@ -23,7 +23,7 @@ pub(crate) fn apply(
     let graph = model.main();
     let width = options.mode.width().unwrap_or(Width::Eight);
     let ranges = of_graph(graph, statistics, options, recipe)?;
-    let decisions = decide::decide(graph, recipe, width);
+    let decisions = decide::decide(graph, recipe, width, &ranges);
     let report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
@@ -172,6 +172,16 @@ mod tests {
         assert_eq!(types, [DType::I16, DType::I8, DType::I64]);
         assert_eq!(parameters(graph, dense.outputs[0]), (1e-4, 0));
         assert_eq!(parameters(graph, graph.nodes[2].outputs[0]), (1.0 / 32768.0, 0));
+    }
+
+    #[test]
+    fn sixteen_bits_leave_logarithms_of_vanishing_numbers_to_floats() {
+        let source = r#"graph main(%x: f32[1,2]) -> (%y) {
+             %y: f32[1,2] = Unary(%x) {"kind":"log"}
+           }"#;
+        let made = |least| quantized(source, &[("x", least, 1.0), ("y", -9.0, 0.0)], Mode::Int16x8).unwrap();
+        assert_eq!(operators(&made(0.1)), ["QUANTIZE", "LOG", "DEQUANTIZE"]);
+        assert_eq!(operators(&made(0.001)), ["LOG"]);
     }
 
     #[test]

@@ -204,8 +204,9 @@ impl Rewriter<'_> {
             });
         }
         if let Some(weights) = rule.weights {
+            let input = operands.first().and_then(|(place, _)| inputs[*place]);
             let place =
-                Places { input: inputs[0], weights: weights.input, bias: weights.bias, axis: weights.axis };
+                Places { input, weights: weights.input, bias: weights.bias, axis: weights.axis };
             self.weights(node, choice, place, &mut inputs)?;
         }
         let outputs = node.outputs.iter().map(|id| self.integer_output(*id)).collect();
