@@ -5,7 +5,7 @@ use litesmith_graph::{DType, Op};
 use litesmith_kernels::elementwise::{Binary, Broadcast, Unary};
 use litesmith_kernels::float::MatMul;
 use litesmith_kernels::int16::{
-    self, Conv2d, Depthwise, Function, Pair, Requantize, Rescale, Rule, Softmax, Sum,
+    self, Conv2d, Depthwise, Function, Pair, Requantize, Rescale, Rule, Softmax, Sums,
 };
 use litesmith_kernels::reduce::{self, Reduction};
 use litesmith_kernels::resize::Resize;
@@ -267,8 +267,8 @@ pub(super) fn reduce(site: &Site<'_>, kind: ReduceKind, plan: Reduction) -> Resu
             })
             .into());
         }
-        ReduceKind::Mean => Sum::mean(&plan, input, output),
-        ReduceKind::Sum => Sum::sum(input, output),
+        ReduceKind::Mean => Sums::mean(&plan, input, output),
+        ReduceKind::Sum => Sums::sum(input, output),
     };
     Ok(Task::new(move |machine, mut io| {
         sum.apply(machine.isa, machine.pool, &plan, io.inputs.get(0), io.output_as());

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use litesmith_graph::DType;
 use litesmith_runtime::{Array, Interpreter, Isa, Options};
 use proptest::prelude::*;
 
@@ -60,6 +61,16 @@ const INT8: Form = Form {
     logistic: r#"{"scales":[0.00390625],"zero_points":[-128]}"#,
 };
 
+const INT16: Form = Form {
+    activation: |channels, parameters| {
+        let parameters =
+            if parameters.is_empty() { r#"{"scales":[0.0001],"zero_points":[0]}"# } else { parameters };
+        format!("i16[batch,6,6,{channels}] q{parameters}")
+    },
+    weights: INT8.weights,
+    logistic: r#"{"scales":[0.000030517578125],"zero_points":[0]}"#,
+};
+
 fn text(layers: &[Layer], form: &Form) -> String {
     let (mut body, mut channels) = (String::new(), 5);
     for (i, layer) in layers.iter().enumerate() {
@@ -110,18 +121,24 @@ fn text(layers: &[Layer], form: &Form) -> String {
 
 const SAMPLE: usize = 6 * 6 * 5;
 
-fn input(batch: std::ops::Range<usize>, floats: bool) -> Array {
+fn input(batch: std::ops::Range<usize>, dtype: DType) -> Array {
     let values: Vec<f32> = batch.clone().flat_map(|sample| noise(SAMPLE, sample as u32 + 1)).collect();
     let shape = [batch.len(), 6, 6, 5];
-    if floats {
-        return Array::from_f32(&shape, &values);
+    match dtype {
+        DType::F32 => Array::from_f32(&shape, &values),
+        DType::I16 => {
+            let words: Vec<i16> = values.iter().map(|value| (value * 32_767.0) as i16).collect();
+            Array::from_i16(&shape, &words)
+        }
+        _ => {
+            let bytes: Vec<i8> = values.iter().map(|value| (value * 127.0) as i8).collect();
+            Array::from_i8(&shape, &bytes)
+        }
     }
-    let bytes: Vec<i8> = values.iter().map(|value| (value * 127.0) as i8).collect();
-    Array::from_i8(&shape, &bytes)
 }
 
 /// The bytes of all samples must be those of the samples alone.
-fn check(text: &str, floats: bool, isas: &[Isa]) {
+fn check(text: &str, dtype: DType, isas: &[Isa]) {
     let model = model(text);
     let mut expected: Option<Vec<u8>> = None;
     for isa in isas {
@@ -132,7 +149,7 @@ fn check(text: &str, floats: bool, isas: &[Isa]) {
                 let (mut got, mut first) = (Vec::new(), 0);
                 for batch in batches {
                     got.extend(
-                        interpreter.run(&[input(first..first + batch, floats)]).unwrap().remove(0).data,
+                        interpreter.run(&[input(first..first + batch, dtype)]).unwrap().remove(0).data,
                     );
                     first += batch;
                 }
@@ -150,16 +167,17 @@ proptest! {
 
     #[test]
     fn float_graphs(layers in layers()) {
-        check(&text(&layers, &FLOAT), true, &[Isa::detect()]);
+        check(&text(&layers, &FLOAT), DType::F32, &[Isa::detect()]);
     }
 
     #[test]
     fn hybrid_graphs(layers in layers()) {
-        check(&text(&layers, &HYBRID), true, &[Isa::detect()]);
+        check(&text(&layers, &HYBRID), DType::F32, &[Isa::detect()]);
     }
 
     #[test]
     fn integer_graphs(layers in layers()) {
-        check(&text(&layers, &INT8), false, &Isa::available_levels());
+        check(&text(&layers, &INT8), DType::I8, &Isa::available_levels());
+        check(&text(&layers, &INT16), DType::I16, &Isa::available_levels());
     }
 }
