@@ -38,6 +38,7 @@ logging.set_verbosity(logging.ERROR)
 PACKAGES = {"keras": keras, "tf_keras": tf_keras}
 # Raised when weights, inputs or files are made in another way; a change of a model shows by itself.
 RECIPE = "1"
+FREE_SIZE = 9  # of axes that a model leaves open
 ERROR = 2e-5  # of the largest output
 INT8_LOSS_DB = 1.0
 INT8_ENOUGH_DB = 30.0
@@ -60,9 +61,12 @@ def random_inputs(model, count, seed):
     random = np.random.default_rng(seed)
     inputs = {}
     for tensor in model.inputs:
-        name, shape = tensor.name.split(":")[0], (count, *tensor.shape[1:])
+        name = tensor.name.split(":")[0]
+        shape = (count, *(FREE_SIZE if size is None else size for size in tensor.shape[1:]))
         ids = name == "ids"
         inputs[name] = random.integers(0, 20, shape).astype(np.float32) if ids else normal(random, shape)
+        if name == "gaps":
+            inputs[name] *= random.random(shape[:-1])[..., None] > 0.4  # steps that a mask leaves out
     return inputs
 
 

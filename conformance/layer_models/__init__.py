@@ -4,7 +4,16 @@ Each function of the modules takes the package (`keras` or `tf_keras`) and retur
 so that a failure says what is wrong.
 """
 
-from layer_models import activations, combining, convolutions, normalization, sequences, shapes, structure  # noqa: F401
+from layer_models import (  # noqa: F401
+    activations,
+    combining,
+    convolutions,
+    normalization,
+    recurrent,
+    sequences,
+    shapes,
+    structure,
+)
 from layer_models.registry import CASES, SAMPLES
 
 __all__ = ["CASES", "SAMPLES"]

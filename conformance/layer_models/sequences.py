@@ -1,4 +1,4 @@
-"""Embeddings, attention and recurrent layers."""
+"""Embeddings, attention and layers along time."""
 
 from layer_models.registry import case
 
@@ -29,29 +29,3 @@ def multi_head_attention(k):
     a = k.Input((5, 8), name="sequence")
     x = k.layers.MultiHeadAttention(num_heads=2, key_dim=4)(a, a)
     return k.Model(a, k.layers.LayerNormalization()(k.layers.Add()([a, x])))
-
-
-@case
-def lstm(k):
-    a = k.Input((6, 5), name="sequence")
-    return k.Model(a, k.layers.LSTM(4)(k.layers.LSTM(7, return_sequences=True)(a)))
-
-
-@case
-def gru(k):
-    a = k.Input((6, 5), name="sequence")
-    x = k.layers.GRU(7, return_sequences=True)(a)
-    return k.Model(a, k.layers.GRU(4, reset_after=False, go_backwards=True)(x))
-
-
-@case
-def simple_rnn(k):
-    a = k.Input((6, 5), name="sequence")
-    return k.Model(a, k.layers.SimpleRNN(4)(a))
-
-
-@case
-def bidirectional(k):
-    a = k.Input((6, 5), name="sequence")
-    x = k.layers.Bidirectional(k.layers.LSTM(4, return_sequences=True))(a)
-    return k.Model(a, k.layers.Bidirectional(k.layers.GRU(3), merge_mode="sum")(x))

@@ -41,7 +41,7 @@ pub(super) fn bidirectional(scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
         Some(other) => unsupported!("merge_mode '{other}' is not known; use concat, sum, mul or ave"),
     };
     if sequences {
-        together.iter().for_each(|output| scope.set_mask(*output, call.mask));
+        together.iter().for_each(|output| scope.set_mask(*output, call.passed_on));
     }
     let states = outputs.drain(1..).chain(back.drain(1..));
     Ok(together.iter().copied().chain(states).collect())
@@ -67,7 +67,7 @@ fn one_direction(
     // Whatever its settings say, a direction whose steps are all asked for gives zero where the mask
     // leaves a step out, and one that is asked for its last step does not.
     let run = Run { zero_masked: run.sequences, ..run };
-    let call = Call { x: call.x, states: states.to_vec(), mask: call.mask };
+    let call = Call { states: states.to_vec(), ..*call };
     let mut inner = Scope::new(scope.target, layer, Vec::new(), Vec::new());
     recurrent::outputs(&mut inner, &call, run)
 }

@@ -79,6 +79,8 @@ pub(super) struct Call {
     pub states: Vec<TensorId>,
     /// Which steps count, `bool[batch, time]`.
     pub mask: Option<TensorId>,
+    /// The mask that goes on to the layers behind.
+    pub passed_on: Option<TensorId>,
 }
 
 impl Call {
@@ -103,9 +105,12 @@ impl Call {
         {
             unsupported!("its mask must have two axes and be boolean, not of shape {}", scope.shape(mask));
         }
+        // Keras 3 looks for the mask of the only tensor that a layer is called with; that of one among
+        // several goes on to the layers behind, but is not heeded.
+        let heeded = scope.version == Version::Keras2 || states.is_empty() || scope.mask.is_some();
         let x = scope.as_floats(*x)?;
         let states = states.iter().map(|state| scope.as_floats(*state)).collect::<Built<_>>()?;
-        Ok(Call { x, states, mask })
+        Ok(Call { x, states, mask: mask.filter(|_| heeded), passed_on: mask })
     }
 }
 
@@ -114,7 +119,7 @@ pub(super) fn layer(scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
     let (call, run) = (Call::of(scope)?, Run::of(scope.config())?);
     let outputs = outputs(scope, &call, run)?;
     if run.sequences {
-        scope.set_mask(outputs[0], call.mask);
+        scope.set_mask(outputs[0], call.passed_on);
     }
     Ok(outputs)
 }
