@@ -4,13 +4,13 @@
 //! weights whatever the padding, since zero stays zero; an offset only where no padding is read.
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{Activation, Binary, BinaryKind, PadMode, Padding};
+use litesmith_graph::ops::{Activation, Binary, BinaryKind, PadMode};
 use litesmith_graph::{Graph, NodeId, Op, TensorId};
 
 use crate::constants::per_channel;
 use crate::fold_batch_norm::remove;
 use crate::groups::{Readers, is_linear};
-use crate::linear::{Linear, activation_mut, padding, take_over};
+use crate::linear::{Linear, activation_mut, operand, sees_inputs_alone, take_over};
 
 pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
     let mut count = 0;
@@ -93,11 +93,11 @@ fn fold_before(graph: &mut Graph, parameters: &[Parameter]) -> bool {
         let target = if zero_padded { readers.only(graph[reader].outputs[0]) } else { Some(reader) };
         let Some(target) = target.filter(|target| is_linear(&graph[*target].op)) else { continue };
         let read = graph[if zero_padded { reader } else { node }].outputs[0];
-        if graph[target].inputs[0] != Some(read) {
+        if graph[target].inputs[operand(&graph[target].op)] != Some(read) {
             continue;
         }
         let offset = matches!(affine.kind, BinaryKind::Add | BinaryKind::Sub);
-        if offset && (zero_padded || padding(&graph[target].op) != Padding::Valid) {
+        if offset && (zero_padded || !sees_inputs_alone(&graph[target].op)) {
             continue;
         }
         let Some(mut linear) = Linear::take(graph, parameters, target) else { continue };
@@ -166,6 +166,30 @@ mod tests {
                %z: f32[1,1,1,1] = Conv2D(%y, %w, _) {"padding":"same"}
              }"#;
         check(&[super::apply, crate::remove_dead::apply], text, text);
+    }
+
+    #[test]
+    fn factors_before_volumes_and_transposed_convolutions_go_into_weights() {
+        check(
+            &[super::apply, crate::remove_dead::apply],
+            r#"graph main(%x: f32[1,1,1,1,2], %u: f32[1,1,1,2]) -> (%z, %v) {
+               %c: f32[2] = [10,100]
+               %y: f32[1,1,1,1,2] = Binary(%x, %c) {"kind":"mul"}
+               %w: f32[1,1,1,2,2] = [1,2,3,4]
+               %z: f32[1,1,1,1,2] = Conv3D(%y, %w)
+               %t: f32[1,1,1,2] = Binary(%u, %c) {"kind":"mul"}
+               %s: i32[4] = [1,1,1,2]
+               %q: f32[2,1,1,2] = [1,2,3,4]
+               %v: f32[1,1,1,2] = TransposeConv2D(%s, %q, %t)
+             }"#,
+            r#"graph main(%x: f32[1,1,1,1,2], %u: f32[1,1,1,2]) -> (%z, %v) {
+               %w: f32[1,1,1,2,2] = [10,20,300,400]
+               %z: f32[1,1,1,1,2] = Conv3D(%x, %w)
+               %s: i32[4] = [1,1,1,2]
+               %q: f32[2,1,1,2] = [10,200,30,400]
+               %v: f32[1,1,1,2] = TransposeConv2D(%s, %q, %u)
+             }"#,
+        );
     }
 
     #[test]

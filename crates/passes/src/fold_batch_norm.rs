@@ -90,6 +90,55 @@ mod tests {
     }
 
     #[test]
+    fn transposed_convolutions_and_those_of_volumes_take_statistics_too() {
+        let norm = |y: &str, z: &str, shape: &str| {
+            format!(
+                "%one: f32[2] = [1,1]
+                 %gamma: f32[2] = [2,3]
+                 %{z}: f32{shape} = BatchNorm(%{y}, %gamma, _, _, %one) {{\"epsilon\":0.0}} # bn"
+            )
+        };
+        let text = norm("y", "z", "[1,2,2,2]").replace("_, _", "_, %zero");
+        check(
+            &[super::apply, crate::remove_dead::apply],
+            &format!(
+                "graph main(%x: f32[1,1,1,1]) -> (%z) {{
+                   %zero: f32[2] = [0,0]
+                   %s: i32[4] = [1,2,2,2]
+                   %w: f32[2,1,2,1] = [1,2,3,4]
+                   %b: f32[2] = [5,6]
+                   %y: f32[1,2,2,2] = TransposeConv2D(%s, %w, %x, %b) {{\"stride\":[2,2],\"padding\":\"same\"}} # up
+                   {text}
+                 }}"
+            ),
+            "graph main(%x: f32[1,1,1,1]) -> (%z) {
+               %s: i32[4] = [1,2,2,2]
+               %w: f32[2,1,2,1] = [2,4,9,12]
+               %b: f32[2] = [10,18]
+               %z: f32[1,2,2,2] = TransposeConv2D(%s, %w, %x, %b) {\"stride\":[2,2],\"padding\":\"same\"} # up
+             }",
+        );
+        let text = norm("y", "z", "[1,1,1,1,2]").replace("_, _", "_, %zero");
+        check(
+            &[super::apply, crate::remove_dead::apply],
+            &format!(
+                "graph main(%x: f32[1,1,1,1,2]) -> (%z) {{
+                   %zero: f32[2] = [0,0]
+                   %w: f32[1,1,1,2,2] = [1,2,3,4]
+                   %b: f32[2] = [5,6]
+                   %y: f32[1,1,1,1,2] = Conv3D(%x, %w, %b) # volume
+                   {text}
+                 }}"
+            ),
+            "graph main(%x: f32[1,1,1,1,2]) -> (%z) {
+               %w: f32[1,1,1,2,2] = [2,6,6,12]
+               %b: f32[2] = [10,18]
+               %z: f32[1,1,1,1,2] = Conv3D(%x, %w, %b) # volume
+             }",
+        );
+    }
+
+    #[test]
     fn a_second_reader_keeps_them_apart() {
         let text = "graph main(%x: f32[1,1]) -> (%y, %z) {
                %w: f32[1,1] = [2]

@@ -42,7 +42,15 @@ pub fn fusion_groups(graph: &Graph) -> Vec<FusionGroup> {
 
 /// Whether a node is a product with weights.
 pub(crate) fn is_linear(op: &Op) -> bool {
-    matches!(op, Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_))
+    matches!(
+        op,
+        Op::Conv2D(_)
+            | Op::Conv3D(_)
+            | Op::DepthwiseConv2D(_)
+            | Op::FullyConnected(_)
+            | Op::TransposeConv2D(_)
+            | Op::TransposeConv3D(_)
+    )
 }
 
 /// The only output of a node that others may fuse into: one that has a fused activation and none yet.
@@ -50,7 +58,10 @@ fn anchor_output(graph: &Graph, id: NodeId) -> Option<TensorId> {
     let node = &graph[id];
     let free = match &node.op {
         Op::Conv2D(op) => op.activation.is_none(),
+        Op::Conv3D(op) => op.activation.is_none(),
         Op::DepthwiseConv2D(op) => op.activation.is_none(),
+        Op::TransposeConv2D(op) => op.activation.is_none(),
+        Op::TransposeConv3D(op) => op.activation.is_none(),
         Op::FullyConnected(op) => op.activation.is_none(),
         Op::Pool2D(op) => op.activation.is_none() && op.kind == PoolKind::Max,
         Op::Binary(op) => {

@@ -16,6 +16,8 @@ pub(crate) struct Linear {
     axis: usize,
     /// Number of input channels that one output channel sees, with the number of groups.
     inputs: (usize, usize),
+    /// Number of weights between two input channels in memory.
+    input_stride: usize,
 }
 
 impl Linear {
@@ -31,12 +33,14 @@ impl Linear {
         };
         let inputs = match &graph[node].op {
             Op::Conv2D(op) => (*shape.last()?, op.groups),
-            Op::FullyConnected(_) => (*shape.last()?, 1),
+            Op::FullyConnected(_) | Op::TransposeConv2D(_) | Op::TransposeConv3D(_) => (*shape.last()?, 1),
+            Op::Conv3D(_) => (*shape.get(3)?, 1),
             Op::DepthwiseConv2D(op) => (1, *shape.last()? / op.multiplier.max(1)),
             _ => return None,
         };
+        let input_stride = if let Op::Conv3D(_) = &graph[node].op { *shape.last()? } else { 1 };
         let weights = floats(graph, parameters, weights)?.into_owned();
-        Some(Linear { node, weights, bias, shape, axis: rule.axis, inputs })
+        Some(Linear { node, weights, bias, shape, axis: rule.axis, inputs, input_stride })
     }
 
     /// Number of output channels.
@@ -87,13 +91,9 @@ impl Linear {
     /// Index of the input channel that a weight multiplies.
     fn input_channel(&self, weight: usize) -> usize {
         let (per_group, groups) = self.inputs;
-        if self.axis == 0 {
-            let output = weight / self.stride();
-            let group = output / (self.channels() / groups).max(1);
-            group * per_group + weight % per_group
-        } else {
-            weight % self.channels() / (self.channels() / groups).max(1)
-        }
+        let output = weight / self.stride() % self.channels();
+        let group = output / (self.channels() / groups).max(1);
+        group * per_group + weight / self.input_stride % per_group
     }
 
     /// Takes a factor of each input channel into the weights.
@@ -137,7 +137,10 @@ impl Linear {
 pub(crate) fn activation_mut(op: &mut Op) -> Option<&mut Activation> {
     match op {
         Op::Conv2D(op) => Some(&mut op.activation),
+        Op::Conv3D(op) => Some(&mut op.activation),
         Op::DepthwiseConv2D(op) => Some(&mut op.activation),
+        Op::TransposeConv2D(op) => Some(&mut op.activation),
+        Op::TransposeConv3D(op) => Some(&mut op.activation),
         Op::FullyConnected(op) => Some(&mut op.activation),
         Op::Pool2D(op) => Some(&mut op.activation),
         Op::Binary(op) => Some(&mut op.activation),
@@ -145,13 +148,21 @@ pub(crate) fn activation_mut(op: &mut Op) -> Option<&mut Activation> {
     }
 }
 
-/// The padding of a convolution; a matrix product reads none.
-pub(crate) fn padding(op: &Op) -> Padding {
+/// Whether every output is made of as many inputs as any other, so that an offset of the inputs is one
+/// of the outputs.
+pub(crate) fn sees_inputs_alone(op: &Op) -> bool {
     match op {
-        Op::Conv2D(op) => op.padding,
-        Op::DepthwiseConv2D(op) => op.padding,
-        _ => Padding::Valid,
+        Op::Conv2D(op) => op.padding == Padding::Valid,
+        Op::Conv3D(op) => op.padding == Padding::Valid,
+        Op::DepthwiseConv2D(op) => op.padding == Padding::Valid,
+        Op::FullyConnected(_) => true,
+        _ => false,
     }
+}
+
+/// Where a convolution or matrix product has what it multiplies by its weights.
+pub(crate) fn operand(op: &Op) -> usize {
+    if matches!(op, Op::TransposeConv2D(_) | Op::TransposeConv3D(_)) { 2 } else { 0 }
 }
 
 /// Lets `node` compute `output` instead of what it computes now. The tensor takes both names, so that

@@ -56,7 +56,7 @@ struct Quantizable {
 impl Quantizable {
     fn of(graph: &Graph, id: NodeId) -> Option<Quantizable> {
         let (place, axis) = match &graph[id].op {
-            Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_) => {
+            Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_) | Op::TransposeConv2D(_) => {
                 let rule = graph[id].op.quantization().weights?;
                 (rule.input, Some(rule.axis))
             }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
+use crate::operator::{
+    Arity, Facts, InferError, Inputs, Operator, QuantizationRule, WeightsRule, refuse,
+};
 use crate::ops::window::volume_size;
 use crate::ops::{Activation, Padding};
 use crate::shape::Shape;
@@ -62,7 +64,8 @@ impl Operator for Conv3D {
     }
 
     fn quantization(&self) -> QuantizationRule {
-        QuantizationRule::FLOAT_ONLY
+        let weights = Some(WeightsRule { input: 1, axis: 4, bias: 2 });
+        QuantizationRule { weights, ..QuantizationRule::FLOAT_ONLY }
     }
 }
 

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
+use crate::operator::{
+    Arity, Facts, InferError, Inputs, Operator, QuantizationRule, WeightsRule, refuse,
+};
 use crate::ops::window::{sizes_from_value, volume_size};
 use crate::ops::{Activation, Padding};
 
@@ -65,7 +67,8 @@ impl Operator for TransposeConv3D {
     }
 
     fn quantization(&self) -> QuantizationRule {
-        QuantizationRule::FLOAT_ONLY
+        let weights = Some(WeightsRule { input: 1, axis: 3, bias: 3 });
+        QuantizationRule { weights, ..QuantizationRule::FLOAT_ONLY }
     }
 }
 
