@@ -12,6 +12,8 @@ pub(super) fn builtin(op: &Op) -> Option<Builtin> {
         Op::Custom(_) => Some(Builtin::CUSTOM),
         // The builtin of this name carries one range, and simulates nothing in an integer model.
         Op::FakeQuant(_) => None,
+        // The builtin of this name has other operands and a fixed batch.
+        Op::Recurrent(_) => None,
         Op::Unary(Unary { kind: UnaryKind::Elu(alpha) }) if *alpha != 1.0 => None,
         Op::Unary(Unary { kind: UnaryKind::Clip { min: 0.0, max: 1.0 } }) => Some(Builtin::RELU_0_TO_1),
         op => Builtin::from_name(op.builtin_name()),
@@ -21,7 +23,7 @@ pub(super) fn builtin(op: &Op) -> Option<Builtin> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use litesmith_graph::ops::{BatchNorm, Conv2D, FakeQuant};
+    use litesmith_graph::ops::{BatchNorm, Conv2D, FakeQuant, Recurrent};
 
     #[test]
     fn operators_have_the_builtins_of_their_names() {
@@ -36,9 +38,10 @@ mod tests {
 
     #[test]
     fn high_level_operators_have_none() {
-        let high_level: [Op; 5] = [
+        let high_level: [Op; 6] = [
             BatchNorm::default().into(),
             FakeQuant::default().into(),
+            Recurrent::default().into(),
             Unary::from(UnaryKind::Silu).into(),
             Unary::from(UnaryKind::Elu(0.5)).into(),
             Unary::from(UnaryKind::Clip { min: -1.0, max: 2.0 }).into(),

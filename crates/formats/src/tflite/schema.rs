@@ -33,19 +33,27 @@ builtins! {
     ADD = 0,
     ARG_MAX = 56,
     ARG_MIN = 79,
+    ASSIGN_VARIABLE = 144,
     AVERAGE_POOL_2D = 1,
     BATCH_MATMUL = 126,
+    BATCH_TO_SPACE_ND = 37,
     BROADCAST_TO = 130,
+    CALL_ONCE = 129,
     CAST = 53,
     CEIL = 104,
     CONCATENATION = 2,
     CONV_2D = 3,
+    CONV_3D = 132,
+    CONV_3D_TRANSPOSE = 141,
     COS = 108,
+    CUMSUM = 128,
     CUSTOM = 32,
     DENSIFY = 124,
     DEPTHWISE_CONV_2D = 4,
+    DEPTH_TO_SPACE = 5,
     DEQUANTIZE = 6,
     DIV = 42,
+    DYNAMIC_UPDATE_SLICE = 151,
     ELU = 111,
     EQUAL = 71,
     EXP = 47,
@@ -56,10 +64,12 @@ builtins! {
     FLOOR_MOD = 95,
     FULLY_CONNECTED = 9,
     GATHER = 36,
+    GATHER_ND = 107,
     GELU = 150,
     GREATER = 61,
     GREATER_EQUAL = 62,
     HARD_SWISH = 117,
+    IF = 118,
     L2_NORMALIZATION = 11,
     LEAKY_RELU = 98,
     LESS = 58,
@@ -78,12 +88,15 @@ builtins! {
     MUL = 18,
     NEG = 59,
     NOT_EQUAL = 72,
+    ONE_HOT = 85,
     PACK = 83,
     PAD = 34,
     PADV2 = 60,
     POW = 78,
     PRELU = 54,
     QUANTIZE = 114,
+    RANGE = 96,
+    READ_VARIABLE = 143,
     REDUCE_MAX = 82,
     REDUCE_MIN = 89,
     REDUCE_PROD = 81,
@@ -94,6 +107,7 @@ builtins! {
     RESHAPE = 22,
     RESIZE_BILINEAR = 23,
     RESIZE_NEAREST_NEIGHBOR = 97,
+    REVERSE_V2 = 105,
     ROUND = 116,
     RSQRT = 76,
     SELECT = 64,
@@ -103,6 +117,8 @@ builtins! {
     SIN = 66,
     SLICE = 65,
     SOFTMAX = 25,
+    SPACE_TO_BATCH_ND = 38,
+    SPACE_TO_DEPTH = 26,
     SPLIT = 49,
     SPLIT_V = 102,
     SQRT = 75,
@@ -114,8 +130,12 @@ builtins! {
     SUM = 74,
     TANH = 28,
     TILE = 69,
+    TOPK_V2 = 48,
     TRANSPOSE = 39,
+    TRANSPOSE_CONV = 67,
     UNPACK = 88,
+    VAR_HANDLE = 142,
+    WHILE = 119,
 }
 
 impl Builtin {
@@ -331,6 +351,7 @@ pub mod options {
         l2_norm(12) { ACTIVATION = 0 }
         resize_bilinear(15) { ALIGN_CORNERS = 2, HALF_PIXEL_CENTERS = 3 }
         reshape(17) { NEW_SHAPE = 0 }
+        space_to_depth(19) { BLOCK_SIZE = 0 }
         mul(21) { ACTIVATION = 0 }
         gather(23) { AXIS = 0, BATCH_DIMS = 1 }
         reducer(27) { KEEP_DIMS = 0 }
@@ -344,15 +365,27 @@ pub mod options {
         split(35) { NUM_SPLITS = 0 }
         cast(37) { IN_DATA_TYPE = 0, OUT_DATA_TYPE = 1 }
         arg_max(40) { OUTPUT_TYPE = 0 }
+        transpose_conv(49) { PADDING = 0, STRIDE_W = 1, STRIDE_H = 2, ACTIVATION = 3 }
         shape(55) { OUT_TYPE = 0 }
         arg_min(57) { OUTPUT_TYPE = 0 }
         pack(59) { VALUES_COUNT = 0, AXIS = 1 }
+        one_hot(61) { AXIS = 0 }
         unpack(64) { NUM = 0, AXIS = 1 }
         resize_nearest_neighbor(74) { ALIGN_CORNERS = 0, HALF_PIXEL_CENTERS = 1 }
         leaky_relu(75) { ALPHA = 0 }
         mirror_pad(77) { MODE = 0 }
         split_v(79) { NUM_SPLITS = 0 }
+        depth_to_space(94) { BLOCK_SIZE = 0 }
+        if_else(92) { THEN_SUBGRAPH_INDEX = 0, ELSE_SUBGRAPH_INDEX = 1 }
+        while_loop(93) { COND_SUBGRAPH_INDEX = 0, BODY_SUBGRAPH_INDEX = 1 }
         batch_matmul(101) { ADJ_X = 0, ADJ_Y = 1, ASYMMETRIC_QUANTIZE_INPUTS = 2 }
+        cumsum(102) { EXCLUSIVE = 0, REVERSE = 1 }
+        conv_3d(106) {
+            PADDING = 0, STRIDE_D = 1, STRIDE_W = 2, STRIDE_H = 3, ACTIVATION = 4, DILATION_D = 5,
+            DILATION_W = 6, DILATION_H = 7,
+        }
+        call_once(103) { INIT_SUBGRAPH_INDEX = 0 }
+        var_handle(111) { CONTAINER = 0, SHARED_NAME = 1 }
         gelu(116) { APPROXIMATE = 0 }
     }
 }

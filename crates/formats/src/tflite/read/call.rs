@@ -1,5 +1,6 @@
 //! An operator of a file with what is known of its inputs: what decoding works on.
 
+use bytes::Bytes;
 use litesmith_graph::operator::Facts;
 use litesmith_graph::ops::{Activation, Padding};
 use litesmith_graph::{DType, Data, Graph, Tensor, TensorId, TensorKind};
@@ -138,6 +139,25 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The bytes that a custom operator takes for its options.
+    pub fn custom_options(&self) -> Result<Bytes, Refusal> {
+        use schema::operator as slot;
+        let small = self.table.bytes(slot::CUSTOM_OPTIONS)?.unwrap_or_default();
+        let offset: u64 = self.table.scalar(slot::LARGE_CUSTOM_OPTIONS_OFFSET, 0)?;
+        match offset {
+            0 | 1 => Ok(small),
+            offset => {
+                let size = self.table.scalar(slot::LARGE_CUSTOM_OPTIONS_SIZE, 0)?;
+                Ok(self.table.file().slice(offset, size)?)
+            }
+        }
+    }
+
+    /// Whether the integers of an input are known: it is a constant, or follows from fixed shapes.
+    pub fn knows(&self, index: usize) -> Result<bool, Refusal> {
+        Ok(self.constant(index)?.is_some() || self.facts(index)?.integers().is_some())
+    }
+
     /// The integers of an input that stands for attributes: a constant, or one that follows from
     /// fixed shapes. `what` names them in errors.
     pub fn integers(&self, index: usize, what: &str) -> Result<Vec<i64>, Refusal> {
@@ -200,6 +220,20 @@ impl<'a> Call<'a> {
     ) -> Result<[usize; 2], Refusal> {
         let height = self.size(options.get(height, default)?, what)?;
         Ok([height, self.size(options.get(width, default)?, what)?])
+    }
+
+    /// Depth, height and width from three options.
+    pub fn triple(
+        &self,
+        options: &Options<'_>,
+        slots: [usize; 3],
+        default: i32,
+        what: &str,
+    ) -> Result<[usize; 3], Refusal> {
+        let [depth, height, width] = slots;
+        let depth = self.size(options.get(depth, default)?, what)?;
+        let [height, width] = self.pair(options, height, width, default, what)?;
+        Ok([depth, height, width])
     }
 
     pub fn padding(&self, options: &Options<'_>, slot: usize) -> Result<Padding, Refusal> {

@@ -1,4 +1,5 @@
-//! Reading of one subgraph: tensors, then operators in their order.
+//! Reading of subgraphs: tensors, then operators in their order. A subgraph that an operator runs is
+//! read for what it is given there, since the shapes that it states itself cannot be relied on.
 
 use bytes::Bytes;
 use litesmith_graph::infer::{infer_node, stated_facts};
@@ -8,85 +9,158 @@ use litesmith_graph::{
 };
 
 use super::call::{Call, Refusal};
+use super::calls::Progress;
 use super::operators::{Decoded, decode};
+use super::states::States;
 use super::tensors::{MOST_AXES, Role, read_tensor};
 use super::{OperatorCode, display_name, unsupported};
 use crate::error::{FormatError, Unsupported};
 use crate::tflite::flatbuffer::reader::Table;
 use crate::tflite::schema::{self, Builtin};
 
+/// A subgraph before its operators are understood.
+pub(super) struct Subgraph<'a> {
+    pub name: String,
+    pub tensors: Vec<Table<'a>>,
+    pub inputs: Vec<TensorId>,
+    pub outputs: Vec<TensorId>,
+    pub operators: Vec<Raw<'a>>,
+}
+
+/// An operator before it is understood.
+#[derive(Clone)]
+pub(super) struct Raw<'a> {
+    pub table: Table<'a>,
+    pub code: usize,
+    pub inputs: Vec<Option<TensorId>>,
+    pub outputs: Vec<TensorId>,
+}
+
+impl<'a> Subgraph<'a> {
+    pub fn read(table: &Table<'a>, index: usize) -> Result<Subgraph<'a>, FormatError> {
+        let name = table.text(schema::subgraph::NAME)?;
+        let default = if index == 0 { "main".to_owned() } else { format!("subgraph_{index}") };
+        let name = if name.is_empty() { default } else { name };
+        let tensors = table.tables(schema::subgraph::TENSORS)?;
+        let ids = |slot| existing(table, slot, tensors.len(), &name);
+        let (inputs, outputs) = (ids(schema::subgraph::INPUTS)?, ids(schema::subgraph::OUTPUTS)?);
+        let operators = read_operators(table, tensors.len(), &name)?;
+        Ok(Subgraph { name, tensors, inputs, outputs, operators })
+    }
+}
+
 /// What all subgraphs of a file share, and what was found wrong with them so far.
 pub(super) struct Context<'a> {
     pub buffers: &'a [Bytes],
     codes: &'a [OperatorCode],
+    pub subgraphs: &'a [Subgraph<'a>],
+    pub states: States,
+    /// How far each subgraph has been read.
+    pub progress: Vec<Progress>,
+    /// The model in the making: its graphs are those that have been read, at the places of the
+    /// subgraphs.
+    pub model: Model,
     /// Everything that cannot be represented.
     pub refused: Vec<Unsupported>,
     /// The first node that does not fit its inputs.
     mistake: Option<ModelError>,
 }
 
-/// An operator before it is understood.
-struct Raw<'a> {
-    table: Table<'a>,
-    code: usize,
-    inputs: Vec<Option<TensorId>>,
-    outputs: Vec<TensorId>,
-}
-
 impl<'a> Context<'a> {
-    pub fn new(buffers: &'a [Bytes], codes: &'a [OperatorCode]) -> Context<'a> {
-        Context { buffers, codes, refused: Vec::new(), mistake: None }
+    pub fn new(
+        buffers: &'a [Bytes],
+        codes: &'a [OperatorCode],
+        subgraphs: &'a [Subgraph<'a>],
+    ) -> Context<'a> {
+        let graphs = vec![Graph::default(); subgraphs.len()];
+        Context {
+            buffers,
+            codes,
+            subgraphs,
+            states: States::default(),
+            progress: subgraphs.iter().map(|_| Progress::Waiting).collect(),
+            model: Model { graphs, ..Model::default() },
+            refused: Vec::new(),
+            mistake: None,
+        }
     }
 
-    /// What stands in the way of a model, if anything does. Mistakes may follow from what is not
-    /// supported, so that is told first.
-    pub fn finish(self) -> Result<(), FormatError> {
+    /// The builtin of an operator.
+    pub fn builtin(&self, raw: &Raw<'_>) -> Option<Builtin> {
+        self.codes.get(raw.code).map(|code| code.builtin)
+    }
+
+    /// The model, unless something stands in its way. Mistakes may follow from what is not supported,
+    /// so that is told first.
+    pub fn finish(mut self) -> Result<Model, FormatError> {
         if !self.refused.is_empty() {
+            // What is read again is refused again.
+            let mut known = std::collections::HashSet::new();
+            self.refused.retain(|item| known.insert(format!("{item:?}")));
             return Err(FormatError::Unsupported(self.refused));
         }
-        self.mistake.map_or(Ok(()), |mistake| Err(mistake.into()))
+        self.mistake.map_or(Ok(self.model), |mistake| Err(mistake.into()))
     }
 
+    /// Reads a subgraph: one that is called for these arguments, any other for what it states. Returns
+    /// what is known of its outputs, too.
     pub fn read_graph(
         &mut self,
-        table: &Table<'a>,
         index: usize,
+        arguments: Option<&[Facts]>,
         signature: Option<&Signature>,
-    ) -> Result<Graph, FormatError> {
-        let name = table.text(schema::subgraph::NAME)?;
-        let default = if index == 0 { "main".to_owned() } else { format!("subgraph_{index}") };
-        let mut graph = Graph::new(if name.is_empty() { &default } else { &name });
-        let tables = table.tables(schema::subgraph::TENSORS)?;
-        let ids = |slot| existing(table, slot, tables.len(), &graph.name);
-        let (inputs, outputs) = (ids(schema::subgraph::INPUTS)?, ids(schema::subgraph::OUTPUTS)?);
-        let operators = read_operators(table, tables.len(), &graph.name)?;
-
-        let mut roles = vec![Role::Other; tables.len()];
-        for output in operators.iter().flat_map(|operator| &operator.outputs) {
+    ) -> Result<(Graph, Vec<Facts>), FormatError> {
+        let subgraph = &self.subgraphs[index];
+        let mut graph = Graph::new(&subgraph.name);
+        let mut roles = vec![Role::Other; subgraph.tensors.len()];
+        for output in subgraph.operators.iter().flat_map(|operator| &operator.outputs) {
             roles[output.index()] = Role::Produced;
         }
-        for input in &inputs {
-            if roles[input.index()] == Role::Input {
+        for input in &subgraph.inputs {
+            if matches!(roles[input.index()], Role::Input | Role::Argument) {
                 let place = format!("subgraph '{}'", graph.name);
                 return Err(FormatError::broken(place, "one tensor is an input twice"));
             }
-            roles[input.index()] = Role::Input;
+            roles[input.index()] = if arguments.is_some() { Role::Argument } else { Role::Input };
         }
-        for (table, role) in tables.iter().zip(roles) {
-            let tensor = read_tensor(self, table, role)?;
+        for (id, (table, role)) in subgraph.tensors.iter().zip(roles).enumerate() {
+            let mut tensor = read_tensor(self, table, role)?;
+            if let Some((id, state)) = self.states.of(index, TensorId(id as u32)) {
+                tensor = Tensor::state(&tensor.name, state.dtype, state.shape.clone(), id);
+            }
             graph.tensors.push(tensor);
         }
-        name_free_dims(&mut graph, &inputs, signature);
+        let is_value = |id: &&TensorId| !matches!(graph[**id].kind, TensorKind::State(_));
+        let inputs: Vec<TensorId> = subgraph.inputs.iter().filter(is_value).copied().collect();
+        let outputs = subgraph.outputs.iter().filter(is_value).copied().collect();
+        let mut facts: Vec<Facts> = Vec::new();
+        match arguments {
+            None => name_free_dims(&mut graph, &inputs, signature),
+            Some(arguments) => {
+                for (input, argument) in inputs.iter().zip(arguments) {
+                    graph[*input].shape = argument.shape.clone();
+                }
+            }
+        }
+        facts.extend(graph.tensors.iter().map(|tensor| stated_facts(&self.model, tensor)));
+        for (input, argument) in inputs.iter().zip(arguments.unwrap_or_default()) {
+            facts[input.index()].value = argument.value.clone();
+        }
         graph.inputs = inputs;
         graph.outputs = outputs;
-        self.read_nodes(&mut graph, operators)?;
-        Ok(graph)
+        self.read_nodes(index, &mut graph, &mut facts)?;
+        let outputs = graph.outputs.iter().map(|output| facts[output.index()].clone()).collect();
+        Ok((graph, outputs))
     }
 
-    fn read_nodes(&mut self, graph: &mut Graph, operators: Vec<Raw<'a>>) -> Result<(), FormatError> {
-        let none = Model::default();
-        let mut facts: Vec<Facts> = graph.tensors.iter().map(|tensor| stated_facts(&none, tensor)).collect();
-        for (index, raw) in operators.into_iter().enumerate() {
+    fn read_nodes(
+        &mut self,
+        subgraph: usize,
+        graph: &mut Graph,
+        facts: &mut Vec<Facts>,
+    ) -> Result<(), FormatError> {
+        let operators = &self.subgraphs[subgraph].operators;
+        for (index, raw) in operators.iter().enumerate() {
             let Some(code) = self.codes.get(raw.code) else {
                 let reason = format!("operator code {} does not exist", raw.code);
                 return Err(FormatError::broken(format!("operator {index}"), reason));
@@ -94,49 +168,67 @@ impl<'a> Context<'a> {
             let operator = operator_name(code);
             let name = match raw.outputs.first() {
                 Some(output) if !graph[*output].name.is_empty() => display_name(&graph[*output].name),
-                _ => format!("{operator}_{index}"),
+                _ => format!("{operator}_{}", graph.nodes.len()),
             };
             // Names are copied, and one tensor may be the output of many operators in a lying file.
             raw.table.file().charge(name.len())?;
             let call = Call {
                 name: &name,
                 code,
-                table: raw.table,
+                table: raw.table.clone(),
                 inputs: &raw.inputs,
                 outputs: &raw.outputs,
                 graph,
-                facts: &facts,
+                facts,
             };
-            match decode(&call) {
+            match self.decode_any(&call) {
                 Ok(Decoded::Node(op, inputs)) => {
-                    let id = graph.add_node(&name, op, inputs, raw.outputs);
-                    self.infer(graph, id, &mut facts, &operator);
+                    let is_value = |id: &&TensorId| !matches!(graph[**id].kind, TensorKind::State(_));
+                    let outputs = raw.outputs.iter().filter(is_value).copied().collect();
+                    let id = graph.add_node(&name, op, inputs, outputs);
+                    self.infer(graph, id, facts, &operator);
+                }
+                Ok(Decoded::NodeWithShape(op, shape, mut inputs)) => {
+                    let constant = Tensor::integers("output_shape", &shape);
+                    facts.push(stated_facts(&self.model, &constant));
+                    inputs.insert(0, Some(graph.add_tensor(constant)));
+                    let id = graph.add_node(&name, op, inputs, raw.outputs.clone());
+                    self.infer(graph, id, facts, &operator);
                 }
                 Ok(Decoded::Constant(data)) => {
-                    for output in raw.outputs {
-                        let tensor = &mut graph[output];
+                    for output in &raw.outputs {
+                        let tensor = &mut graph[*output];
                         tensor.kind = TensorKind::Constant(data.clone());
-                        facts[output.index()] = stated_facts(&none, tensor);
+                        facts[output.index()] = stated_facts(&self.model, tensor);
                     }
                 }
+                Ok(Decoded::Nothing) => {}
                 Err(Refusal::Unsupported(reason)) => {
                     self.refused.push(unsupported(&name, &operator, reason));
                 }
                 Err(Refusal::File(error)) => return Err(error),
             }
         }
-        for (tensor, facts) in graph.tensors.iter_mut().zip(facts) {
+        for (tensor, facts) in graph.tensors.iter_mut().zip(facts.iter()) {
             if tensor.kind == TensorKind::Activation {
-                tensor.shape = facts.shape;
+                tensor.shape = facts.shape.clone();
             }
         }
         Ok(())
     }
 
+    fn decode_any(&mut self, call: &Call<'_>) -> Result<Decoded, Refusal> {
+        match call.code.builtin {
+            Builtin::IF => self.read_if(call),
+            Builtin::WHILE => self.read_while(call),
+            _ => decode(call),
+        }
+    }
+
     /// Works out what a new node gives: the file's word is not taken for it.
     fn infer(&mut self, graph: &Graph, id: NodeId, facts: &mut [Facts], operator: &str) {
         let node = &graph[id];
-        let outputs = match infer_node(&Model::default(), graph, id, facts) {
+        let outputs = match infer_node(&self.model, graph, id, facts) {
             Ok(outputs) => outputs,
             Err(mistake) => {
                 self.mistake.get_or_insert(mistake);

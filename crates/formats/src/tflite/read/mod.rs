@@ -1,9 +1,11 @@
 //! Reading: the bytes of a file to a model.
 
 mod call;
+mod calls;
 mod graph;
 mod operators;
 mod sparsity;
+mod states;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -11,9 +13,9 @@ mod tests;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use litesmith_graph::{Format, Graph, GraphId, Metadata, Model, Signature, Source, validate};
+use litesmith_graph::{Format, GraphId, Metadata, Model, Signature, Source, validate};
 
-use self::graph::Context;
+use self::graph::{Context, Subgraph};
 use super::flatbuffer::reader::{File, Table};
 use super::schema::{self, Builtin};
 use crate::error::{FormatError, Unsupported};
@@ -40,24 +42,44 @@ pub fn read(bytes: Bytes) -> Result<Model, FormatError> {
     }
     let buffers = read_buffers(&file, &root)?;
     let codes = read_codes(&root)?;
-    let subgraphs = root.tables(schema::model::SUBGRAPHS)?;
-    let signatures = read_signatures(&root, &subgraphs)?;
-    let mut context = Context::new(&buffers, &codes);
-    let mut graphs: Vec<Graph> = Vec::new();
-    for (index, table) in subgraphs.iter().enumerate() {
-        let signature = signatures.iter().find(|signature| signature.graph.0 as usize == index);
-        graphs.push(context.read_graph(table, index, signature)?);
-    }
-    context.finish()?;
-    let metadata = read_metadata(&root, &buffers)?;
-    let source = Source {
+    let tables = root.tables(schema::model::SUBGRAPHS)?;
+    let signatures = read_signatures(&root, &tables)?;
+    let read = |(index, table)| Subgraph::read(table, index);
+    let subgraphs = tables.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut context = Context::new(&buffers, &codes, &subgraphs);
+    context.read_states(&signatures)?;
+    context.read_graphs(&signatures)?;
+    let initial = context.states.initial.clone();
+    let mut model = context.finish()?;
+    model.signatures = signatures;
+    remove_graphs(&mut model, &initial);
+    model.metadata = read_metadata(&root, &buffers)?;
+    model.source = Source {
         format: Format::Tflite,
-        producer: producer(&metadata),
+        producer: producer(&model.metadata),
         description: root.text(schema::model::DESCRIPTION)?,
     };
-    let model = Model { graphs, signatures, metadata, source, ..Model::default() };
     validate(&model)?;
     Ok(model)
+}
+
+/// Takes out the graphs that only gave states their first values, which the states know now.
+fn remove_graphs(model: &mut Model, removed: &[bool]) {
+    let mut numbers = Vec::new();
+    let mut next = 0;
+    for removed in removed {
+        numbers.push(GraphId(next));
+        next += u32::from(!removed);
+    }
+    let new = |GraphId(id): GraphId| numbers.get(id as usize).copied().unwrap_or(GraphId(id));
+    let mut removed = removed.iter();
+    model.graphs.retain(|_| !removed.next().copied().unwrap_or(false));
+    for node in model.graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
+        node.op.renumber_calls(new);
+    }
+    for signature in &mut model.signatures {
+        signature.graph = new(signature.graph);
+    }
 }
 
 /// The bytes of each buffer; empty for those that only stand for a tensor's place.

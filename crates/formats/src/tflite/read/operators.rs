@@ -4,21 +4,26 @@ mod layers;
 mod movement;
 
 use litesmith_graph::ops::{
-    ArgKind, Binary, BinaryKind, BroadcastTo, Cast, Compare, CompareKind, Concat, Custom, Dequantize,
-    ExpandDims, Fill, L2Norm, Logical, LogicalKind, Pack, PadMode, PoolKind, Prelu, Quantize, ReduceKind,
-    ResizeKind, Select, ShapeOf, Slice, Softmax, Squeeze, Tile, Transpose, Unary, UnaryKind,
+    ArgKind, AssignState, Binary, BinaryKind, BroadcastTo, Cast, Compare, CompareKind, Concat, CumSum,
+    Custom, DepthToSpace, Dequantize, ExpandDims, Fill, GatherNd, L2Norm, Logical, LogicalKind, Pack,
+    PadMode, PoolKind, Prelu, Quantize, Range, ReadState, ReduceKind, ResizeKind, Reverse, Select, ShapeOf,
+    Slice, Softmax, SpaceToDepth, Squeeze, Tile, TopK, Transpose, Unary, UnaryKind, UpdateSlice,
 };
-use litesmith_graph::{DType, Data, Dim, Op, TensorId};
+use litesmith_graph::{DType, Data, Dim, Op, TensorId, TensorKind};
 
 use super::call::{Call, Refusal, unsupported};
-use crate::tflite::schema::{Builtin, UnionType, operator, options};
+use crate::tflite::schema::{Builtin, UnionType, options};
 
 /// What an operator of a file becomes.
 pub(super) enum Decoded {
     /// A node with these inputs.
     Node(Op, Vec<Option<TensorId>>),
+    /// A node whose first input is a constant shape, before these inputs.
+    NodeWithShape(Op, Vec<i32>, Vec<Option<TensorId>>),
     /// A constant in place of its output.
     Constant(Data),
+    /// Nothing: what it does is known already.
+    Nothing,
 }
 
 type Decode = Result<Decoded, Refusal>;
@@ -57,6 +62,9 @@ pub(super) fn decode(call: &Call<'_>) -> Decode {
         Builtin::SELECT_V2 => whole(call, Select {}),
         Builtin::CONV_2D => layers::conv_2d(call),
         Builtin::DEPTHWISE_CONV_2D => layers::depthwise_conv_2d(call),
+        Builtin::TRANSPOSE_CONV => layers::transpose_conv_2d(call),
+        Builtin::CONV_3D => layers::conv_3d(call),
+        Builtin::CONV_3D_TRANSPOSE => layers::transpose_conv_3d(call),
         Builtin::FULLY_CONNECTED => layers::fully_connected(call),
         Builtin::BATCH_MATMUL => layers::batch_matmul(call),
         Builtin::AVERAGE_POOL_2D => layers::pool_2d(call, PoolKind::Average),
@@ -109,14 +117,23 @@ pub(super) fn decode(call: &Call<'_>) -> Decode {
         }
         Builtin::TILE => {
             call.takes(2)?;
+            if !call.knows(1)? {
+                return whole(call, Tile::default());
+            }
             first(call, Tile { multiples: call.sizes(1, "multiples")? })
         }
         Builtin::BROADCAST_TO => {
             call.takes(2)?;
+            if !call.knows(1)? {
+                return whole(call, BroadcastTo::default());
+            }
             first(call, BroadcastTo { shape: call.sizes(1, "shape")? })
         }
         Builtin::SLICE => {
             call.takes(3)?;
+            if !call.knows(1)? || !call.knows(2)? {
+                return whole(call, Slice::default());
+            }
             first(call, Slice { begin: call.sizes(1, "begin")?, size: call.integers(2, "size")? })
         }
         Builtin::STRIDED_SLICE => movement::strided_slice(call),
@@ -143,13 +160,57 @@ pub(super) fn decode(call: &Call<'_>) -> Decode {
                 slot::HALF_PIXEL_CENTERS,
             )
         }
+        Builtin::SPACE_TO_DEPTH => {
+            let options = call.options(options::space_to_depth::KIND)?;
+            let block = call.size(options.int(options::space_to_depth::BLOCK_SIZE)?, "block")?;
+            whole(call, SpaceToDepth { block })
+        }
+        Builtin::DEPTH_TO_SPACE => {
+            let options = call.options(options::depth_to_space::KIND)?;
+            let block = call.size(options.int(options::depth_to_space::BLOCK_SIZE)?, "block")?;
+            whole(call, DepthToSpace { block })
+        }
+        Builtin::SPACE_TO_BATCH_ND => movement::space_to_batch(call),
+        Builtin::BATCH_TO_SPACE_ND => movement::batch_to_space(call),
+        Builtin::REVERSE_V2 => {
+            call.takes(2)?;
+            first(call, Reverse { axes: call.narrow_integers(1, "axes")? })
+        }
+        Builtin::GATHER_ND => whole(call, GatherNd {}),
+        Builtin::TOPK_V2 => {
+            call.takes(2)?;
+            let k = call.size(call.integer(1, "number of elements")?, "number of elements")?;
+            first(call, TopK { k })
+        }
+        Builtin::ONE_HOT => movement::one_hot(call),
+        Builtin::CUMSUM => {
+            use options::cumsum as slot;
+            call.takes(2)?;
+            let options = call.options(slot::KIND)?;
+            let (exclusive, reverse) = (options.flag(slot::EXCLUSIVE)?, options.flag(slot::REVERSE)?);
+            first(call, CumSum { axis: call.integer(1, "axis")?, exclusive, reverse })
+        }
+        Builtin::RANGE => whole(call, Range {}),
         Builtin::FILL => whole(call, Fill {}),
         Builtin::SHAPE => whole(call, ShapeOf { dtype: call.output()?.dtype }),
         Builtin::CAST => whole(call, Cast { to: call.output()?.dtype }),
         Builtin::QUANTIZE => whole(call, Quantize { to: call.output()?.dtype }),
         Builtin::DEQUANTIZE => whole(call, Dequantize {}),
         Builtin::DENSIFY => movement::densify(call),
-        Builtin::CUSTOM => custom(call),
+        Builtin::DYNAMIC_UPDATE_SLICE => whole(call, UpdateSlice {}),
+        Builtin::CALL_ONCE | Builtin::VAR_HANDLE => Ok(Decoded::Nothing),
+        Builtin::READ_VARIABLE => {
+            is_state(call)?;
+            whole(call, ReadState {})
+        }
+        Builtin::ASSIGN_VARIABLE => {
+            is_state(call)?;
+            whole(call, AssignState {})
+        }
+        Builtin::CUSTOM => match layers::transpose_conv_with_bias(call)? {
+            Some(decoded) => Ok(decoded),
+            None => custom(call),
+        },
         other => match plain_unary(other) {
             Some(kind) => whole(call, Unary { kind }),
             None => unsupported("there is no such operator in Litesmith yet"),
@@ -220,15 +281,17 @@ fn select(call: &Call<'_>) -> Decode {
     whole(call, Select {})
 }
 
+/// Refuses to read or write what is not known as a variable.
+fn is_state(call: &Call<'_>) -> Result<(), Refusal> {
+    match call.tensor(0)?.kind {
+        TensorKind::State(_) => Ok(()),
+        _ => unsupported("its variable is not known: a VAR_HANDLE must lead to it"),
+    }
+}
+
 fn custom(call: &Call<'_>) -> Decode {
-    let file = call.table.file();
-    let small = call.table.bytes(operator::CUSTOM_OPTIONS)?.unwrap_or_default();
-    let offset: u64 = call.table.scalar(operator::LARGE_CUSTOM_OPTIONS_OFFSET, 0)?;
-    let options = match offset {
-        0 | 1 => small,
-        offset => file.slice(offset, call.table.scalar(operator::LARGE_CUSTOM_OPTIONS_SIZE, 0)?)?,
-    };
-    file.charge(options.len() + call.code.custom.len())?;
+    let options = call.custom_options()?;
+    call.table.file().charge(options.len() + call.code.custom.len())?;
     let outputs = || call.outputs.iter().map(|output| &call.graph[*output]);
     let size = |dim: &Dim| dim.fixed().and_then(|size| i64::try_from(size).ok()).unwrap_or(-1);
     let op = Custom {

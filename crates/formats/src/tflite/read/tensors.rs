@@ -16,8 +16,10 @@ pub(super) const MOST_AXES: usize = 32;
 /// What a subgraph does with a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// It is given by the caller.
+    /// It is given by whoever runs the model.
     Input,
+    /// It is given by the operator that runs the subgraph, with type and shape.
+    Argument,
     /// An operator computes it.
     Produced,
     /// Neither.
@@ -75,7 +77,7 @@ pub(super) fn read_tensor(
             "variables that survive from run to run are not supported yet",
         ));
     }
-    if role == Role::Input && kind != TensorKind::Input {
+    if matches!(role, Role::Input | Role::Argument) && kind != TensorKind::Input {
         return Err(broken("it is an input, but has elements".into()));
     }
     Ok(Tensor { name, dtype, shape, kind, quantization, sparsity })
@@ -85,7 +87,7 @@ pub(super) fn read_tensor(
 fn kind_of(bytes: Bytes, role: Role, shape: &Shape) -> TensorKind {
     match role {
         _ if !bytes.is_empty() => TensorKind::Constant(Data::new(bytes)),
-        Role::Input => TensorKind::Input,
+        Role::Input | Role::Argument => TensorKind::Input,
         Role::Other if shape.elements() == Some(0) => TensorKind::Constant(Data::default()),
         _ => TensorKind::Activation,
     }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use litesmith_graph::operator::Facts;
 use litesmith_graph::{
-    DType, Dim, Graph, GraphId, Model, Node, Op, Quantization, Shape, TensorId, TensorKind, infer_shapes,
+    DType, Dim, Graph, Model, Node, Op, Quantization, Shape, StateId, TensorId, TensorKind,
 };
 
 use super::buffers::Buffers;
 use super::operators::{Constant, Operand, Site, encode};
 use super::sparsity::sparsity_table;
+use super::states;
 use super::versions::version;
 use crate::error::{FormatError, Unsupported};
 use crate::tflite::flatbuffer::builder::Table;
@@ -31,7 +32,7 @@ struct Code {
 
 impl Codes {
     /// The index of an operator, of which the highest version that is asked for is kept.
-    fn index(&mut self, builtin: Builtin, custom: &str, version: i32) -> u32 {
+    pub fn index(&mut self, builtin: Builtin, custom: &str, version: i32) -> u32 {
         let next = self.entries.len() as u32;
         let index = *self.known.entry((builtin, custom.to_owned())).or_insert(next);
         match self.entries.get_mut(index as usize) {
@@ -68,21 +69,29 @@ pub(super) struct Written {
     pub outputs: Vec<i32>,
 }
 
-/// Writes a graph. What TFLite does not have is added to `refused`.
+/// Writes a graph of which this is known. Where `first_values` names a subgraph, that one is run once
+/// before all others. What TFLite does not have is added to `refused`.
 pub(super) fn write_graph(
     model: &Model,
     index: usize,
+    facts: &[Facts],
+    first_values: Option<i32>,
     buffers: &mut Buffers,
     codes: &mut Codes,
     refused: &mut Vec<Unsupported>,
 ) -> Result<Written, FormatError> {
     let graph = &model.graphs[index];
-    let facts = infer_shapes(model, GraphId(index as u32), None)?;
     let mut tensors = Tensors { buffers, tables: Vec::new(), constants: HashMap::new() };
-    let places = tensors.add_all(model, graph, &facts, refused);
+    let places = tensors.add_all(model, graph, facts, refused);
     let mut operators = Vec::new();
+    operators.extend(first_values.map(|subgraph| states::call_once(codes, subgraph)));
+    for id in graph.tensor_ids() {
+        if let (TensorKind::State(StateId(state)), place @ 0..) = (&graph[id].kind, places[id.index()]) {
+            operators.push(states::var_handle(codes, &model.states[*state as usize].name, place));
+        }
+    }
     for node in &graph.nodes {
-        let site = Site { graph, node, facts: &facts };
+        let site = Site { graph, node, facts };
         match encode(&site) {
             Ok(encoded) => {
                 let custom = if let Op::Custom(custom) = &node.op { &*custom.name } else { "" };
@@ -104,6 +113,7 @@ pub(super) fn write_graph(
             }),
         }
     }
+    // Handles are made where they are needed, they are not handed in or out.
     let list = |ids: &[TensorId]| ids.iter().map(|id| places[id.index()]).collect::<Vec<_>>();
     let (inputs, outputs) = (list(&graph.inputs), list(&graph.outputs));
     let table = Table::default()
@@ -140,11 +150,11 @@ fn operator_table(
 }
 
 /// The tensors of a graph in the making.
-struct Tensors<'a> {
-    buffers: &'a mut Buffers,
-    tables: Vec<Table>,
+pub(super) struct Tensors<'a> {
+    pub buffers: &'a mut Buffers,
+    pub tables: Vec<Table>,
     /// Constants that stand for attributes, each once.
-    constants: HashMap<Constant, i32>,
+    pub constants: HashMap<Constant, i32>,
 }
 
 impl Tensors<'_> {
@@ -177,7 +187,9 @@ impl Tensors<'_> {
     fn add(&mut self, model: &Model, graph: &Graph, id: TensorId, shape: &Shape) -> Result<(), String> {
         let tensor = &graph[id];
         if let TensorKind::State(_) = tensor.kind {
-            return Err("variables that survive from run to run cannot be written yet".into());
+            let table = self.table(&tensor.name, DType::Resource, &Shape::default(), Bytes::new(), None)?;
+            self.tables.push(table);
+            return Ok(());
         }
         let bytes = model.data(tensor).map(|data| data.shared()).unwrap_or_default();
         let quantization = tensor.quantization.as_ref();
@@ -209,7 +221,7 @@ impl Tensors<'_> {
         place
     }
 
-    fn table(
+    pub fn table(
         &mut self,
         name: &str,
         dtype: DType,

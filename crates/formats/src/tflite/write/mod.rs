@@ -4,11 +4,12 @@ mod buffers;
 mod graph;
 mod operators;
 mod sparsity;
+mod states;
 mod versions;
 
 use std::io::{self, Write};
 
-use litesmith_graph::{Model, Signature};
+use litesmith_graph::{Model, Signature, infer_graphs};
 
 use self::buffers::Buffers;
 use self::graph::{Codes, write_graph};
@@ -68,8 +69,15 @@ fn encode_with(model: &Model, largest_inline: u64) -> Result<Encoded, FormatErro
     let mut codes = Codes::default();
     let mut refused = Vec::new();
     let mut graphs = Vec::new();
-    for index in 0..model.graphs.len() {
-        graphs.push(write_graph(model, index, &mut buffers, &mut codes, &mut refused)?);
+    let facts = infer_graphs(model)?;
+    let entries = states::entries(model);
+    let first_values = i32::try_from(model.graphs.len()).unwrap_or(i32::MAX);
+    for (index, facts) in facts.iter().enumerate() {
+        let first_values = entries[index].then_some(first_values);
+        graphs.push(write_graph(model, index, facts, first_values, &mut buffers, &mut codes, &mut refused)?);
+    }
+    if entries.contains(&true) {
+        graphs.push(states::write_first_values(model, &mut buffers, &mut codes, &mut refused));
     }
     if !refused.is_empty() {
         return Err(FormatError::Unsupported(refused));

@@ -3,8 +3,8 @@
 use half::f16;
 use litesmith_graph::operator::Facts;
 use litesmith_graph::ops::{
-    ArgKind, BinaryKind, Conv2D, DepthwiseConv2D, FullyConnected, Pad, PadMode, Padding, Pool2D, Reshape,
-    ReshapeDim, Resize, ResizeKind, Split, StridedSlice, UnaryKind,
+    Activation, ArgKind, BinaryKind, Conv2D, DepthwiseConv2D, FullyConnected, Pad, PadMode, Padding, Pool2D,
+    Reshape, ReshapeDim, Resize, ResizeKind, Split, StridedSlice, TransposeConv2D, UnaryKind,
 };
 use litesmith_graph::{DType, Dim, Graph, Node, Op, Tensor, TensorId};
 
@@ -150,6 +150,16 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
             (slot::KIND, table.scalar(slot::ACTIVATION, activation_code(op.activation), 0))
         }
         Op::Conv2D(op) => conv_2d(site, op)?,
+        Op::Conv3D(op) => conv_3d(op.stride, op.dilation, op.padding, op.activation)?,
+        Op::CumSum(op) => {
+            use options::cumsum as slot;
+            let table = table.scalar(slot::EXCLUSIVE, op.exclusive, false);
+            (slot::KIND, table.scalar(slot::REVERSE, op.reverse, false))
+        }
+        Op::DepthToSpace(op) => {
+            use options::depth_to_space as slot;
+            (slot::KIND, table.scalar(slot::BLOCK_SIZE, narrow(op.block, "block")?, 0))
+        }
         Op::DepthwiseConv2D(op) => depthwise_conv_2d(op)?,
         Op::FullyConnected(op) => fully_connected(site, op),
         Op::Gather(op) => {
@@ -157,6 +167,7 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
             let table = table.scalar(slot::AXIS, op.axis, 0);
             (slot::KIND, table.scalar(slot::BATCH_DIMS, narrow(op.batch_dims, "number of shared axes")?, 0))
         }
+        Op::OneHot(op) => (options::one_hot::KIND, table.scalar(options::one_hot::AXIS, op.axis, 0)),
         Op::Pack(op) => {
             use options::pack as slot;
             let count = narrow(site.node.inputs.len(), "number of inputs")?;
@@ -183,6 +194,10 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
         }
         Op::Softmax(op) if op.log => return Ok(None),
         Op::Softmax(op) => (options::softmax::KIND, table.scalar(options::softmax::BETA, op.beta, 0.0)),
+        Op::SpaceToDepth(op) => {
+            use options::space_to_depth as slot;
+            (slot::KIND, table.scalar(slot::BLOCK_SIZE, narrow(op.block, "block")?, 0))
+        }
         Op::Split(op) => {
             let parts = narrow(op.parts, "number of parts")?;
             match op.sizes.is_empty() {
@@ -192,6 +207,8 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
         }
         Op::Squeeze(op) => (options::squeeze::KIND, table.numbers(options::squeeze::SQUEEZE_DIMS, &op.axes)),
         Op::StridedSlice(op) => strided_slice(op),
+        Op::TransposeConv2D(op) => transpose_conv_2d(op)?,
+        Op::TransposeConv3D(op) => conv_3d(op.stride, [1; 3], op.padding, op.activation)?,
         Op::Unary(op) => match op.kind {
             UnaryKind::LeakyRelu(alpha) => {
                 (options::leaky_relu::KIND, table.scalar(options::leaky_relu::ALPHA, alpha, 0.0))
@@ -207,51 +224,54 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
             (slot::KIND, table.scalar(slot::NUM, parts, 0).scalar(slot::AXIS, op.axis, 0))
         }
         // These have no options, or none that say more than their operands.
-        Op::BroadcastTo(_)
+        Op::BatchToSpace(_)
+        | Op::BroadcastTo(_)
         | Op::Compare(_)
         | Op::Custom(_)
         | Op::Dequantize(_)
         | Op::ExpandDims(_)
         | Op::Fill(_)
+        | Op::GatherNd(_)
         | Op::L2Norm(_)
         | Op::Logical(_)
         | Op::Prelu(_)
         | Op::Quantize(_)
+        | Op::Range(_)
         | Op::Reshape(_)
+        | Op::Reverse(_)
         | Op::Select(_)
         | Op::Slice(_)
-        | Op::Tile(_)
-        | Op::Transpose(_) => return Ok(None),
-        Op::AssignState(_)
-        | Op::BatchToSpace(_)
-        | Op::Conv3D(_)
-        | Op::CumSum(_)
-        | Op::DepthToSpace(_)
-        | Op::GatherNd(_)
-        | Op::If(_)
-        | Op::OneHot(_)
-        | Op::Range(_)
-        | Op::ReadState(_)
-        | Op::Reverse(_)
         | Op::SpaceToBatch(_)
-        | Op::SpaceToDepth(_)
+        | Op::Tile(_)
         | Op::TopK(_)
-        | Op::TransposeConv2D(_)
-        | Op::TransposeConv3D(_)
-        | Op::UpdateSlice(_)
-        | Op::While(_) => return Err("it cannot be written to TFLite yet".into()),
+        | Op::Transpose(_) => return Ok(None),
+        Op::AssignState(_) | Op::ReadState(_) | Op::UpdateSlice(_) => return Ok(None),
+        Op::If(op) => {
+            use options::if_else as slot;
+            let table = table.scalar(slot::THEN_SUBGRAPH_INDEX, op.then_graph.0.cast_signed(), 0);
+            (slot::KIND, table.scalar(slot::ELSE_SUBGRAPH_INDEX, op.else_graph.0.cast_signed(), 0))
+        }
+        Op::While(op) => {
+            use options::while_loop as slot;
+            let table = table.scalar(slot::COND_SUBGRAPH_INDEX, op.condition.0.cast_signed(), 0);
+            (slot::KIND, table.scalar(slot::BODY_SUBGRAPH_INDEX, op.body.0.cast_signed(), 0))
+        }
         // High-level operators have been refused.
-        Op::BatchNorm(_) | Op::Dropout(_) | Op::FakeQuant(_) | Op::Identity(_) => return Ok(None),
+        Op::BatchNorm(_) | Op::Dropout(_) | Op::FakeQuant(_) | Op::Identity(_) | Op::Recurrent(_) => {
+            return Ok(None);
+        }
     }))
 }
 
 fn encode_operands(site: &Site<'_>) -> Result<Vec<Operand>, String> {
     Ok(match &site.node.op {
         Op::ArgReduce(op) => site.operands_and([scalar("axis", op.axis)]),
-        Op::BroadcastTo(op) => site.operands_and([sizes("shape", &op.shape)?]),
+        Op::BatchToSpace(op) => site.operands_and([sizes("block", &op.block)?, pairs("crops", &op.crops)?]),
+        Op::BroadcastTo(op) if site.node.inputs.len() == 1 => site.operands_and([sizes("shape", &op.shape)?]),
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) if site.tensor(2).is_none() => {
             site.operands_and([zero_bias(site)?])
         }
+        Op::CumSum(op) => site.operands_and([scalar("axis", op.axis)]),
         Op::ExpandDims(op) => site.operands_and([scalar("axis", op.axis)]),
         Op::FullyConnected(_) => {
             let mut operands = site.operands();
@@ -259,14 +279,23 @@ fn encode_operands(site: &Site<'_>) -> Result<Vec<Operand>, String> {
             operands.resize_with(3, || Operand::Absent);
             operands
         }
+        Op::OneHot(op) => {
+            let mut operands = site.operands();
+            operands.insert(1, Operand::Constant(scalar("depth", narrow(op.depth, "depth")?)));
+            operands
+        }
         Op::Pad(op) => pad_operands(site, op)?,
         Op::Reduce(op) => site.operands_and([vector("axes", &op.axes)]),
         Op::Reshape(op) => reshape_operands(site, op)?,
-        Op::Resize(op) => site.operands_and([sizes("size", &op.size)?]),
-        Op::Slice(op) => {
+        Op::Resize(op) if site.node.inputs.len() == 1 => site.operands_and([sizes("size", &op.size)?]),
+        Op::Reverse(op) => site.operands_and([vector("axes", &op.axes)]),
+        Op::Slice(op) if site.node.inputs.len() == 1 => {
             let size = op.size.iter().map(|size| i32::try_from(*size)).collect::<Result<Vec<_>, _>>();
             let size = size.map_err(|_| "its size is beyond 32 bits".to_owned())?;
             site.operands_and([sizes("begin", &op.begin)?, vector("size", &size)])
+        }
+        Op::SpaceToBatch(op) => {
+            site.operands_and([sizes("block", &op.block)?, pairs("padding", &op.padding)?])
         }
         Op::Split(Split { axis, sizes: parts, .. }) => {
             let mut operands = site.operands();
@@ -277,14 +306,17 @@ fn encode_operands(site: &Site<'_>) -> Result<Vec<Operand>, String> {
                 site.operands_and([sizes("sizes", parts)?, scalar("axis", *axis)])
             }
         }
-        Op::StridedSlice(op) => {
+        Op::StridedSlice(op) if site.node.inputs.len() == 1 => {
             // No axis is longer than 32 bits tell, so that clamping changes nothing.
             let clamp = |index: &i64| (*index).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
             let list = |name, list: &[i64]| vector(name, &list.iter().map(clamp).collect::<Vec<_>>());
             let lists = [list("begin", &op.begin), list("end", &op.end), list("strides", &op.strides)];
             site.operands_and(lists)
         }
-        Op::Tile(op) => site.operands_and([sizes("multiples", &op.multiples)?]),
+        Op::Tile(op) if site.node.inputs.len() == 1 => {
+            site.operands_and([sizes("multiples", &op.multiples)?])
+        }
+        Op::TopK(op) => site.operands_and([scalar("k", narrow(op.k, "number of elements")?)]),
         Op::Transpose(op) => site.operands_and([sizes("permutation", &op.permutation)?]),
         _ => site.operands(),
     })
@@ -333,6 +365,36 @@ fn depthwise_conv_2d(op: &DepthwiseConv2D) -> Result<(UnionType, Table), String>
         .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0)
         .scalar(slot::DILATION_W, narrow(op.dilation[1], "dilation")?, 1)
         .scalar(slot::DILATION_H, narrow(op.dilation[0], "dilation")?, 1);
+    Ok((slot::KIND, table))
+}
+
+fn transpose_conv_2d(op: &TransposeConv2D) -> Result<(UnionType, Table), String> {
+    use options::transpose_conv as slot;
+    let table = Table::default()
+        .scalar(slot::PADDING, padding(op.padding)?, schema::PADDING_SAME)
+        .scalar(slot::STRIDE_W, narrow(op.stride[1], "stride")?, 0)
+        .scalar(slot::STRIDE_H, narrow(op.stride[0], "stride")?, 0)
+        .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0);
+    Ok((slot::KIND, table))
+}
+
+/// The options of convolutions of volumes, transposed or not.
+fn conv_3d(
+    stride: [usize; 3],
+    dilation: [usize; 3],
+    around: Padding,
+    activation: Activation,
+) -> Result<(UnionType, Table), String> {
+    use options::conv_3d as slot;
+    let table = Table::default()
+        .scalar(slot::PADDING, padding(around)?, schema::PADDING_SAME)
+        .scalar(slot::STRIDE_D, narrow(stride[0], "stride")?, 0)
+        .scalar(slot::STRIDE_W, narrow(stride[2], "stride")?, 0)
+        .scalar(slot::STRIDE_H, narrow(stride[1], "stride")?, 0)
+        .scalar(slot::ACTIVATION, schema::activation_code(activation), 0)
+        .scalar(slot::DILATION_D, narrow(dilation[0], "dilation")?, 1)
+        .scalar(slot::DILATION_W, narrow(dilation[2], "dilation")?, 1)
+        .scalar(slot::DILATION_H, narrow(dilation[1], "dilation")?, 1);
     Ok((slot::KIND, table))
 }
 
@@ -426,9 +488,13 @@ fn reshape_operands(site: &Site<'_>, op: &Reshape) -> Result<Vec<Operand>, Strin
 }
 
 fn pad_operands(site: &Site<'_>, op: &Pad) -> Result<Vec<Operand>, String> {
-    let amounts: Vec<usize> = op.amounts.iter().flatten().copied().collect();
-    let mut amounts = sizes("padding", &amounts)?;
-    amounts.shape = vec![op.amounts.len(), 2];
+    if site.node.inputs.len() > 1 {
+        return match op.mode {
+            PadMode::Value(value) => Ok(site.operands_and([pad_value(site, value)?])),
+            PadMode::Zero | PadMode::Reflect | PadMode::Symmetric => Ok(site.operands()),
+        };
+    }
+    let amounts = pairs("padding", &op.amounts)?;
     match op.mode {
         PadMode::Value(value) => Ok(site.operands_and([amounts, pad_value(site, value)?])),
         PadMode::Zero | PadMode::Reflect | PadMode::Symmetric => Ok(site.operands_and([amounts])),
@@ -477,6 +543,10 @@ fn vector(name: &'static str, values: &[i32]) -> Constant {
 fn sizes(name: &'static str, values: &[usize]) -> Result<Constant, String> {
     let values = values.iter().map(|value| narrow(*value, name)).collect::<Result<Vec<_>, _>>()?;
     Ok(vector(name, &values))
+}
+
+fn pairs(name: &'static str, values: &[[usize; 2]]) -> Result<Constant, String> {
+    Ok(Constant { shape: vec![values.len(), 2], ..sizes(name, values.as_flattened())? })
 }
 
 fn narrow(value: usize, what: &str) -> Result<i32, String> {

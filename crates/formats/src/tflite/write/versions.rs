@@ -23,9 +23,11 @@ pub(super) fn version(site: &Site<'_>, builtin: Builtin) -> i32 {
     };
     let is = |dtype: DType| input == Some(dtype);
     match builtin {
-        Builtin::CONV_2D | Builtin::DEPTHWISE_CONV_2D | Builtin::FULLY_CONNECTED | Builtin::BATCH_MATMUL => {
-            weighted(site)
-        }
+        Builtin::CONV_2D
+        | Builtin::DEPTHWISE_CONV_2D
+        | Builtin::FULLY_CONNECTED
+        | Builtin::BATCH_MATMUL
+        | Builtin::TRANSPOSE_CONV => weighted(site),
         Builtin::CUSTOM => {
             if let Op::Custom(custom) = &site.node.op {
                 custom.version
@@ -96,9 +98,22 @@ pub(super) fn version(site: &Site<'_>, builtin: Builtin) -> i32 {
         Builtin::ABS => by(&[(is(DType::I32), 5), (narrow || byte, 2)], 1),
         Builtin::RELU | Builtin::GELU => by(&[(narrow || byte, 2)], 1),
         Builtin::SIGN => by(&[(is(DType::I32), 2)], 1),
+        Builtin::DYNAMIC_UPDATE_SLICE => {
+            if site.input_type(2) == Some(DType::I64) {
+                2
+            } else {
+                1
+            }
+        }
         Builtin::SQUEEZE => by(&[(is(DType::Text), 2)], 1),
         Builtin::LEAKY_RELU => by(&[(is(DType::I16), 2)], 1),
+        Builtin::SPACE_TO_BATCH_ND | Builtin::BATCH_TO_SPACE_ND => by(&[(rank != 4, 3), (narrow, 2)], 1),
+        Builtin::REVERSE_V2 => by(&[(narrow, 3), (is(DType::Bool), 2)], 1),
+        Builtin::GATHER_ND => gather_nd(site),
+        Builtin::TOPK_V2 => by(&[(is(DType::I16), 3), (is(DType::I8), 2)], 1),
+        Builtin::RANGE => by(&[(is(DType::I64), 2)], 1),
         Builtin::AVERAGE_POOL_2D
+        | Builtin::DEPTH_TO_SPACE
         | Builtin::EXP
         | Builtin::FLOOR_MOD
         | Builtin::GREATER
@@ -116,6 +131,7 @@ pub(super) fn version(site: &Site<'_>, builtin: Builtin) -> i32 {
         | Builtin::RELU6
         | Builtin::RSQRT
         | Builtin::SOFTMAX
+        | Builtin::SPACE_TO_DEPTH
         | Builtin::SPLIT_V
         | Builtin::SQRT
         | Builtin::SQUARED_DIFFERENCE
@@ -168,6 +184,9 @@ fn weighted(site: &Site<'_>) -> i32 {
                 3
             }
         }
+        Op::TransposeConv2D(op) if !op.activation.is_none() => 4,
+        Op::TransposeConv2D(_) if site.tensor(3).is_some() => 3,
+        Op::TransposeConv2D(_) if weights == Some(DType::I8) => 2,
         Op::BatchMatMul(_) if narrow => 2,
         Op::BatchMatMul(op) if hybrid && op.asymmetric_quantize_inputs => 4,
         _ => 1,
@@ -182,6 +201,16 @@ fn gather(site: &Site<'_>) -> i32 {
         _ if batched => 5,
         (Some(DType::Bool), _) => 3,
         (Some(DType::I8 | DType::I16), _) => 2,
+        _ => 1,
+    }
+}
+
+fn gather_nd(site: &Site<'_>) -> i32 {
+    match (site.input_type(0), site.input_type(1)) {
+        (Some(DType::Bool), _) => 5,
+        (_, Some(DType::I16)) => 4,
+        (Some(DType::I16), _) => 3,
+        (Some(DType::Text), _) => 2,
         _ => 1,
     }
 }
@@ -287,17 +316,25 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::ADD, "1.5 1.14 2.4 2.6 2.13"),
     (Builtin::ARG_MAX, "1.9 1.14 2.9"),
     (Builtin::ARG_MIN, "1.9 1.14 2.9"),
+    (Builtin::ASSIGN_VARIABLE, "2.6"),
     (Builtin::AVERAGE_POOL_2D, "1.5 1.14 2.3"),
     (Builtin::BATCH_MATMUL, "2.3 2.3 2.4 2.5"),
+    (Builtin::BATCH_TO_SPACE_ND, "1.6 1.14 2.3"),
     (Builtin::BROADCAST_TO, "2.5 2.5 2.5"),
+    (Builtin::CALL_ONCE, "2.6"),
     (Builtin::CAST, "1.5 2.7 2.8 2.9 2.12 2.15"),
     (Builtin::CEIL, "1.14"),
     (Builtin::CONCATENATION, "1.5 1.14 2.3 2.14 2.21"),
     (Builtin::CONV_2D, "1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15"),
+    (Builtin::CONV_3D, "2.5"),
+    (Builtin::CONV_3D_TRANSPOSE, "2.6"),
     (Builtin::COS, "1.14"),
+    (Builtin::CUMSUM, "2.4"),
     (Builtin::DEPTHWISE_CONV_2D, "1.5 1.12 1.14 2.2 2.3 2.3 2.11"),
+    (Builtin::DEPTH_TO_SPACE, "2.1 2.5"),
     (Builtin::DEQUANTIZE, "1.13.1 1.14 1.15 2.2 2.7 2.18"),
     (Builtin::DIV, "1.6 2.3"),
+    (Builtin::DYNAMIC_UPDATE_SLICE, "2.9 2.15"),
     (Builtin::ELU, "1.14"),
     (Builtin::EQUAL, "1.14 1.14 2.3 2.13 2.21"),
     (Builtin::EXP, "1.7 2.12"),
@@ -308,10 +345,12 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::FLOOR_MOD, "1.13 2.13"),
     (Builtin::FULLY_CONNECTED, "1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18"),
     (Builtin::GATHER, "1.6 1.14 1.15 2.4 2.5 2.13 2.15"),
+    (Builtin::GATHER_ND, "1.14 2.3 2.5 2.13 2.16"),
     (Builtin::GELU, "2.9 2.9"),
     (Builtin::GREATER, "1.14 1.14"),
     (Builtin::GREATER_EQUAL, "1.14 1.14 2.13"),
     (Builtin::HARD_SWISH, "1.15"),
+    (Builtin::IF, "1.15"),
     (Builtin::L2_NORMALIZATION, "1.5 1.14"),
     (Builtin::LEAKY_RELU, "1.13.1 2.3"),
     (Builtin::LESS, "1.14 1.14 2.13"),
@@ -330,12 +369,15 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::MUL, "1.5 1.14 1.15 2.3 2.6 2.11 2.13"),
     (Builtin::NEG, "1.9"),
     (Builtin::NOT_EQUAL, "1.14 1.14 2.3 2.21"),
+    (Builtin::ONE_HOT, "1.11"),
     (Builtin::PACK, "1.11 1.14 2.3 2.13"),
     (Builtin::PAD, "1.5 1.14 2.4 2.6 2.20"),
     (Builtin::PADV2, "1.9 1.14 2.4 2.6 2.20"),
     (Builtin::POW, "1.10"),
     (Builtin::PRELU, "1.8"),
     (Builtin::QUANTIZE, "1.14 1.15 2.7 2.21"),
+    (Builtin::RANGE, "1.13 2.14"),
+    (Builtin::READ_VARIABLE, "2.6"),
     (Builtin::REDUCE_MAX, "1.11 1.14 2.5"),
     (Builtin::REDUCE_MIN, "1.11 1.14 2.5"),
     (Builtin::REDUCE_PROD, "1.11 2.6"),
@@ -346,6 +388,7 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::RESHAPE, "1.5"),
     (Builtin::RESIZE_BILINEAR, "1.7 1.14 2.2 2.5"),
     (Builtin::RESIZE_NEAREST_NEIGHBOR, "1.13.1 1.14 2.3 2.4"),
+    (Builtin::REVERSE_V2, "1.14 2.2 2.5"),
     (Builtin::ROUND, "1.14"),
     (Builtin::RSQRT, "1.10 2.5 2.15"),
     (Builtin::SELECT_V2, "2.2 2.12"),
@@ -354,6 +397,8 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::SIN, "1.9"),
     (Builtin::SLICE, "1.14 1.14 1.14 2.4 2.5 2.14 2.21"),
     (Builtin::SOFTMAX, "1.5 1.14 2.3"),
+    (Builtin::SPACE_TO_BATCH_ND, "1.6 1.14 2.3"),
+    (Builtin::SPACE_TO_DEPTH, "1.5 1.14"),
     (Builtin::SPLIT, "1.5 1.14 1.14 2.3"),
     (Builtin::SPLIT_V, "1.13.1 2.3"),
     (Builtin::SQRT, "1.10 2.21"),
@@ -365,8 +410,12 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::SUM, "1.10 1.15"),
     (Builtin::TANH, "1.14 1.14 2.3"),
     (Builtin::TILE, "1.10.1 2.2 2.8"),
+    (Builtin::TOPK_V2, "1.7 1.14 2.13"),
     (Builtin::TRANSPOSE, "1.6 1.14 1.15 2.3 2.4 2.12 2.14.4 2.22"),
+    (Builtin::TRANSPOSE_CONV, "1.9 2.2 2.3 2.13"),
     (Builtin::UNPACK, "1.11 1.14 2.2 2.3 2.22"),
+    (Builtin::VAR_HANDLE, "2.6"),
+    (Builtin::WHILE, "1.15"),
 ];
 
 #[cfg(test)]

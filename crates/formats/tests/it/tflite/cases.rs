@@ -8,7 +8,7 @@ use litesmith_graph::{
 };
 
 /// Operators that no file has: they are rewritten before a model is written.
-pub const HIGH_LEVEL: [&str; 4] = ["BatchNorm", "Dropout", "FakeQuant", "Identity"];
+pub const HIGH_LEVEL: [&str; 5] = ["BatchNorm", "Dropout", "FakeQuant", "Identity", "Recurrent"];
 
 /// All cases with their names.
 pub fn all() -> Vec<(String, Model)> {
@@ -21,7 +21,10 @@ pub fn all() -> Vec<(String, Model)> {
         infer_model(model).unwrap();
         for graph in &mut model.graphs {
             for index in 0..graph.nodes.len() {
-                let name = graph[graph.nodes[index].outputs[0]].name.clone();
+                let name = match graph.nodes[index].outputs.first() {
+                    Some(output) => graph[*output].name.clone(),
+                    None => format!("{}_{index}", graph.nodes[index].op.builtin_name()),
+                };
                 graph.nodes[index].name = name;
             }
         }
@@ -393,6 +396,138 @@ graph main(%x: i8[batch,4] q{"scales":[0.1],"zero_points":[-5]}, %z: i8[batch,4]
 graph main(%x: i16[batch,4] q{"scales":[0.1],"zero_points":[0]}, %z: i16[batch,4] q{"scales":[0.2],"zero_points":[0]}) -> (%y, %a) {
   %y: i16[batch,4] q{"scales":[0.3],"zero_points":[0]} = Binary(%x, %z)
   %a: i16[batch,4] q{"scales":[0.3],"zero_points":[0]} = Binary(%x, %z) {"kind":"sub"}
+}
+= transpose_conv
+graph main(%x: f32[2,4,5,3]) -> (%y, %z) {
+  %s: i32[4] = [2,8,10,4]
+  %t: i32[4] = [2,6,7,4]
+  %w: f32[4,3,3,3] = random(1)
+  %b: f32[4] = random(2)
+  %y: f32[2,8,10,4] = TransposeConv2D(%s, %w, %x, %b) {"stride":[2,2],"padding":"same","activation":"relu"}
+  %z: f32[2,6,7,4] = TransposeConv2D(%t, %w, %x)
+}
+= transpose_conv_free_size
+graph main(%x: f32[batch,x_1,5,3]) -> (%y) {
+  %w: f32[4,3,3,3] = random(1)
+  %b: f32[4] = random(2)
+  %two: i32[] = [2]
+  %ten: i32[] = [10]
+  %four: i32[] = [4]
+  %s: i32[4] = ShapeOf(%x)
+  %n: i32[] = StridedSlice(%s) {"begin":[0],"end":[1],"strides":[1],"shrink_axis_mask":1}
+  %h: i32[] = StridedSlice(%s) {"begin":[1],"end":[2],"strides":[1],"shrink_axis_mask":1}
+  %d: i32[] = Binary(%h, %two) {"kind":"mul"}
+  %p: i32[4] = Pack(%n, %d, %ten, %four)
+  %y: f32[batch,?,10,4] = TransposeConv2D(%p, %w, %x, %b) {"stride":[2,2],"padding":"same"}
+}
+= transpose_conv_int8
+graph main(%x: i8[1,2,2,1] q{"scales":[0.05],"zero_points":[-3]}) -> (%y) {
+  %s: i32[4] = [1,4,4,2]
+  %w: i8[2,2,2,1] q{"scales":[0.01,0.02],"zero_points":[0,0],"axis":0} = [1,-2,3,4,5,6,7,8]
+  %b: i32[2] q{"scales":[0.0005,0.001],"zero_points":[0,0],"axis":0} = [100,-200]
+  %y: i8[1,4,4,2] q{"scales":[0.1],"zero_points":[5]} = TransposeConv2D(%s, %w, %x, %b) {"stride":[2,2]}
+}
+= conv_3d
+graph main(%x: f32[batch,4,5,6,2]) -> (%y, %z) {
+  %w: f32[3,2,3,2,5] = random(1)
+  %b: f32[5] = random(2)
+  %y: f32[batch,2,5,3,5] = Conv3D(%x, %w, %b) {"stride":[2,1,2],"padding":"same","activation":"relu6"}
+  %z: f32[batch,2,3,2,5] = Conv3D(%x, %w) {"dilation":[1,2,2]}
+}
+= conv_3d_transpose
+graph main(%x: f32[1,2,3,2,2]) -> (%y) {
+  %s: i32[5] = [1,4,6,4,3]
+  %w: f32[2,2,2,3,2] = random(1)
+  %y: f32[1,4,6,4,3] = TransposeConv3D(%s, %w, %x) {"stride":[2,2,2],"padding":"same"}
+}
+= blocks
+graph main(%x: f32[2,4,6,3]) -> (%a, %b, %c, %d) {
+  %a: f32[2,2,3,12] = SpaceToDepth(%x) {"block":2}
+  %b: f32[2,4,6,3] = DepthToSpace(%a) {"block":2}
+  %c: f32[12,3,2,3] = SpaceToBatch(%x) {"block":[2,3],"padding":[[1,1],[0,0]]}
+  %d: f32[2,4,6,3] = BatchToSpace(%c) {"block":[2,3],"crops":[[1,1],[0,0]]}
+}
+= blocks_int8
+graph main(%x: i8[2,4,6] q{"scales":[0.5],"zero_points":[3]}) -> (%c) {
+  %c: i8[4,2,6] q{"scales":[0.5],"zero_points":[3]} = SpaceToBatch(%x) {"block":[2],"padding":[[0,0]]}
+}
+= chosen
+graph main(%x: f32[batch,3,4], %i: i32[5,1], %j: i64[2]) -> (%a, %b, %c, %d, %e) {
+  %on: f32[] = [1]
+  %off: f32[] = [0]
+  %a: f32[5,3,4] = GatherNd(%x, %i)
+  %b: f32[batch,3,2], %c: i32[batch,3,2] = TopK(%x) {"k":2}
+  %d: f32[batch,3,4] = Reverse(%x) {"axes":[1,-1]}
+  %e: f32[6,2] = OneHot(%j, %on, %off) {"depth":6,"axis":0}
+}
+= counted
+graph main(%x: f32[batch,3]) -> (%a, %b) {
+  %zero: i32[] = [0]
+  %one: i32[] = [1]
+  %a: f32[batch,3] = CumSum(%x) {"axis":-1,"exclusive":true,"reverse":true}
+  %s: i32[2] = ShapeOf(%x)
+  %n: i32[] = StridedSlice(%s) {"begin":[0],"end":[1],"strides":[1],"shrink_axis_mask":1}
+  %b: i32[batch] = Range(%zero, %n, %one)
+}
+= update_slice
+graph main(%x: f32[4,3], %p: f32[2,3], %at: i32[2], %far: i64[2]) -> (%y, %z) {
+  %y: f32[4,3] = UpdateSlice(%x, %p, %at)
+  %z: f32[4,3] = UpdateSlice(%x, %p, %far)
+}
+= computed_operands
+graph main(%x: f32[2,4,4,2], %n: i32[4], %e: i32[4], %p: i32[4,2], %s: i32[2]) -> (%a, %b, %c, %d, %f, %g, %h) {
+  %size: i32[4] = [1,2,-1,2]
+  %ones: i32[4] = [1,1,1,1]
+  %a: f32[1,2,?,2] = Slice(%x, %n, %size)
+  %b: f32[?,?,?] = StridedSlice(%x, %n, %e, %ones) {"begin_mask":1,"shrink_axis_mask":4}
+  %c: f32[?,?,?,?] = Tile(%x, %n)
+  %d: f32[?,?,?,?] = BroadcastTo(%x, %n)
+  %f: f32[?,?,?,?] = Pad(%x, %p)
+  %g: f32[?,?,?,?] = Pad(%x, %p) {"mode":{"value":2.5}}
+  %h: f32[2,?,?,2] = Resize(%x, %s) {"kind":"nearest"}
+}
+= if_else
+graph main(%c: bool[], %x: f32[batch,3]) -> (%y, %z) {
+  %k: f32[3] = [1,2,3]
+  %y: f32[batch,3], %z: f32[3] = If(%c, %x, %k) {"then_graph":1,"else_graph":2}
+}
+graph then(%a: f32[batch,3], %k: f32[3]) -> (%b, %k) {
+  %b: f32[batch,3] = Binary(%a, %k)
+}
+graph otherwise(%a: f32[batch,3], %k: f32[3]) -> (%a, %l) {
+  %l: f32[3] = Unary(%k) {"kind":"tanh"}
+}
+= while_loop
+graph main(%x: f32[batch,3], %n: i32[]) -> (%rows, %i) {
+  %zero: i32[] = [0]
+  %i: i32[], %m: i32[], %rows: f32[?,3], %same: f32[batch,3] = While(%zero, %n, %x, %x) {"condition":1,"body":2}
+}
+graph condition(%i: i32[], %n: i32[], %rows: f32[?,3], %x: f32[batch,3]) -> (%go) {
+  %go: bool[] = Compare(%i, %n) {"kind":"less"}
+}
+graph body(%i: i32[], %n: i32[], %rows: f32[?,3], %x: f32[batch,3]) -> (%j, %n, %more, %x) {
+  %one: i32[] = [1]
+  %j: i32[] = Binary(%i, %one)
+  %more: f32[?,3] = Concat(%rows, %x) {"axis":0}
+}
+= states
+state $sum: f32[1,3] = [1,2,3]
+state $bytes: i8[2]
+graph main(%x: f32[1,3], %c: bool[], %b: i8[2]) -> (%old, %new, %t) {
+  %old: f32[1,3] = ReadState($sum)
+  %s: f32[1,3] = Binary(%old, %x)
+  AssignState($sum, %s)
+  %new: f32[1,3] = If(%c, %x) {"then_graph":1,"else_graph":2}
+  %t: i8[2] = ReadState($bytes)
+  AssignState($bytes, %b)
+}
+graph double(%a: f32[1,3]) -> (%b) {
+  %h: f32[1,3] = ReadState($sum)
+  %b: f32[1,3] = Binary(%h, %h)
+  AssignState($sum, %b)
+}
+graph keep(%a: f32[1,3]) -> (%h) {
+  %h: f32[1,3] = ReadState($sum)
 }
 = two_graphs
 graph main(%x: f32[batch,4]) -> (%y) {

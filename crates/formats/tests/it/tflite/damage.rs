@@ -10,8 +10,18 @@ use super::cases;
 
 /// Files that hold much of the format between them.
 fn files() -> Vec<Vec<u8>> {
-    let names =
-        ["conv_int8", "pad", "split", "custom", "fully_connected_sparse", "reshape_computed", "two_graphs"];
+    let names = [
+        "conv_int8",
+        "pad",
+        "split",
+        "custom",
+        "fully_connected_sparse",
+        "reshape_computed",
+        "two_graphs",
+        "if_else",
+        "while_loop",
+        "states",
+    ];
     let all = cases::all().into_iter().filter(|(name, _)| names.contains(&&**name));
     let files: Vec<_> = all.map(|(_, model)| tflite::write(&model).unwrap()).collect();
     assert_eq!(files.len(), names.len());

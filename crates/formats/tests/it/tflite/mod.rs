@@ -27,6 +27,7 @@ fn every_case_comes_back_as_it_was_written() {
         let bytes = tflite::write(&model).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(bytes, tflite::write(&model).unwrap(), "{name} is not written alike twice");
         let read = tflite::read(bytes.into()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(read.states, model.states, "{name}");
         assert_eq!(tidied(read).graphs, tidied(model).graphs, "{name}");
     }
 }

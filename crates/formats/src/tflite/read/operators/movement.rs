@@ -1,6 +1,9 @@
 //! Operators that move, cut and pad elements.
 
-use litesmith_graph::ops::{Gather, Pad, PadMode, Reshape, ReshapeDim, Split, StridedSlice, Unpack};
+use litesmith_graph::ops::{
+    BatchToSpace, Gather, OneHot, Pad, PadMode, Reshape, ReshapeDim, SpaceToBatch, Split, StridedSlice,
+    Unpack,
+};
 use litesmith_graph::{Data, Dim};
 
 use super::{Decode, Decoded, first, whole};
@@ -108,6 +111,18 @@ pub(super) fn strided_slice(call: &Call<'_>) -> Decode {
     if options.mask(slot::NEW_AXIS_MASK)? != 0 {
         return unsupported("new axes inside a slice are not supported, EXPAND_DIMS is");
     }
+    if !call.knows(1)? || !call.knows(2)? || !call.knows(3)? {
+        if options.mask(slot::ELLIPSIS_MASK)? != 0 {
+            return unsupported("an ellipsis is not supported where begin and end are computed");
+        }
+        let masks = StridedSlice {
+            begin_mask: options.mask(slot::BEGIN_MASK)?,
+            end_mask: options.mask(slot::END_MASK)?,
+            shrink_axis_mask: options.mask(slot::SHRINK_AXIS_MASK)?,
+            ..StridedSlice::default()
+        };
+        return whole(call, masks);
+    }
     let slice = StridedSlice {
         begin: call.integers(1, "begin")?,
         end: call.integers(2, "end")?,
@@ -150,14 +165,44 @@ fn without_ellipsis(call: &Call<'_>, slice: StridedSlice, mask: u32) -> Result<S
     })
 }
 
+pub(super) fn space_to_batch(call: &Call<'_>) -> Decode {
+    call.takes(3)?;
+    let op = SpaceToBatch { block: call.sizes(1, "block")?, padding: pairs(call, 2, "padding")? };
+    first(call, op)
+}
+
+pub(super) fn batch_to_space(call: &Call<'_>) -> Decode {
+    call.takes(3)?;
+    let op = BatchToSpace { block: call.sizes(1, "block")?, crops: pairs(call, 2, "crops")? };
+    first(call, op)
+}
+
+/// The depth becomes an attribute.
+pub(super) fn one_hot(call: &Call<'_>) -> Decode {
+    call.takes(4)?;
+    let depth = call.size(call.integer(1, "depth")?, "depth")?;
+    let axis = call.options(options::one_hot::KIND)?.int(options::one_hot::AXIS)?;
+    let inputs = [0, 2, 3].map(|input| call.input(input).map(Some));
+    let inputs = inputs.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(Decoded::Node(OneHot { depth, axis }.into(), inputs))
+}
+
+/// The sizes of an input two by two.
+fn pairs(call: &Call<'_>, input: usize, what: &str) -> Result<Vec<[usize; 2]>, Refusal> {
+    let sizes = call.sizes(input, what)?;
+    match sizes.as_chunks::<2>() {
+        (pairs, []) => Ok(pairs.to_vec()),
+        _ => Err(call.broken(format!("its {what} has {} numbers", sizes.len()))),
+    }
+}
+
 pub(super) fn pad(call: &Call<'_>, mode: PadMode, inputs: usize) -> Decode {
     call.takes(inputs)?;
-    let amounts = call.sizes(1, "padding")?;
-    let (pairs, rest) = amounts.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(call.broken(format!("its padding has {} numbers", amounts.len())));
+    if !call.knows(1)? {
+        let operands = vec![Some(call.input(0)?), Some(call.input(1)?)];
+        return Ok(Decoded::Node(Pad { amounts: Vec::new(), mode }.into(), operands));
     }
-    first(call, Pad { amounts: pairs.to_vec(), mode })
+    first(call, Pad { amounts: pairs(call, 1, "padding")?, mode })
 }
 
 /// The real number that PADV2 pads with.
