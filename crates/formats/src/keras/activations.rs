@@ -193,19 +193,30 @@ fn glu(scope: &mut Scope<'_>, x: TensorId, axis: usize) -> Built<TensorId> {
     scope.binary(BinaryKind::Mul, value?, gate)
 }
 
-/// The nearest point whose elements along the last axis are not negative and sum to 1 (Martins and
-/// Astudillo 2016). What is taken off each element is the largest of `(sum of the k largest - 1) / k`.
+/// What Keras calls sparsemax: `x` above a bound of each vector along the last axis, which depends on the
+/// running sums of its elements in descending order. It sums those running sums, where Martins and
+/// Astudillo (2016) take the last one.
 fn sparsemax(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
     let size = scope.channels(x)?;
     let [sorted, ..] = *scope.emit_several(TopK { k: size }, vec![Some(x)])?.as_slice() else {
         return Err(scope.config().broken("it has no sorted elements").into());
     };
-    let sums = scope.emit(CumSum { axis: scope.rank(x) as i32 - 1, ..CumSum::default() }, &[sorted])?;
+    let last = scope.rank(x) as i32 - 1;
+    let sums = scope.emit(CumSum { axis: last, ..CumSum::default() }, &[sorted])?;
     let beyond = scope.with_scalar(BinaryKind::Sub, sums, 1.0)?;
     let values = (1..=size).map(|count| 1.0 / count as f32).collect();
     let counts = scope.constant("counts", Numbers { shape: vec![size], values })?;
     let means = scope.binary(BinaryKind::Mul, beyond, counts)?;
-    let most = scope.emit(Reduce { kind: ReduceKind::Max, axes: vec![-1], keep_dims: true }, &[means])?;
-    let rest = scope.binary(BinaryKind::Sub, x, most)?;
+    let above = scope.emit(Compare { kind: CompareKind::Greater }, &[sorted, means])?;
+    let total = |scope: &mut Scope<'_>, x| {
+        scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![last], keep_dims: true }, &[x])
+    };
+    let kept = truth::kept(scope, above, sums)?;
+    let sum = total(scope, kept)?;
+    let numbers = truth::as_numbers(scope, above)?;
+    let count = total(scope, numbers)?;
+    let shifted = scope.with_scalar(BinaryKind::Sub, sum, 1.0)?;
+    let bound = scope.binary(BinaryKind::Div, shifted, count)?;
+    let rest = scope.binary(BinaryKind::Sub, x, bound)?;
     scope.unary(UnaryKind::Relu, rest)
 }

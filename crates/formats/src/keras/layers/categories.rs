@@ -1,7 +1,8 @@
 //! Numbers as categories: bins, tables of integers, and rows of zeros and ones.
 
 use litesmith_graph::ops::{
-    BinaryKind, Cast, CompareKind, ExpandDims, OneHot, Reduce, ReduceKind, Select, Squeeze,
+    ArgKind, ArgReduce, BinaryKind, Cast, Compare, CompareKind, ExpandDims, OneHot, Reduce, ReduceKind,
+    Select, Squeeze,
 };
 use litesmith_graph::{DType, TensorId};
 
@@ -50,21 +51,26 @@ pub(super) fn integer_lookup(scope: &mut Scope<'_>) -> Built<TensorId> {
     if lines.len() > MOST_ENTRIES || lines.iter().any(|entry| entry.abs() > MOST_EXACT) {
         unsupported!("a table of over {MOST_ENTRIES} entries, or of large integers, is not supported");
     }
-    // Each entry that fits adds what its place is beyond that of the unknown.
-    let entries: Vec<usize> = (0..lines.len()).filter(|place| *place != unknown).collect();
-    let vector = |values: Vec<f32>| Numbers { shape: vec![values.len()], values };
-    let known = vector(entries.iter().map(|place| lines[*place] as f32).collect());
-    let beyond = vector(entries.iter().map(|place| *place as f32 - unknown as f32).collect());
-    let ids = scope.as_floats(input)?;
+    // The place of the entry that fits is that of the largest number: 1 there, 1/2 at the unknown.
+    let table =
+        lines.iter().enumerate().map(|(place, entry)| if place == unknown { 0.0 } else { *entry as f32 });
+    let table = Numbers { shape: vec![lines.len()], values: table.collect() };
+    let floor = (0..lines.len()).map(|place| if place == unknown { 0.5 } else { 0.0 }).collect();
+    let floor = Numbers { shape: vec![lines.len()], values: floor };
+    let entries = (0..lines.len()).map(|place| if place == unknown { 0.0 } else { 1.0 }).collect();
+    let entries = Numbers { shape: vec![lines.len()], values: entries };
+    let ids = scope.emit(Cast { to: DType::I32 }, &[input])?;
     let last = scope.rank(ids) as i32;
     let apart = scope.emit(ExpandDims { axis: last }, &[ids])?;
-    let (known, beyond) = (scope.constant("table", known)?, scope.constant("places", beyond)?);
-    let fits = scope.emit(litesmith_graph::ops::Compare { kind: CompareKind::Equal }, &[apart, known])?;
-    let zero = scope.scalar("zero", 0.0)?;
-    let found = scope.emit(Select {}, &[fits, beyond, zero])?;
-    let place = scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![last], keep_dims: false }, &[found])?;
-    let place =
-        if unknown == 0 { place } else { scope.with_scalar(BinaryKind::Add, place, unknown as f32)? };
+    let table = scope.constant("table", table)?;
+    let table = scope.emit(Cast { to: DType::I32 }, &[table])?;
+    let fits = scope.emit(Compare { kind: CompareKind::Equal }, &[apart, table])?;
+    let (entries, zero) = (scope.constant("entries", entries)?, scope.scalar("zero", 0.0)?);
+    let found = scope.emit(Select {}, &[fits, entries, zero])?;
+    let floor = scope.constant("unknown", floor)?;
+    let found = scope.binary(BinaryKind::Maximum, found, floor)?;
+    let place = ArgReduce { kind: ArgKind::Max, axis: last, dtype: DType::I32 };
+    let place = scope.emit(place, &[found])?;
     encoded(scope, place, lines.len(), "int", DType::I64)
 }
 

@@ -2,10 +2,11 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BinaryKind, Compare, CompareKind, Concat, ExpandDims, L2Norm, Reduce, ReduceKind, Squeeze,
+    BinaryKind, Compare, CompareKind, Concat, ExpandDims, L2Norm, Logical, LogicalKind, Reduce, ReduceKind,
+    Squeeze,
 };
 
-use crate::keras::config::{Built, integers, unsupported};
+use crate::keras::config::{Built, Version, integers, unsupported};
 use crate::keras::layers::{einsum, truth};
 use crate::keras::scope::Scope;
 
@@ -18,11 +19,11 @@ pub(super) fn multiply(scope: &mut Scope<'_>) -> Built<TensorId> {
 }
 
 pub(super) fn maximum(scope: &mut Scope<'_>) -> Built<TensorId> {
-    merged(scope, BinaryKind::Maximum)
+    extreme(scope, BinaryKind::Maximum)
 }
 
 pub(super) fn minimum(scope: &mut Scope<'_>) -> Built<TensorId> {
-    merged(scope, BinaryKind::Minimum)
+    extreme(scope, BinaryKind::Minimum)
 }
 
 pub(super) fn subtract(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -36,6 +37,43 @@ pub(super) fn average(scope: &mut Scope<'_>) -> Built<TensorId> {
     let count = scope.tensors().len();
     let sum = merged(scope, BinaryKind::Add)?;
     scope.with_scalar(BinaryKind::Mul, sum, 1.0 / count as f32)
+}
+
+/// A step that does not count in one input is left to the others (Keras 3).
+fn extreme(scope: &mut Scope<'_>, kind: BinaryKind) -> Built<TensorId> {
+    let given = scope.tensors();
+    let masks: Vec<_> = given.iter().map(|input| scope.carried_mask(*input)).collect();
+    if scope.version == Version::Keras2 || masks.iter().all(Option::is_none) {
+        return merged(scope, kind);
+    }
+    let inputs = scope.all_floats()?;
+    let mut steps = Vec::new();
+    for (mask, input) in masks.into_iter().zip(&inputs) {
+        let axis = scope.rank(*input) as i32 - 1;
+        steps.push(match mask {
+            Some(mask) if scope.rank(mask) + 1 == scope.rank(*input) => {
+                Some(scope.emit(ExpandDims { axis }, &[mask])?)
+            }
+            Some(_) => unsupported!("a mask of other than its input's steps is not supported"),
+            None => None,
+        });
+    }
+    let (mut output, mut counts) = (inputs[0], steps[0]);
+    for (input, step) in inputs.into_iter().zip(steps).skip(1) {
+        let other = match step {
+            Some(step) => truth::chosen(scope, step, input, output)?,
+            None => input,
+        };
+        if let Some(counts) = counts {
+            output = truth::chosen(scope, counts, output, other)?;
+        }
+        counts = match (step, counts) {
+            (Some(a), Some(b)) => Some(scope.emit(Logical { kind: LogicalKind::Or }, &[a, b])?),
+            _ => None,
+        };
+        output = scope.binary(kind, output, other)?;
+    }
+    Ok(output)
 }
 
 /// All inputs, from the first to the last. One of fewer axes gets more behind its first, which is

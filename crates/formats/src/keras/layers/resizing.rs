@@ -3,7 +3,7 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{ExpandDims, Pad, PadMode, Resize, ResizeKind, Squeeze};
 
-use crate::keras::config::{Built, Config, Numbers, unsupported};
+use crate::keras::config::{Built, Config, Numbers, Version, unsupported};
 use crate::keras::layers::global_pooling::weighted_sums;
 use crate::keras::layers::reshaping::repeated;
 use crate::keras::scope::Scope;
@@ -91,6 +91,17 @@ pub(super) fn center_crop(scope: &mut Scope<'_>) -> Built<TensorId> {
         scaled(scope, cut, wanted, Interpolation::Bilinear, false)?
     };
     if single { scope.emit(Squeeze { axes: vec![0] }, &[result]) } else { Ok(result) }
+}
+
+/// Keras 3 leaves images alone when it does not train; Keras 2 cuts them to the ratio and scales them.
+pub(super) fn random_crop(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let image = scope.floats()?;
+    if scope.version == Version::Keras3 {
+        return Ok(image);
+    }
+    let wanted = [scope.config().count("height")?, scope.config().count("width")?];
+    let cut = cropped_to_ratio(scope, image, wanted)?;
+    scaled(scope, cut, wanted, Interpolation::Bilinear, false)
 }
 
 fn sides(scope: &Scope<'_>, image: TensorId) -> Built<[usize; 2]> {

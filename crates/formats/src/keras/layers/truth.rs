@@ -31,13 +31,13 @@ pub(in crate::keras) fn chosen(
 
 /// 1 where a condition holds, else 0. A choice of constants, unlike a cast, is a matter of integers once
 /// the model is quantized.
-pub(super) fn as_numbers(scope: &mut Scope<'_>, condition: TensorId) -> Built<TensorId> {
+pub(in crate::keras) fn as_numbers(scope: &mut Scope<'_>, condition: TensorId) -> Built<TensorId> {
     let (one, zero) = (scope.scalar("one", 1.0)?, scope.scalar("zero", 0.0)?);
     chosen(scope, condition, one, zero)
 }
 
 /// `x` where a condition holds, else 0.
-pub(super) fn kept(scope: &mut Scope<'_>, condition: TensorId, x: TensorId) -> Built<TensorId> {
+pub(in crate::keras) fn kept(scope: &mut Scope<'_>, condition: TensorId, x: TensorId) -> Built<TensorId> {
     let zero = scope.scalar("zero", 0.0)?;
     chosen(scope, condition, x, zero)
 }

@@ -7,7 +7,7 @@ use crate::keras::activations;
 use crate::keras::config::{Built, Config, numbers, unsupported};
 use crate::keras::layers::operations::class;
 use crate::keras::layers::truth;
-use crate::keras::scope::Scope;
+use crate::keras::scope::{Operand, Scope};
 
 /// Functions of two operands.
 pub(in crate::keras::layers) fn arithmetic(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -295,16 +295,23 @@ pub(in crate::keras::layers) fn clip(scope: &mut Scope<'_>) -> Built<TensorId> {
 
 /// One number in the shape of a tensor.
 pub(in crate::keras::layers) fn filled(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let x = scope.float_operand(0, &["x"])?;
+    let x = match scope.operand(0, &["x", "input"]) {
+        Some(Operand::Tensor(x)) => *x,
+        _ => unsupported!("only the shape of a tensor can be filled"),
+    };
     let value = match class(scope) {
         "OnesLike" => scope.scalar("one", 1.0)?,
         "ZerosLike" => scope.scalar("zero", 0.0)?,
         _ => scope.float_operand(1, &["fill_value"])?,
     };
-    let dtype = scope.attribute("dtype");
-    if dtype.is_some_and(|dtype| dtype.as_str() != Some("float32")) || scope.rank(value) != 0 {
-        unsupported!("only one number of type float32 can fill a tensor");
+    if scope.rank(value) != 0 {
+        unsupported!("only one number can fill a tensor");
     }
     let shape = scope.emit(ShapeOf::default(), &[x])?;
-    scope.emit(Fill {}, &[shape, value])
+    let filled = scope.emit(Fill {}, &[shape, value])?;
+    match scope.attribute("dtype").as_ref().map(|dtype| dtype.as_str()) {
+        None | Some(Some("float32")) => Ok(filled),
+        Some(Some("bool")) => truth::compared(scope, CompareKind::NotEqual, filled, 0.0),
+        Some(_) => unsupported!("a tensor of another type than float32 or bool is not supported"),
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::keras::config::{Built, integers, unsupported};
 use crate::keras::layers::regularization::nothing;
-use crate::keras::layers::{Kind, activation, einsum, merging, plain, several, truth};
+use crate::keras::layers::{Kind, activation, einsum, global_pooling, merging, plain, several, truth};
 use crate::keras::scope::Scope;
 use elementwise::{arithmetic, function};
 use reductions::reduction;
@@ -129,6 +129,8 @@ const TENSORFLOW: &[(&str, &str)] = &[
 pub(super) const OPERATIONS: &[(&str, Kind)] = &[
     ("Abs", plain(function)),
     ("Absolute", plain(function)),
+    ("AdaptiveAveragePool", plain(global_pooling::adaptive_average)),
+    ("AdaptiveMaxPool", plain(global_pooling::adaptive_max)),
     ("Add", plain(arithmetic)),
     ("All", plain(logic::all_or_any)),
     ("Amax", plain(reduction)),

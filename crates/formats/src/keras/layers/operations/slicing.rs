@@ -1,8 +1,8 @@
 //! Parts of tensors, by numbers and by tensors of numbers.
 
 use litesmith_graph::ops::{
-    BinaryKind, Cast, CompareKind, Concat, ExpandDims, Gather, OneHot, Reduce, ReduceKind, Reshape,
-    ReshapeDim, StridedSlice,
+    ArgKind, ArgReduce, BinaryKind, Cast, Compare, CompareKind, Concat, ExpandDims, Gather, OneHot, Pad,
+    Reduce, ReduceKind, Reshape, ReshapeDim, StridedSlice,
 };
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
@@ -285,21 +285,23 @@ pub(in crate::keras::layers) fn digitize(scope: &mut Scope<'_>) -> Built<TensorI
     let x = scope.float_operand(0, &["x"])?;
     let bounds = scope.operand(1, &["bins"]).and_then(Operand::value).as_ref().and_then(numbers);
     let Some(bounds) = bounds else { unsupported!("its bounds must be numbers") };
-    let count = reached(scope, x, bounds.values)?;
-    scope.emit(Cast { to: DType::I32 }, &[count])
+    reached(scope, x, bounds.values)
 }
 
-/// How many of these bounds each element has reached, as a number.
+/// How many of these bounds, in ascending order, each element has reached: the place of the first that it
+/// has not. A place is an integer whatever becomes of the numbers.
 pub(in crate::keras::layers) fn reached(
     scope: &mut Scope<'_>,
     x: TensorId,
     bounds: Vec<f32>,
 ) -> Built<TensorId> {
-    let last = scope.rank(x) as i32;
-    let apart = scope.emit(ExpandDims { axis: last }, &[x])?;
+    let last = scope.rank(x);
+    let apart = scope.emit(ExpandDims { axis: last as i32 }, &[x])?;
     let bounds = scope.constant("bounds", Numbers { shape: vec![bounds.len()], values: bounds })?;
-    let kind = CompareKind::GreaterEqual;
-    let reached = scope.emit(litesmith_graph::ops::Compare { kind }, &[apart, bounds])?;
+    let reached = scope.emit(Compare { kind: CompareKind::GreaterEqual }, &[apart, bounds])?;
     let numbers = truth::as_numbers(scope, reached)?;
-    scope.emit(Reduce { kind: ReduceKind::Sum, axes: vec![last], keep_dims: false }, &[numbers])
+    let mut amounts = vec![[0, 0]; last + 1];
+    amounts[last] = [0, 1];
+    let ended = scope.emit(Pad { amounts, ..Pad::default() }, &[numbers])?;
+    scope.emit(ArgReduce { kind: ArgKind::Min, axis: last as i32, dtype: DType::I32 }, &[ended])
 }
