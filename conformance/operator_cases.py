@@ -10,10 +10,11 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-FLOAT, INT8, INT32, BOOL = np.float32, np.int8, np.int32, np.bool_
+FLOAT, INT8, INT16, INT32, INT64, BOOL = np.float32, np.int8, np.int16, np.int32, np.int64, np.bool_
 TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int64): schema.TensorType.INT64,
     np.dtype(np.bool_): schema.TensorType.BOOL,
@@ -39,8 +40,10 @@ class Tensor:
             return random.uniform(self.low, self.high, self.shape).astype(FLOAT)
         if self.type is BOOL:
             return random.random(self.shape) < 0.5
-        limits = (-128, 128) if self.type is INT8 else (int(self.low), int(self.high))
-        return random.integers(*limits, self.shape).astype(self.type)
+        if self.type in (INT8, INT16) and self.low == Tensor.low:
+            limits = np.iinfo(self.type)
+            return random.integers(limits.min, limits.max, self.shape, self.type, endpoint=True)
+        return random.integers(int(self.low), int(self.high), self.shape).astype(self.type)
 
 
 @dataclass
@@ -177,20 +180,89 @@ def add_convolutions():
                  constant(random.integers(-2000, 2000, units), INT32, scale=bias_scales)],
                 Tensor((5, units), INT8, float(0.0235 * 0.0055 * 74 * 74 * np.sqrt(depth) * 4 / 256), 13),
                 options=opts, version=version)  # fmt: skip
+
+
+def add_transposed():
+    """In int8 equal to LiteRT, which takes plain kernels where some outputs see no place of the kernel."""
     random = np.random.default_rng(5)
-    for stride, padding, out in ((2, 0, 10), (2, 1, 11), (1, 1, 7), (1, 0, 5)):
-        opts = options("TransposeConv", padding=padding, strideH=stride, strideW=stride)
-        shape = constant([2, out, out, 6], INT32)
-        add(f"TRANSPOSE_CONV stride {stride} {'VALID' if padding else 'SAME'} float32", "TRANSPOSE_CONV",
-            [shape, constant(random.normal(0, 0.3, (6, 3, 3, 4)), FLOAT), Tensor((2, 5, 5, 4)),
-             constant(random.normal(0, 1, 6), FLOAT)],
-            Tensor((2, out, out, 6)), options=opts, version=3, tolerance=1e-5)  # fmt: skip
-        scales = random.uniform(0.001, 0.01, 6).astype(FLOAT)
-        add(f"TRANSPOSE_CONV stride {stride} {'VALID' if padding else 'SAME'} int8", "TRANSPOSE_CONV",
-            [shape, constant(random.integers(-127, 128, (6, 3, 3, 4)), INT8, scale=scales),
-             Tensor((2, 5, 5, 4), INT8, 0.0235, -19),
-             constant(random.integers(-2000, 2000, 6), INT32, scale=FLOAT(0.0235) * scales)],
-            Tensor((2, out, out, 6), INT8, 0.06, 13), options=opts, version=3, tolerance=1)  # fmt: skip
+    for size, kernel, stride, valid, out, activation in (
+        (5, (3, 3), (2, 2), 0, (10, 10), 0), (5, (3, 3), (2, 2), 0, (9, 10), 1), (5, (3, 3), (2, 2), 1, (11, 12), 3),
+        (5, (3, 3), (1, 1), 1, (7, 7), 0), (5, (3, 3), (1, 1), 0, (5, 5), 1), (6, (4, 4), (2, 2), 0, (12, 12), 0),
+        (6, (2, 2), (2, 2), 1, (12, 12), 2), (4, (5, 2), (3, 1), 0, (12, 4), 0), (4, (1, 2), (2, 3), 1, (7, 11), 0),
+        (4, (1, 1), (2, 2), 0, (8, 8), 1), (1, (4, 4), (1, 1), 1, (4, 4), 0),
+    ):  # fmt: skip
+        for channels, filters, biased in ((4, 6, True), (17, 33, True), (16, 3, False)):
+            opts = options("TransposeConv", padding=valid, strideH=stride[0], strideW=stride[1],
+                           fusedActivationFunction=activation)  # fmt: skip
+            shape = constant([2, *out, filters], INT32)
+            weights = (filters, *kernel, channels)
+            label = f"TRANSPOSE_CONV {(2, size, size, channels)} kernel {weights} stride {stride} to {out}"
+            label += f" activation {activation}" + ("" if biased else " without bias")
+            version = 4 if activation else 3 if biased else 1
+            bias = [constant(random.normal(0, 1, filters), FLOAT)] if biased else []
+            add(f"{label} float32", "TRANSPOSE_CONV",
+                [shape, constant(random.normal(0, 0.3, weights), FLOAT), Tensor((2, size, size, channels)), *bias],
+                Tensor((2, *out, filters)), options=opts, version=version, tolerance=1e-5)  # fmt: skip
+            scales = random.uniform(0.001, 0.01, filters).astype(FLOAT)
+            bias = constant(random.integers(-2000, 2000, filters), INT32, scale=FLOAT(0.0235) * scales)
+            taps = channels * np.prod(kernel) / np.prod(stride)
+            add(f"{label} int8", "TRANSPOSE_CONV",
+                [shape, constant(random.integers(-127, 128, weights), INT8, scale=scales),
+                 Tensor((2, size, size, channels), INT8, 0.0235, -19), *([bias] if biased else [])],
+                Tensor((2, *out, filters), INT8, float(0.0235 * 0.0055 * 74 * 74 * np.sqrt(taps) * 4 / 256), 13),
+                options=opts, version=max(version, 2), tolerance=1 if kernel < stride else 0)  # fmt: skip
+
+
+def add_volumes():
+    random = np.random.default_rng(6)
+    for kernel, stride, dilation, valid, out, activation in (
+        ((3, 3, 3), (1, 1, 1), (1, 1, 1), 0, (4, 5, 6), 1), ((2, 3, 1), (2, 1, 2), (1, 1, 1), 0, (2, 5, 3), 0),
+        ((1, 2, 3), (1, 2, 1), (1, 1, 1), 1, (4, 2, 4), 3), ((2, 2, 3), (1, 1, 1), (2, 1, 2), 1, (2, 4, 2), 0),
+    ):  # fmt: skip
+        opts = options("Conv3D", padding=valid, strideD=stride[0], strideH=stride[1], strideW=stride[2],
+                       dilationDFactor=dilation[0], dilationHFactor=dilation[1], dilationWFactor=dilation[2],
+                       fusedActivationFunction=activation)  # fmt: skip
+        for bias in ([], [constant(random.normal(0, 1, 7), FLOAT)]):
+            weights = constant(random.normal(0, 0.3, (*kernel, 3, 7)), FLOAT)
+            label = f"CONV_3D kernel {kernel} stride {stride} dilation {dilation} bias {len(bias)}"
+            add(f"{label} activation {activation} float32", "CONV_3D", [Tensor((2, 4, 5, 6, 3)), weights, *bias],
+                Tensor((2, *out, 7)), options=opts, tolerance=1e-5)  # fmt: skip
+    for kernel, stride, valid, out, activation in (
+        ((3, 3, 3), (2, 2, 2), 0, (8, 10, 12), 1), ((2, 3, 1), (2, 1, 2), 1, (8, 7, 12), 0),
+        ((1, 3, 2), (1, 1, 1), 0, (4, 5, 6), 0),
+    ):  # fmt: skip
+        opts = options("Conv3D", padding=valid, strideD=stride[0], strideH=stride[1], strideW=stride[2],
+                       fusedActivationFunction=activation)  # fmt: skip
+        for bias in ([], [constant(random.normal(0, 1, 7), FLOAT)]):
+            weights = constant(random.normal(0, 0.3, (*kernel, 7, 3)), FLOAT)
+            add(f"CONV_3D_TRANSPOSE kernel {kernel} stride {stride} activation {activation} bias {len(bias)} float32",
+                "CONV_3D_TRANSPOSE", [constant([2, *out, 7], INT32), weights, Tensor((2, 4, 5, 6, 3)), *bias],
+                Tensor((2, *out, 7)), options=opts, tolerance=1e-5)  # fmt: skip
+
+
+def add_choices():
+    same_scale("GATHER_ND", "GATHER_ND", (4, 5, 6), (3, 6), lambda: options("GatherNd"),
+               [constant([[0, 4], [3, 0], [1, 1]], INT32)], version=1)  # fmt: skip
+    for type, extra, version in ((FLOAT, {}, 1), (INT8, {"scale": 0.02, "zero_point": 7}, 2)):
+        add(f"TOPK_V2 {type.__name__}", "TOPK_V2", [Tensor((3, 40), type, **extra), constant(5, INT32)],
+            [Tensor((3, 5), type, **extra), Tensor((3, 5), INT32)], options=options("TopKV2"),
+            version=version)  # fmt: skip
+    for axis, out in ((-1, (3, 4, 6)), (0, (6, 3, 4)), (1, (3, 6, 4))):
+        add(f"ONE_HOT axis {axis}", "ONE_HOT",
+            [Tensor((3, 4), INT32, low=-2, high=8), constant(6, INT32), constant(2.5, FLOAT), constant(-1, FLOAT)],
+            Tensor(out), options=options("OneHot", axis=axis))  # fmt: skip
+    for axis in (0, 1, -1):
+        for exclusive in (False, True):
+            for reverse in (False, True):
+                opts = options("Cumsum", exclusive=exclusive, reverse=reverse)
+                add(f"CUMSUM axis {axis} exclusive {exclusive} reverse {reverse}", "CUMSUM",
+                    [Tensor((3, 4, 5)), constant(axis, INT32)], Tensor((3, 4, 5)), options=opts,
+                    tolerance=1e-6)  # fmt: skip
+    same_scale("SPACE_TO_BATCH_ND rank 3", "SPACE_TO_BATCH_ND", (2, 6, 5), (4, 4, 5),
+               lambda: options("SpaceToBatchND"), [constant([2], INT32), constant([[1, 1]], INT32)],
+               version=3, float_version=3)  # fmt: skip
+    same_scale("REVERSE_V2 last", "REVERSE_V2", (2, 6, 5), (2, 6, 5), lambda: options("ReverseV2"),
+               [constant([-1], INT32)], version=3)  # fmt: skip
 
 
 def add_arithmetic():
@@ -453,6 +525,9 @@ def add_tensor(model, graph, tensor):
 
 
 add_convolutions()
+add_transposed()
+add_volumes()
+add_choices()
 add_arithmetic()
 add_unary()
 add_reductions()

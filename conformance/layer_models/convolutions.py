@@ -83,6 +83,21 @@ def conv2d_transpose_batch_norm(k):
 
 
 @case
+def conv2d_transpose_free_size(k):
+    a = k.Input((None, None, 3), name="image")
+    x = k.layers.Conv2DTranspose(6, 4, strides=2, padding="same", activation="relu")(a)
+    x = k.layers.Conv2DTranspose(5, (3, 2), strides=(2, 1), padding="valid")(x)
+    return k.Model(a, k.layers.Conv2DTranspose(4, 3, strides=2, padding="valid", output_padding=(1, 0))(x))
+
+
+@case
+def conv2d_transpose_kernel_below_stride(k):
+    a = image(k, 5)
+    x = k.layers.Conv2DTranspose(6, 2, strides=3, padding="same")(a)
+    return k.Model(a, k.layers.Conv2DTranspose(4, (1, 2), strides=2, padding="valid", activation="relu6")(x))
+
+
+@case
 def conv1d(k):
     x = a = k.Input((20, 5), name="signal")
     x = k.layers.Conv1D(8, 3, padding="same", activation="relu")(x)
@@ -107,6 +122,27 @@ def depthwise_conv1d(k):
 def conv1d_transpose(k):
     a = k.Input((10, 5), name="signal")
     return k.Model(a, k.layers.Conv1DTranspose(4, 3, strides=2, padding="same")(a))
+
+
+@case
+def conv1d_transpose_output_padding(k):
+    x = a = k.Input((10, 5), name="signal")
+    x = k.layers.Conv1DTranspose(4, 3, strides=2, padding="same", output_padding=1, activation="relu")(x)
+    return k.Model(a, k.layers.Conv1DTranspose(4, 4, strides=3, use_bias=False)(x))
+
+
+@case
+def conv3d_batch_norm(k):
+    a = k.Input((5, 6, 7, 3), name="volume")
+    x = k.layers.Conv3D(4, 3, padding="same", use_bias=False)(a)
+    return k.Model(a, k.layers.ReLU()(k.layers.BatchNormalization()(x)))
+
+
+@case
+def conv3d_transpose(k):
+    x = a = k.Input((3, 4, 5, 3), name="volume")
+    x = k.layers.Conv3DTranspose(4, 3, strides=2, padding="same", activation="relu")(x)
+    return k.Model(a, k.layers.Conv3DTranspose(3, (2, 3, 1), strides=(2, 1, 1), padding="valid", use_bias=False)(x))
 
 
 @case

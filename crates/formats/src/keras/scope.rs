@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use litesmith_graph::infer::stated_facts;
 use litesmith_graph::ops::{Binary, BinaryKind, Cast, Identity, StridedSlice, Transpose, Unary, UnaryKind};
 use litesmith_graph::{
     DType, Dim, Facts, Graph, Inputs, Model, Op, ParameterId, Shape, Tensor, TensorId, TensorKind,
@@ -112,7 +113,7 @@ impl Target {
 
     /// Adds a tensor.
     pub fn add(&mut self, tensor: Tensor) -> TensorId {
-        self.facts.push(Facts::new(tensor.dtype, tensor.shape.clone()));
+        self.facts.push(stated_facts(&self.model, &tensor));
         self.model.main_mut().add_tensor(tensor)
     }
 }
@@ -428,6 +429,13 @@ impl<'a> Scope<'a> {
     /// A scalar constant.
     pub fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
         self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
+    }
+
+    /// A constant of few integers, such as sizes.
+    pub fn small_integers(&mut self, name: &str, shape: &[usize], values: &[i32]) -> TensorId {
+        let name = format!("{}/{name}", self.layer.path);
+        let tensor = Tensor { shape: Shape::fixed(shape), ..Tensor::integers(&name, values) };
+        self.target.add(tensor)
     }
 
     /// An operand as a tensor of single-precision numbers.

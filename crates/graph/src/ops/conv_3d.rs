@@ -1,8 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::operator::{
-    Arity, Facts, InferError, Inputs, Operator, QuantizationRule, WeightsRule, refuse,
-};
+use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, WeightsRule, refuse};
 use crate::ops::window::volume_size;
 use crate::ops::{Activation, Padding};
 use crate::shape::Shape;

@@ -163,7 +163,8 @@ fn convolve(
     scope.emit_some(op, vec![Some(image), Some(kernel), bias])
 }
 
-fn bias(scope: &mut Scope<'_>, filters: usize) -> Built<Option<TensorId>> {
+/// The bias of a layer that has one.
+pub(super) fn bias(scope: &mut Scope<'_>, filters: usize) -> Built<Option<TensorId>> {
     if scope.config().flag("use_bias", true)? { scope.weight("bias", &[filters]).map(Some) } else { Ok(None) }
 }
 

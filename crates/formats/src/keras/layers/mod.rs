@@ -26,6 +26,7 @@ mod regularization;
 mod reshaping;
 mod resizing;
 mod spectrogram;
+mod transposed;
 pub(super) mod truth;
 mod wrappers;
 
@@ -200,9 +201,15 @@ const LAYERS: &[(&str, Kind)] = &[
     ("CenterCrop", plain(resizing::center_crop).spatial()),
     ("Concatenate", plain(merging::concatenate).own()),
     ("Conv1D", weighted(convolution::variables, convolution::conv_1d).spatial()),
+    ("Conv1DTranspose", weighted(convolution::variables, transposed::conv_1d).spatial()),
     ("Conv2D", weighted(convolution::variables, convolution::conv_2d).spatial()),
+    ("Conv2DTranspose", weighted(convolution::variables, transposed::conv_2d).spatial()),
+    ("Conv3D", weighted(convolution::variables, transposed::conv_3d).spatial()),
+    ("Conv3DTranspose", weighted(convolution::variables, transposed::transpose_conv_3d).spatial()),
     ("Convolution1D", weighted(convolution::variables, convolution::conv_1d).spatial()),
     ("Convolution2D", weighted(convolution::variables, convolution::conv_2d).spatial()),
+    ("Convolution2DTranspose", weighted(convolution::variables, transposed::conv_2d).spatial()),
+    ("Convolution3D", weighted(convolution::variables, transposed::conv_3d).spatial()),
     ("Cropping1D", plain(padding::cropping_1d).spatial()),
     ("Cropping2D", plain(padding::cropping_2d).spatial()),
     ("Cropping3D", plain(padding::cropping_3d).spatial()),
