@@ -99,7 +99,9 @@ def reference(prepared, mode):
     start = time.monotonic()
     try:
         content = convert(loaded(prepared.keras), mode, samples)
-    except ConverterError:
+    except (ConverterError, RuntimeError) as error:
+        if "not yet supported" not in str(error):
+            raise
         measured = {"tensorflow": wanted, "stamp": stamp(prepared), "refused": True, "kernel_difference": 0}
         note.write_text(json.dumps(measured, indent=1))
         return path, measured
