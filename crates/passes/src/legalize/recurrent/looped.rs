@@ -84,7 +84,10 @@ fn start(writer: &mut Writer<'_>, layer: &Layer) -> Variables<TensorId> {
     let zero = wanted.contains(&true).then(|| zeros(writer, layer));
     // Every step writes its own part of the outputs, so that they may start as anything of their shape.
     let sequence = layer.sequence_read.then(|| {
-        let whole = StridedSlice {
+        if layer.op.cell.gates() == 1 {
+            return products;
+        }
+        let first = StridedSlice {
             begin: vec![0; 3],
             end: vec![0, 0, layer.units as i64],
             strides: vec![1; 3],
@@ -92,7 +95,7 @@ fn start(writer: &mut Writer<'_>, layer: &Layer) -> Variables<TensorId> {
             end_mask: 0b011,
             ..StridedSlice::default()
         };
-        writer.push("outputs", whole, &[products])
+        writer.push("outputs", first, &[products])
     });
     Variables {
         step: writer.integer("first", 0),

@@ -5,6 +5,8 @@
 
 mod cell;
 mod looped;
+#[cfg(test)]
+mod tests;
 mod unrolled;
 
 use litesmith_graph::model::Parameter;
