@@ -233,6 +233,43 @@ fn layout_nodes_of_a_shared_layer_exist_once() {
 }
 
 #[test]
+fn masks_go_from_layer_to_layer() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("masked.keras"))));
+}
+
+#[test]
+fn both_generations_of_keras_heed_the_same_masks() {
+    let count = |model: &Model, operator: &str| {
+        model.main().nodes.iter().filter(|node| node.op.name() == operator).count()
+    };
+    // Keras 3 writes a node for the mask into the file; Keras 2 leaves it to the reader.
+    for model in [read_keras(fixture!("masked.keras")), read_keras(fixture!("masked-keras2.keras"))] {
+        assert_eq!(["Softmax", "Logical"].map(|operator| count(&model, operator)), [1, 2]);
+        let mean = model.main().nodes.iter().filter(|node| node.name == "mean");
+        assert!(mean.clone().any(|node| node.op.name() == "Select"));
+        assert!(mean.clone().any(|node| node.op.builtin_name() == "DIV"));
+    }
+}
+
+#[test]
+fn layers_made_of_layers_are_read_alike_from_both_containers() {
+    let model = read_keras(fixture!("wrapped.keras"));
+    insta::assert_snapshot!(text::print(&model));
+    let legacy = read_h5(fixture!("wrapped.h5.gz"));
+    assert_eq!(model.main(), legacy.main());
+    let (parameters, older) = (by_name(&model), by_name(&legacy));
+    assert_eq!(parameters.keys().collect::<Vec<_>>(), older.keys().collect::<Vec<_>>());
+    for (key, parameter) in &parameters {
+        assert_eq!(floats(parameter), floats(older[key]), "{key:?}");
+    }
+}
+
+#[test]
+fn einsums_and_nodes_of_several_outputs_become_products_and_parts() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("general.keras"))));
+}
+
+#[test]
 fn everything_that_is_not_supported_is_named_at_once() {
     let error = keras::read_keras(Bytes::from_static(fixture!("refused.keras"))).unwrap_err();
     let refused = reasons(error);

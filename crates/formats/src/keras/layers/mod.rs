@@ -281,7 +281,7 @@ const LAYERS: &[(&str, Kind)] = &[
     ("RandomColorDegeneration", AUGMENTATION),
     ("RandomColorJitter", AUGMENTATION),
     ("RandomContrast", AUGMENTATION),
-    ("RandomCrop", AUGMENTATION),
+    ("RandomCrop", plain(resizing::random_crop).spatial()),
     ("RandomElasticTransform", AUGMENTATION),
     ("RandomErasing", AUGMENTATION),
     ("RandomFlip", AUGMENTATION),
@@ -334,6 +334,14 @@ const LAYERS: &[(&str, Kind)] = &[
 
 /// Classes whose work is no arithmetic on tensors, or stands in no Keras file.
 const FOREIGN: &[(&str, &str)] = &[
+    (
+        "ContrastLimitedAdaptiveHistogramEqualization",
+        "it counts the pixels of each value, which TFLite has no operator for; equalize images before the model",
+    ),
+    (
+        "Equalization",
+        "it counts the pixels of each value, which TFLite has no operator for; equalize images before the model",
+    ),
     (
         "FlaxLayer",
         "it runs a Python function of Flax, which the file does not hold; convert that model itself",

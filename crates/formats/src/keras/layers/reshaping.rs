@@ -1,7 +1,7 @@
 //! Layers that move or repeat elements.
 
-use litesmith_graph::TensorId;
 use litesmith_graph::ops::{ExpandDims, Reshape, ReshapeDim, Tile, Transpose};
+use litesmith_graph::{Dim, TensorId};
 
 use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
@@ -17,7 +17,14 @@ pub(super) fn flatten(scope: &mut Scope<'_>) -> Built<TensorId> {
     if scope.config().text("data_format")? == Some("channels_first") {
         input = scope.channels_to_last(input)?;
     }
-    scope.emit(Reshape::to(vec![ReshapeDim::Copy(0), ReshapeDim::Infer]), &[input])
+    // Behind a batch whose size nothing tells, what is left over would be unknown too.
+    let shape = scope.shape(input);
+    let sample = shape.dims()[1..].iter().try_fold(1usize, |product, dim| product.checked_mul(dim.fixed()?));
+    let rest = match sample {
+        Some(sample) if shape.dims()[0] == Dim::Unknown => ReshapeDim::Fixed(sample),
+        _ => ReshapeDim::Infer,
+    };
+    scope.emit(Reshape::to(vec![ReshapeDim::Copy(0), rest]), &[input])
 }
 
 /// The batch stays; `target_shape` says the rest.
