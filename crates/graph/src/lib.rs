@@ -19,6 +19,7 @@ pub mod operator;
 pub mod ops;
 pub mod quantization;
 pub mod shape;
+pub mod sparsity;
 pub mod tensor;
 pub mod text;
 pub mod validate;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use litesmith_graph::infer::{infer_node, stated_facts};
 use litesmith_graph::operator::Number;
 use litesmith_graph::{
-    Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind, infer_shapes,
+    DType, Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind, infer_shapes,
 };
 
 use crate::alone::Bench;
@@ -29,6 +29,7 @@ pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Resu
     };
     let (order, calls) = callers_first(model);
     for id in order {
+        make_dense(&mut folded.graphs[id.0 as usize], shared)?;
         fold_graph(&mut folded, id, machine, shared)?;
         for node in folded.graphs[id.0 as usize].node_ids() {
             let callees = folded.graphs[id.0 as usize][node].op.calls();
@@ -38,6 +39,27 @@ pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Resu
         }
     }
     Ok(folded)
+}
+
+/// Spells sparse constants out.
+fn make_dense(graph: &mut Graph, shared: &Shared) -> Result<(), RuntimeError> {
+    for tensor in &mut graph.tensors {
+        let (Some(sparsity), TensorKind::Constant(data)) = (&tensor.sparsity, &tensor.kind) else { continue };
+        let length = tensor.shape.elements().and_then(|elements| tensor.dtype.bytes(elements));
+        let length = length.unwrap_or(usize::MAX);
+        if length == usize::MAX || shared.max_memory.is_some_and(|limit| length > limit) {
+            return Err(shared.no_memory(&format!("the sparse constant '{}'", tensor.name), length));
+        }
+        let shape = tensor.shape.to_fixed().unwrap_or_default();
+        // What does not fit stays as it is, and is refused where it is used.
+        if let Some(size) = tensor.dtype.bytes(1).filter(|_| tensor.dtype != DType::I4)
+            && let Some(dense) = sparsity.to_dense(&shape, size, data.bytes(), length)
+        {
+            tensor.kind = TensorKind::Constant(Data::from_vec(dense));
+            tensor.sparsity = None;
+        }
+    }
+    Ok(())
 }
 
 /// The main graph and those that it leads to, each behind all that call it, and how many calls there

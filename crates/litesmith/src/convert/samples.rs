@@ -1,6 +1,6 @@
 //! What the source and the result are run on: calibration samples, else seeded numbers.
 
-use litesmith_graph::{DType, Dim, Model};
+use litesmith_graph::{DType, Dim, GraphId, Model, Shape, infer_shapes};
 use litesmith_runtime::{Array, TensorInfo};
 
 use super::ConvertOptions;
@@ -13,10 +13,15 @@ const SEEDED: usize = 2;
 /// Size that a free height, width or length takes where nothing says more.
 const USUAL_SIZE: usize = 96;
 
+/// Sizes that are tried where that one does not fit the model.
+const OTHER_SIZES: [usize; 7] = [32, 128, 224, 512, 1024, 4096, 16_384];
+
 /// Samples for the inputs of a model.
 pub(super) struct Samples {
     feed: Option<Feed>,
     infos: Vec<TensorInfo>,
+    /// The same inputs with sizes that fit the model, where sizes are free.
+    seeded: Vec<TensorInfo>,
 }
 
 impl Samples {
@@ -35,7 +40,8 @@ impl Samples {
             Some(data) => Some(Feed::open(model, &infos, data)?.with_batch(1)),
             None => None,
         };
-        Ok(Samples { feed, infos })
+        let seeded = with_sizes(model, &infos);
+        Ok(Samples { feed, infos, seeded })
     }
 
     /// The inputs that samples are for.
@@ -50,9 +56,28 @@ impl Samples {
     /// Seeded inputs, valid for their types, one sample each.
     pub(super) fn seeded(&self) -> Result<Vec<Vec<Array>>, Error> {
         (0..SEEDED as u64)
-            .map(|sample| self.infos.iter().map(|info| seeded_input(info, sample)).collect())
+            .map(|sample| self.seeded.iter().map(|info| seeded_input(info, sample)).collect())
             .collect()
     }
+}
+
+/// The inputs with the first size for which the model's shapes fit each other in place of all free sizes
+/// but the batch; as they are, if none does.
+fn with_sizes(model: &Model, infos: &[TensorInfo]) -> Vec<TensorInfo> {
+    let sized = |size: usize| {
+        let mut infos = infos.to_vec();
+        for info in &mut infos {
+            let dims = info.shape.0.iter_mut().enumerate().filter(|(_, dim)| dim.fixed().is_none());
+            dims.for_each(|(axis, dim)| *dim = Dim::Fixed(if axis == 0 { 1 } else { size }));
+        }
+        infos
+    };
+    let fits = |infos: &Vec<TensorInfo>| {
+        let shapes: Vec<Shape> = infos.iter().map(|info| info.shape.clone()).collect();
+        infer_shapes(model, GraphId(0), Some(&shapes)).is_ok()
+    };
+    let mut candidates = [USUAL_SIZE].into_iter().chain(OTHER_SIZES).map(sized);
+    candidates.find(fits).unwrap_or_else(|| infos.to_vec())
 }
 
 /// Numbers between -1 and 1, small integers that are indices of anything, or integers on a grid.

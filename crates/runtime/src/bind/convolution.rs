@@ -12,7 +12,7 @@ use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use super::site::stored_bounds;
 use super::window::window;
-use super::{Bound, Operand, Site, Task, int16};
+use super::{Bound, Operand, Site, Task, int16, legacy};
 use crate::error::{Refusal, refuse};
 
 /// The geometry of a layer that multiplies by weights.
@@ -106,6 +106,7 @@ fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         (DType::F64, DType::F64) => bind_double(site, layer),
         (DType::F32, DType::I8 | DType::I4) => bind_hybrid(site, layer),
         (DType::I8 | DType::U8, DType::I8 | DType::I4) => bind_quantized(site, layer),
+        (DType::U8, DType::U8) => legacy::layer(site, &layer),
         (DType::I16, DType::I8 | DType::I4) => int16::layer(site, &layer),
         (input, weights) => refuse!("there is no kernel for inputs of {input} with weights of {weights}"),
     }

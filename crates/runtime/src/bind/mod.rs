@@ -7,6 +7,7 @@ mod convert;
 mod convolution;
 mod elementwise;
 mod int16;
+mod legacy;
 mod movement;
 mod pooling;
 mod recurrent;

@@ -1,4 +1,4 @@
-//! Sparse constants: reading how they are stored, and undoing it.
+//! Sparse constants: reading how they are stored.
 
 use litesmith_graph::quantization::SparseDimension;
 use litesmith_graph::{DType, Shape, Sparsity};
@@ -9,7 +9,7 @@ use crate::tflite::flatbuffer::reader::Table;
 use crate::tflite::schema::{self, dimension_format, index_vector};
 
 /// Reads the description of a sparse tensor of this shape whose stored elements take `length`
-/// bytes. Everything that [`to_dense`] relies on is checked.
+/// bytes. It is checked to be whole.
 pub(super) fn read_sparsity(
     table: &Table<'_>,
     shape: &Shape,
@@ -74,35 +74,10 @@ fn read_indices(table: &Table<'_>, kind_slot: usize, slot: usize) -> Result<Opti
     })
 }
 
-/// How far each walked dimension goes, with block dimensions behind the others; `None` where the
-/// description does not fit the shape.
-fn extents(sparsity: &Sparsity, shape: &[usize]) -> Option<Vec<usize>> {
-    let Sparsity { traversal_order, block_map, dimensions } = sparsity;
-    let count = shape.len() + block_map.len();
-    let mut sorted = traversal_order.clone();
-    sorted.sort_unstable();
-    if count > 2 * MOST_AXES || dimensions.len() != count || !sorted.into_iter().eq(0..count) {
-        return None;
-    }
-    let mut extents = shape.to_vec();
-    extents.resize(count, 0);
-    for (axis, dimension) in traversal_order.iter().zip(dimensions) {
-        if *axis >= shape.len() {
-            let SparseDimension::Dense(block) = dimension else { return None };
-            let divided = block_map[*axis - shape.len()];
-            if *block == 0 || divided >= shape.len() || !extents[divided].is_multiple_of(*block) {
-                return None;
-            }
-            extents[divided] /= block;
-            extents[*axis] = *block;
-        }
-    }
-    Some(extents)
-}
-
 fn check(sparsity: &Sparsity, shape: &Shape, dtype: DType, length: usize) -> Result<(), String> {
     let shape = shape.to_fixed().ok_or("it is sparse, but its shape is not fixed")?;
-    let extents = extents(sparsity, &shape).ok_or("its sparsity does not fit its shape")?;
+    let few = sparsity.traversal_order.len() <= 2 * MOST_AXES;
+    let extents = sparsity.extents(&shape).filter(|_| few).ok_or("its sparsity does not fit its shape")?;
     let mut count = 1usize;
     for (axis, dimension) in sparsity.traversal_order.iter().zip(&sparsity.dimensions) {
         let extent = extents[*axis];
@@ -137,68 +112,6 @@ fn fits(segments: &[usize], indices: &[usize], count: usize, extent: usize) -> b
         })
 }
 
-/// All elements of a sparse tensor that [`read_sparsity`] has checked, each of `size` bytes.
-/// `length` is the number of bytes of the result.
-pub(super) fn to_dense(
-    sparsity: &Sparsity,
-    shape: &[usize],
-    size: usize,
-    stored: &[u8],
-    length: usize,
-) -> Option<Vec<u8>> {
-    let extents = extents(sparsity, shape)?;
-    let mut strides = vec![1usize; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis].checked_mul(shape[axis])?;
-    }
-    let mut steps = strides.clone();
-    for (block, axis) in sparsity.block_map.iter().enumerate() {
-        // A step of the divided axis is a whole block, a step inside the block a single element.
-        steps.push(strides[*axis]);
-        steps[*axis] = steps[*axis].checked_mul(extents[shape.len() + block])?;
-    }
-    let mut walk = Walk { sparsity, steps, size, stored, dense: vec![0; length] };
-    walk.descend(0, 0, 0)?;
-    Some(walk.dense)
-}
-
-struct Walk<'a> {
-    sparsity: &'a Sparsity,
-    /// Distance in elements that a step along each dimension makes.
-    steps: Vec<usize>,
-    size: usize,
-    stored: &'a [u8],
-    dense: Vec<u8>,
-}
-
-impl Walk<'_> {
-    /// Goes through all that is stored below place `stored` of this level; `element` is where its
-    /// outer indices lead.
-    fn descend(&mut self, level: usize, stored: usize, element: usize) -> Option<()> {
-        let sparsity = self.sparsity;
-        let Some(dimension) = sparsity.dimensions.get(level) else {
-            let source = self.stored.get(stored * self.size..(stored + 1) * self.size)?;
-            self.dense.get_mut(element * self.size..(element + 1) * self.size)?.copy_from_slice(source);
-            return Some(());
-        };
-        let step = self.steps[sparsity.traversal_order[level]];
-        match dimension {
-            SparseDimension::Dense(size) => {
-                for index in 0..*size {
-                    self.descend(level + 1, stored * size + index, element + index * step)?;
-                }
-            }
-            SparseDimension::Csr { segments, indices } => {
-                let places = *segments.get(stored)?..*segments.get(stored + 1)?;
-                for (place, index) in places.clone().zip(indices.get(places)?) {
-                    self.descend(level + 1, place, element + index * step)?;
-                }
-            }
-        }
-        Some(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +128,7 @@ mod tests {
             dimensions: vec![SparseDimension::Dense(2), csr(&[0, 1, 3], &[2, 0, 3])],
         };
         assert_eq!(check(&sparsity, &Shape::from([2, 4]), DType::I8, 3), Ok(()));
-        assert_eq!(to_dense(&sparsity, &[2, 4], 1, &[7, 8, 9], 8).unwrap(), [0, 0, 7, 0, 8, 0, 0, 9]);
+        assert_eq!(sparsity.to_dense(&[2, 4], 1, &[7, 8, 9], 8).unwrap(), [0, 0, 7, 0, 8, 0, 0, 9]);
         assert!(check(&sparsity, &Shape::from([2, 3]), DType::I8, 3).is_err());
         assert!(check(&sparsity, &Shape::from([2, 4]), DType::I8, 4).is_err());
         assert!(check(&sparsity, &Shape::from([3, 4]), DType::I8, 3).is_err());
@@ -229,7 +142,7 @@ mod tests {
             dimensions: vec![SparseDimension::Dense(2), csr(&[0, 1, 2], &[1, 0]), SparseDimension::Dense(2)],
         };
         assert_eq!(check(&sparsity, &Shape::from([2, 4]), DType::I8, 4), Ok(()));
-        assert_eq!(to_dense(&sparsity, &[2, 4], 1, &[1, 2, 3, 4], 8).unwrap(), [0, 0, 1, 2, 3, 4, 0, 0]);
+        assert_eq!(sparsity.to_dense(&[2, 4], 1, &[1, 2, 3, 4], 8).unwrap(), [0, 0, 1, 2, 3, 4, 0, 0]);
         assert!(check(&sparsity, &Shape::from([2, 5]), DType::I8, 4).is_err());
     }
 
@@ -241,6 +154,6 @@ mod tests {
             dimensions: vec![SparseDimension::Dense(3), csr(&[0, 1, 1, 2], &[1, 0])],
         };
         assert_eq!(check(&sparsity, &Shape::from([2, 3]), DType::I8, 2), Ok(()));
-        assert_eq!(to_dense(&sparsity, &[2, 3], 1, &[5, 6], 6).unwrap(), [0, 0, 6, 5, 0, 0]);
+        assert_eq!(sparsity.to_dense(&[2, 3], 1, &[5, 6], 6).unwrap(), [0, 0, 6, 5, 0, 0]);
     }
 }

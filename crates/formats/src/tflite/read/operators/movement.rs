@@ -8,7 +8,6 @@ use litesmith_graph::{Data, Dim};
 
 use super::{Decode, Decoded, first, whole};
 use crate::tflite::read::call::{Call, Refusal, unsupported};
-use crate::tflite::read::sparsity::to_dense;
 use crate::tflite::schema::{MIRROR_REFLECT, MIRROR_SYMMETRIC, options};
 
 pub(super) fn unpack(call: &Call<'_>) -> Decode {
@@ -256,7 +255,7 @@ pub(super) fn densify(call: &Call<'_>) -> Decode {
     let (Some(size), Some(length)) = (size, length) else { return Err(call.broken("it is too large")) };
     // What the file makes us allocate is paid for, at a rate that allows 99% of zeros.
     call.table.file().charge(length / 100)?;
-    match to_dense(sparsity, &shape, size, data.bytes(), length) {
+    match sparsity.to_dense(&shape, size, data.bytes(), length) {
         Some(dense) => Ok(Decoded::Constant(Data::from_vec(dense))),
         None => Err(call.broken("its sparsity leads outside the tensor")),
     }
