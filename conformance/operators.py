@@ -4,7 +4,7 @@
     cargo build --release && conformance/.venv/bin/python conformance/operators.py [--only CONV_2D]
 
 Integers must be equal where both sides round the exact result, and within one step elsewhere; what is allowed stands
-with each case in `operator_cases.py`. Exit status 1 when a case fails; those of `not_yet.txt` must be refused.
+with each case in `operator_cases.py` and `int16_cases.py`. Exit status 1 when a case fails; those of `not_yet.txt` must be refused.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import command
+import int16_cases  # noqa: F401 - adds cases
 import not_yet
 import operator_cases
 

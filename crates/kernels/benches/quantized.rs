@@ -1,4 +1,5 @@
-//! Quantized kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1.
+//! Quantized kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1. Layers with 16-bit
+//! activations are compared with the same layers of bytes.
 //!
 //! Prints, beside what criterion says, the multiply-accumulates per second of each layer (best of
 //! all batches) and their share of the peak of the machine's byte dot product, measured just
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use litesmith_kernels::float::Clamp;
+use litesmith_kernels::int16;
 use litesmith_kernels::quantized::{Conv2d, Depthwise, HybridConv2d, Requantize, Rescale};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
@@ -72,6 +74,18 @@ const EFFICIENT_NET: [Layer; 4] =
 const DYNAMIC: [Layer; 4] =
     [(3, 1, 56, 64, 64), (1, 1, 56, 64, 256), (1, 1, 14, 1024, 256), (1, 1, 1, 2048, 1000)];
 
+/// With 16-bit activations.
+const WORDS: [Layer; 8] = [
+    (7, 2, 224, 3, 64),
+    (3, 1, 56, 64, 64),
+    (3, 1, 14, 256, 256),
+    (1, 1, 56, 64, 256),
+    (1, 1, 14, 1024, 256),
+    (1, 1, 1, 2048, 1000),
+    (3, 1, 56, 144, 0),
+    (3, 1, 14, 384, 0),
+];
+
 /// Padding that Keras calls "same".
 fn same(kernel: usize, stride: usize, size: usize) -> Window {
     let total = ((size.div_ceil(stride) - 1) * stride + kernel).saturating_sub(size);
@@ -89,6 +103,10 @@ fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|i| (i * 7919 % 1009) as u8).collect()
 }
 
+fn words(count: usize) -> Vec<i16> {
+    (0..count).map(|i| (i * 40_503) as i16).collect()
+}
+
 fn weights(count: usize) -> Vec<i8> {
     bytes(count).into_iter().map(|byte| byte as i8).collect()
 }
@@ -100,8 +118,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Times `step`, which does `work` multiply-accumulates.
-    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) {
+    /// Times `step`, which does `work` multiply-accumulates; gives the seconds of the best run.
+    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) -> f64 {
         let best = Cell::new(f64::INFINITY);
         let pool = &self.pool;
         let peak = peak() * pool.threads() as f64;
@@ -126,9 +144,11 @@ impl Bench {
                 peak / 1e9
             );
         }
+        best.get()
     }
 
-    fn layer(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) {
+    /// Gives the seconds of the best run.
+    fn layer(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) -> f64 {
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
         let (input, shape) = (bytes(size * size * channels), [1, size, size]);
@@ -139,15 +159,42 @@ impl Bench {
             let mut output = vec![0; height * width * channels];
             let name = format!("depthwise {kernel}x{kernel}s{stride} {size}x{size}x{channels}");
             let work = output.len() * kernel * kernel;
-            self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
-            return;
+            return self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
         }
         let weights = weights(out_channels * kernel * kernel * channels);
         let conv = Conv2d::new(self.isa, window, 1, channels, out_channels, &weights, None, 128, requantize);
         let mut output = vec![0; height * width * out_channels];
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
         let work = output.len() * kernel * kernel * channels;
-        self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
+        self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
+    }
+
+    /// A layer with 16-bit activations, and the same one with bytes.
+    fn words(&mut self, group: &str, layer: Layer) {
+        let bytes_taken = self.layer(group, layer);
+        let (kernel, stride, size, channels, out_channels) = layer;
+        let window = same(kernel, stride, size);
+        let [height, width] = window.output([size, size]);
+        let (input, shape) = (words(size * size * channels), [1, size, size]);
+        let requantize =
+            int16::Requantize { scale: vec![1e-4], rule: int16::Rule::Reduced, min: 0, max: i16::MAX };
+        let name = format!("int16 {kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
+        let taken = if out_channels == 0 {
+            let weights = weights(kernel * kernel * channels);
+            let conv = int16::Depthwise::new(self.isa, window, channels, 1, &weights, None, &requantize);
+            let mut output = vec![0; height * width * channels];
+            let work = output.len() * kernel * kernel;
+            self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
+        } else {
+            let weights = weights(out_channels * kernel * kernel * channels);
+            let (isa, bias) = (self.isa, None);
+            let conv =
+                int16::Conv2d::new(isa, window, 1, channels, out_channels, &weights, bias, &requantize);
+            let mut output = vec![0; height * width * out_channels];
+            let work = output.len() * kernel * kernel * channels;
+            self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
+        };
+        println!("    {name}: {:.2} times as long as with bytes", taken / bytes_taken);
     }
 
     /// A dynamic-range layer, its quantization of the input counted in.
@@ -235,9 +282,14 @@ fn main() {
         .configure_from_args();
     let mut bench = Bench { criterion, pool: ThreadPool::new(threads), isa };
     println!("{isa}, {threads} threads");
-    RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
-    MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
-    EFFICIENT_NET.into_iter().for_each(|layer| bench.layer("efficient_net", layer));
+    for (group, layers) in
+        [("resnet50", &RESNET50[..]), ("mobilenet_v2", &MOBILENET_V2), ("efficient_net", &EFFICIENT_NET)]
+    {
+        for layer in layers {
+            bench.layer(group, *layer);
+        }
+    }
+    WORDS.into_iter().for_each(|layer| bench.words("words", layer));
     DYNAMIC.into_iter().for_each(|layer| bench.dynamic("dynamic", layer));
     bench.criterion.final_summary();
 }

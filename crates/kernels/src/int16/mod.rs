@@ -22,6 +22,7 @@ mod sigmoid;
 mod softmax;
 #[cfg(test)]
 mod tests;
+mod transposed;
 
 pub use conv::Conv2d;
 pub use convert::{Rescale, quantize};
@@ -34,3 +35,4 @@ pub use reduce::{Sums, reduce_product};
 pub use requantize::{Requantize, Rule};
 pub use resize::resize_bilinear;
 pub use softmax::Softmax;
+pub use transposed::TransposeConv2d;

@@ -1,5 +1,7 @@
 //! Operators on 16-bit activations: symmetric, stored in the plan as the model has them.
 
+use std::borrow::Cow;
+
 use litesmith_graph::ops::{Activation, Pool2D, PoolKind, ReduceKind};
 use litesmith_graph::{DType, Op};
 use litesmith_kernels::elementwise::{Binary, Broadcast, Unary};
@@ -29,13 +31,32 @@ enum Packed {
     Depthwise(Depthwise),
 }
 
-/// A layer that multiplies by 8-bit weights.
-pub(super) fn layer(site: &Site<'_>, layer: &Layer) -> Result<Bound, Refusal> {
-    let (input, output) = (site.input(0)?.word_scale()?, site.output()?.word_scale()?);
-    let (weights, scales) = symmetric_weights(site.input(1)?, layer)?;
+/// Where the operands of a layer stand among its inputs.
+pub(super) struct Places {
+    pub(super) image: usize,
+    pub(super) weights: usize,
+    pub(super) bias: usize,
+}
+
+/// What a layer is packed from, besides its geometry.
+pub(super) struct Weighted<'a> {
+    pub(super) weights: Cow<'a, [i8]>,
+    pub(super) bias: Option<Vec<i64>>,
+    pub(super) requantize: Requantize,
+}
+
+/// The operands of a layer that multiplies by 8-bit weights. Its operator and the type of its bias
+/// say how it rounds.
+pub(super) fn weighted<'a>(
+    site: &'a Site<'_>,
+    layer: &Layer,
+    places: &Places,
+) -> Result<Weighted<'a>, Refusal> {
+    let (input, output) = (site.input(places.image)?.word_scale()?, site.output()?.word_scale()?);
+    let (weights, scales) = symmetric_weights(site.input(places.weights)?, layer)?;
     let dense = matches!(site.node.op, Op::FullyConnected(_));
     let wide = if dense { Rule::Real } else { Rule::Reduced };
-    let (bias, rule) = match site.optional(2) {
+    let (bias, rule) = match site.optional(places.bias) {
         None => (None, wide),
         Some(bias) => match (bias.dtype, bias.data) {
             (DType::I64, Some(data)) => (Some(data.elements::<i64>().into_owned()), wide),
@@ -50,7 +71,13 @@ pub(super) fn layer(site: &Site<'_>, layer: &Layer) -> Result<Bound, Refusal> {
     let scale =
         scales.iter().map(|scale| scale_of([input, *scale], output)).collect::<Result<Vec<_>, _>>()?;
     let [min, max] = bounds(layer.activation, output);
-    let requantize = Requantize { scale, rule, min, max };
+    Ok(Weighted { weights, bias, requantize: Requantize { scale, rule, min, max } })
+}
+
+/// A convolution or a dense layer.
+pub(super) fn layer(site: &Site<'_>, layer: &Layer) -> Result<Bound, Refusal> {
+    let places = Places { image: 0, weights: 1, bias: 2 };
+    let Weighted { weights, bias, requantize } = weighted(site, layer, &places)?;
     let &Layer { shape, window, in_channels, out_channels, kind, .. } = layer;
     let bias = bias.as_deref();
     let kernel = site.pack(window, || match kind {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use litesmith_graph::DType;
 use litesmith_graph::ops::{Conv3D, Padding, TransposeConv2D, TransposeConv3D};
+use litesmith_kernels::int16::TransposeConv2d as WordTransposeConv2d;
 use litesmith_kernels::quantized::{Requantize, Rescale};
 use litesmith_kernels::reference::transposed::{TransposeShape, transpose_conv2d};
 use litesmith_kernels::reference::volume::{Volume, conv3d, transpose_conv3d};
@@ -17,7 +18,7 @@ use litesmith_kernels::{Isa, Window};
 use super::convolution::{Kind, Layer, check_bias, clamp, scaled_bias, symmetric_weights};
 use super::site::stored_bounds;
 use super::window::LONGEST;
-use super::{Bound, Operand, Site, Task};
+use super::{Bound, Operand, Site, Task, int16};
 use crate::error::{Refusal, refuse};
 
 /// Where the operands of a transposed convolution stand among its inputs.
@@ -56,6 +57,7 @@ pub(super) fn transpose_conv_2d(site: &Site<'_>, op: &TransposeConv2D) -> Result
         (DType::F64, DType::F64) => bind_double(site, layer, window),
         (DType::F32, DType::I8 | DType::I4) => bind_hybrid(site, layer, window),
         (DType::I8 | DType::U8, DType::I8 | DType::I4) => bind_quantized(site, layer, window),
+        (DType::I16, DType::I8 | DType::I4) => bind_words(site, layer, window),
         (image, weights) => refuse!("there is no kernel for inputs of {image} with weights of {weights}"),
     }
 }
@@ -167,6 +169,25 @@ fn bind_quantized(site: &Site<'_>, layer: Layer, window: TransposeWindow) -> Res
     let scratch = kernel.scratch(shape);
     Ok(Task::new(move |machine, io| {
         kernel.run(machine.pool, io.inputs.bytes(IMAGE), shape, io.scratch, io.output);
+        Ok(())
+    })
+    .with_scratch(scratch)
+    .into())
+}
+
+fn bind_words(site: &Site<'_>, layer: Layer, window: TransposeWindow) -> Result<Bound, Refusal> {
+    let places = int16::Places { image: IMAGE, weights: WEIGHTS, bias: BIAS };
+    let int16::Weighted { weights, bias, requantize } = int16::weighted(site, &layer, &places)?;
+    let channels = [layer.in_channels, layer.out_channels];
+    let kernel = site.pack(layer.window, || {
+        let bias = bias.as_deref();
+        WordTransposeConv2d::new(site.isa, window, channels, &weights, bias, &requantize)
+    });
+    let shape = layer.shape;
+    let scratch = kernel.scratch(shape) * size_of::<i16>();
+    Ok(Task::new(move |machine, io| {
+        let (scratch, output) = (bytemuck::cast_slice_mut(io.scratch), bytemuck::cast_slice_mut(io.output));
+        kernel.run(machine.pool, io.inputs.get(IMAGE), shape, scratch, output);
         Ok(())
     })
     .with_scratch(scratch)

@@ -7,14 +7,14 @@ fn every_unsupported_operator_is_listed() {
     let text = r#"graph main(%x: f32[1,2], %q: i16[2] q{"scales":[1],"zero_points":[0]}) -> (%y, %z) {
   %a: f32[1,2] = Custom(%x) {"name":"Mystery","output_types":["f32"],"output_shapes":[[1,2]]} # first
   %y: f32[1,2] = Custom(%a) {"name":"Riddle","output_types":["f32"],"output_shapes":[[1,2]]} # second
-  %z: i16[2] q{"scales":[1],"zero_points":[0]} = Unary(%q) # third
+  %z: i16[2] q{"scales":[1],"zero_points":[0]} = Unary(%q) {"kind":"hard_swish"} # third
 }"#;
     let error = Interpreter::new(&model(text), &Options::default()).err().unwrap();
     let message = error.to_string();
     let RuntimeError::Unsupported(list) = error else { panic!("{message}") };
     let names: Vec<_> = list.iter().map(|entry| (entry.node.as_str(), entry.operator.as_str())).collect();
     assert_eq!(names, [("first", "Custom"), ("second", "Custom"), ("third", "Unary")]);
-    for part in ["Mystery", "Riddle", "int16 activations are not supported yet"] {
+    for part in ["Mystery", "Riddle", "no kernel of this function for int16"] {
         assert!(message.contains(part), "{message}");
     }
 }
