@@ -5,7 +5,7 @@
 
 Each small model of `layer_models/` is written by Keras 3 and by tf_keras, as .keras and as .h5. For each file
 `litesmith run` must agree with Keras, and so must the float TFLite file that `litesmith convert` makes, in LiteRT at
-batch 1 and at batch 5. With `--int8`, our int8 file must be as near to Keras as TensorFlow's. Exit status 1 when an
+batch 1 and at batch 5. With `--int8` and `--int16x8`, our quantized file must be as near to Keras as TensorFlow's. Exit status 1 when an
 ordinary model fails; a refusal (exit code 3) is accepted for the few rare ones, and demanded for those of
 `not_yet.txt`.
 """
@@ -40,8 +40,8 @@ PACKAGES = {"keras": keras, "tf_keras": tf_keras}
 RECIPE = "1"
 FREE_SIZE = 9  # of axes that a model leaves open
 ERROR = 2e-5  # of the largest output
-INT8_LOSS_DB = 1.0
-INT8_ENOUGH_DB = 30.0
+LOSS_DB = 1.0
+ENOUGH_DB = {"int8": 30.0, "int16x8": 45.0}
 
 
 def seed_weights(model, random):
@@ -157,25 +157,29 @@ def check_file(path, inputs):
     return errors
 
 
-def check_int8(folder):
-    """Signal-to-noise of our int8 file and of TensorFlow's, worst output; minus infinity when TensorFlow refuses.
+def check_quantized(folder, mode):
+    """Signal-to-noise of our file in a mode and of TensorFlow's, worst output; minus infinity when TensorFlow refuses.
 
     It is measured on the calibration samples: on others, a wider range can win by chance.
     """
     path, data = folder / "keras.keras", folder / "calibration.npz"
-    ours = folder / "litesmith-int8.tflite"
-    command.succeed("convert", path, "-o", ours, "--quantize", "int8", "--calibration", data)
+    ours = folder / f"litesmith-{mode}.tflite"
+    command.succeed("convert", path, "-o", ours, "--quantize", mode, "--calibration", data)
     with np.load(data) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
     model = keras.models.load_model(path, compile=False)
-    theirs = folder / "tensorflow-int8.tflite"
+    theirs = folder / f"tensorflow-{mode}.tflite"
     if not theirs.is_file():
         try:
-            theirs.write_bytes(tensorflow_convert.convert(model, "int8", tensorflow_convert.one_by_one(inputs)))
-        except ConverterError:
+            theirs.write_bytes(tensorflow_convert.convert(model, mode, tensorflow_convert.one_by_one(inputs)))
+        except (ConverterError, RuntimeError):
             theirs.write_bytes(b"")  # remembers the refusal
     truth = keras_outputs(model, inputs)
-    return worst_snr(ours, inputs, truth), worst_snr(theirs, inputs, truth)
+    try:
+        their_snr = worst_snr(theirs, inputs, truth)
+    except (RuntimeError, ValueError):
+        their_snr = -np.inf  # LiteRT takes no int16 PADV2 of TensorFlow's
+    return mode, worst_snr(ours, inputs, truth), their_snr
 
 
 def worst_snr(path, inputs, truth):
@@ -193,8 +197,8 @@ def check_case(case, options):
         inputs = {name: arrays[name] for name in arrays.files}
     for path in sorted([*folder.glob("*.keras"), *folder.glob("*.h5")]):
         yield path.name, *attempt(case, lambda path=path: judge_float(check_file(path, inputs)))
-    if options.int8:
-        yield "int8", *attempt(case, lambda: judge_int8(*check_int8(folder)))
+    for mode in options.modes:
+        yield mode, *attempt(case, lambda mode=mode: judge_quantized(*check_quantized(folder, mode)))
 
 
 def judge_float(errors):
@@ -203,8 +207,8 @@ def judge_float(errors):
     return not bad, shown
 
 
-def judge_int8(ours, theirs):
-    return ours >= min(theirs - INT8_LOSS_DB, INT8_ENOUGH_DB), f"{ours:.1f} dB, TensorFlow's {theirs:.1f} dB"
+def judge_quantized(mode, ours, theirs):
+    return ours >= min(theirs - LOSS_DB, ENOUGH_DB[mode]), f"{ours:.1f} dB, TensorFlow's {theirs:.1f} dB"
 
 
 def attempt(case, check):
@@ -222,7 +226,9 @@ def attempt(case, check):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="", help="only those whose name contains one of these, comma-separated")
-    parser.add_argument("--int8", action="store_true", help="also compare int8 files with TensorFlow's")
+    for mode in ENOUGH_DB:
+        what = f"also compare {mode} files with TensorFlow's"
+        parser.add_argument(f"--{mode}", dest="modes", action="append_const", const=mode, default=[], help=what)
     parser.add_argument("--prepare", action="store_true", help="only build the models")
     parser.add_argument("--cache", type=Path, default=models.default_cache())
     options = parser.parse_args()
