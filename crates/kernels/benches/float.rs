@@ -1,4 +1,5 @@
-//! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1.
+//! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1, and transposed
+//! convolutions beside ordinary ones of as many products.
 //!
 //! Prints, beside what criterion says, the multiply-adds per second of each layer (best of all
 //! runs) and their share of the peak of fused multiply-adds measured just before. Choose the
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
@@ -48,6 +50,17 @@ const MOBILENET_V2: [Layer; 14] = [
     (1, 1, 14, 384, 64),
     (3, 1, 7, 960, 0),
     (1, 1, 7, 320, 1280),
+];
+
+/// Transposed convolutions of generators and decoders: kernel size, stride, input height and width,
+/// input channels, output channels.
+const TRANSPOSED: [Layer; 6] = [
+    (4, 2, 8, 256, 128),
+    (4, 2, 32, 128, 64),
+    (2, 2, 64, 64, 32),
+    (3, 2, 64, 64, 32),
+    (3, 1, 64, 64, 32),
+    (4, 2, 64, 64, 3),
 ];
 
 /// Padding that Keras calls "same".
@@ -153,6 +166,40 @@ impl Bench {
         self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
     }
 
+    /// A transposed convolution with SAME padding, and an ordinary one over its output of as many
+    /// products: each output of either sees `kernel / stride` squared pixels.
+    fn transposed(&mut self, (kernel, stride, size, inputs, outputs): Layer) {
+        let crop = kernel.saturating_sub(stride) / 2;
+        let window =
+            TransposeWindow { kernel: [kernel; 2], stride: [stride; 2], crop: [crop; 2], tail: [stride; 2] };
+        let weights = numbers(outputs * kernel * kernel * inputs);
+        let conv = TransposeConv2d::new(self.isa, window, [inputs, outputs], &weights, None, Clamp::NONE);
+        let mut input = tensor(size * size * inputs);
+        let (shape, large) = ([1, size, size], size * stride);
+        let mut scratch = Tensor::zeros(conv.scratch(shape));
+        let mut output = Tensor::zeros(large * large * outputs);
+        let work = size * size * kernel * kernel * inputs * outputs;
+        let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{inputs} to {outputs}");
+        let (x, scratch, y) = (input.floats(), scratch.floats(), output.floats());
+        self.time("transposed", &name, work, |pool| conv.run(pool, x, shape, scratch, y));
+
+        let taps = kernel.div_ceil(stride);
+        let conv = Conv2d::new(
+            self.isa,
+            same(taps, 1, large),
+            1,
+            inputs,
+            outputs,
+            &weights[..outputs * taps * taps * inputs],
+            None,
+            Clamp::NONE,
+        );
+        let mut input = tensor(large * large * inputs);
+        let (x, work) = (input.floats(), large * large * taps * taps * inputs * outputs);
+        let name = format!("ordinary {taps}x{taps} {large}x{large}x{inputs} to {outputs}");
+        self.time("transposed", &name, work, |pool| conv.run(pool, x, [1, large, large], y));
+    }
+
     fn matrices(&mut self, [rows, depth, columns]: [usize; 3], adjoint_b: bool) {
         let matrices = MatMul { rows, depth, columns, adjoint_a: false, adjoint_b };
         let [mut a, mut b] = [tensor(rows * depth), tensor(depth * columns)];
@@ -249,6 +296,7 @@ fn main() {
     let mut bench = Bench { criterion, pool, isa, peak };
     RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
+    TRANSPOSED.into_iter().for_each(|layer| bench.transposed(layer));
     for adjoint_b in [false, true] {
         bench.matrices([384, 64, 384], adjoint_b);
         bench.matrices([1, 768, 3072], adjoint_b);

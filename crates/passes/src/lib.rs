@@ -16,6 +16,7 @@ mod fuse_activations;
 mod groups;
 mod legalize;
 mod linear;
+mod merge_blocks;
 mod merge_padding;
 mod remove_dead;
 mod share;
@@ -50,6 +51,7 @@ pub struct Rewrites {
 pub const OPTIMIZE: &[Pass] = &[
     Pass { name: "fold-constants", apply: fold_constants::apply },
     Pass { name: "drop-identities", apply: drop_identities::apply },
+    Pass { name: "merge-blocks", apply: merge_blocks::apply },
     Pass { name: "fold-batch-norm", apply: fold_batch_norm::apply },
     Pass { name: "fold-affine", apply: fold_affine::apply },
     Pass { name: "fuse-activations", apply: fuse_activations::apply },
