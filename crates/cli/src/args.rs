@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ConvertOptions, Crop, DataOptions, DemoOptions, Error, InterfaceType, Isa,
-    Preprocess, Quantization, RangeObserver, Ranges, Recipe, RunOptions,
+    Preprocess, Quantization, RangeObserver, Ranges, Recipe, Repair, RunOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -66,6 +66,10 @@ pub(crate) struct ConvertArguments {
     /// Which range of an activation counts: the exact one, or the one TensorFlow's calibrator sees.
     #[arg(long, value_enum, default_value_t)]
     ranges: RangesArgument,
+    /// What is done against the error of quantization; `default` where left out, but `none` with
+    /// --ranges tensorflow.
+    #[arg(long, value_enum)]
+    repair: Option<RepairArgument>,
     /// Type of real-valued inputs.
     #[arg(long, value_enum)]
     input_type: Option<InterfaceArgument>,
@@ -114,6 +118,7 @@ impl ConvertArguments {
             RangesArgument::Exact => Ranges::Exact,
             RangesArgument::Tensorflow => Ranges::Tensorflow,
         };
+        options.repair = self.repair.map(Into::into);
         options.input_type = self.input_type.map(Into::into);
         options.output_type = self.output_type.map(Into::into);
         options.recipe = self.recipe()?;
@@ -304,6 +309,7 @@ impl MachineArguments {
     pub(crate) fn options(&self) -> Result<RunOptions, Error> {
         let mut options = RunOptions::default();
         options.threads = self.threads;
+        options.interrupt = crate::terminal::interrupt().clone();
         options.max_memory = self.max_memory.map(|megabytes| megabytes.saturating_mul(1 << 20));
         if let Some(name) = &self.isa {
             options.isa = Some(name.parse::<Isa>().map_err(|error| Error::Usage(error.to_string()))?);
@@ -365,6 +371,26 @@ enum RangesArgument {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum RepairArgument {
+    /// Weights are rounded so that sums are kept, and biases corrected by what is left.
+    Default,
+    /// Each weight becomes the nearest integer.
+    None,
+    /// All there is, which takes longer.
+    Auto,
+}
+
+impl From<RepairArgument> for Repair {
+    fn from(argument: RepairArgument) -> Repair {
+        match argument {
+            RepairArgument::Default => Repair::Default,
+            RepairArgument::None => Repair::None,
+            RepairArgument::Auto => Repair::Auto,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum InterfaceArgument {
     Float32,
     Int8,
@@ -418,6 +444,23 @@ mod tests {
         for verb in command.get_subcommands_mut() {
             assert!(verb.render_help().to_string().contains("Example:"), "{}", verb.get_name());
         }
+    }
+
+    #[test]
+    fn observers_take_their_own_numbers() {
+        let observer = |words: &str| {
+            let words = "litesmith convert a.keras -o b.tflite --quantize int8 --calibration c"
+                .split(' ')
+                .chain(words.split(' '));
+            let Verb::Convert(arguments) = Arguments::try_parse_from(words).unwrap().verb else { panic!() };
+            arguments.observer()
+        };
+        assert_eq!(observer("--observer mse").unwrap(), RangeObserver::Mse);
+        let percentile = observer("--observer percentile --percentile 99.5").unwrap();
+        assert_eq!(percentile, RangeObserver::Percentile { percentile: 99.5 });
+        assert_eq!(observer("--observer ema").unwrap(), RangeObserver::Ema { decay: RangeObserver::DECAY });
+        assert!(matches!(observer("--percentile 99.5"), Err(Error::Usage(_))));
+        assert!(matches!(observer("--observer mse --decay 0.5"), Err(Error::Usage(_))));
     }
 
     #[test]

@@ -73,12 +73,13 @@ pub(crate) fn convert_report(
     result: &ConvertResult,
 ) -> Result<(), Error> {
     let summary = format!(
-        "{} bytes became {} bytes in {} s; {} operators were fused into others, {} are quantized.",
+        "{} bytes became {} bytes in {} s; {} operators were fused into others, {} are quantized, {} repaired.",
         human::count(result.input_bytes),
         human::count(result.output_bytes),
         human::decimal(result.seconds, 2),
         result.fused,
-        result.quantized_operators
+        result.quantized_operators,
+        result.repaired_operators
     );
     let mut sections = vec![
         html::Section::new("Summary").text(summary).text(format!("Check: {}.", check(result))),

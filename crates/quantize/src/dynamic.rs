@@ -7,20 +7,31 @@ use litesmith_graph::{
 
 use crate::error::QuantizeError;
 use crate::recipe::{Choice, Granularity, Recipe};
+use crate::repair::{Knowledge, Moments, Product, Repair};
 use crate::report::{Outcome, Precision, Report};
+use crate::statistics::Statistics;
 use crate::weights::{Layout, for_dynamic};
 
 /// Smaller constants stay float: quantizing them saves nothing.
 const FEWEST_ELEMENTS: usize = 1024;
 
-pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Result<Report, QuantizeError> {
+/// Calibration is of no need, but lets layers of the main graph be repaired.
+pub(crate) fn apply(
+    model: &mut Model,
+    repair: Repair,
+    recipe: &Recipe,
+    statistics: Option<&Statistics>,
+    moments: Option<&Moments>,
+) -> Result<Report, QuantizeError> {
     let mut report = Report::default();
-    for graph in &mut model.graphs {
+    for (number, graph) in model.graphs.iter_mut().enumerate() {
+        let knowledge = Knowledge::new(graph, statistics.filter(|_| number == 0), moments);
         for index in 0..graph.nodes.len() {
             let id = NodeId(index as u32);
             let Some(weights) = Quantizable::of(graph, id) else { continue };
             let (layer, operator) = (graph[id].name.clone(), graph[id].op.builtin_name().to_owned());
             let choice = recipe.choice(&[&layer], &operator);
+            let is_product = Product::of(graph, id).is_some();
             let reason = if choice.skip {
                 Some("the recipe keeps it float".to_owned())
             } else if weights.elements < FEWEST_ELEMENTS {
@@ -29,7 +40,12 @@ pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Result<Report, Quanti
                     weights.elements
                 ))
             } else {
-                weights.apply(graph, id, choice)?;
+                let asked = statistics.is_some() && choice.repair.unwrap_or(repair) != Repair::None;
+                match weights.apply(graph, id, choice, asked.then_some(&knowledge))? {
+                    true => report.repaired += 1,
+                    false if asked && is_product => report.unrepaired += 1,
+                    false => {}
+                }
                 None
             };
             let precision = if reason.is_some() { Precision::Float32 } else { Precision::Dynamic };
@@ -71,10 +87,17 @@ impl Quantizable {
         fixed.then_some(Quantizable { place, tensor, elements, axis })
     }
 
-    fn apply(self, graph: &mut Graph, id: NodeId, choice: Choice) -> Result<(), QuantizeError> {
+    /// Returns whether it was repaired, with what is known of its input.
+    fn apply(
+        self,
+        graph: &mut Graph,
+        id: NodeId,
+        choice: Choice,
+        knowledge: Option<&Knowledge<'_>>,
+    ) -> Result<bool, QuantizeError> {
         let source = graph[self.tensor].clone();
         let (TensorKind::Constant(data), Some(shape)) = (&source.kind, source.shape.to_fixed()) else {
-            return Ok(());
+            return Ok(false);
         };
         let values = data.elements::<f32>();
         crate::weights::check_finite(&graph[id].name, &source.name, &values)?;
@@ -82,7 +105,15 @@ impl Quantizable {
             Some(axis) => (axis, choice.granularity),
             None => (0, Granularity::PerTensor),
         };
-        let weights = for_dynamic(&values, Layout::new(&shape, axis), granularity);
+        let mut weights = for_dynamic(&values, Layout::new(&shape, axis), granularity);
+        let product = knowledge.and_then(|knowledge| Some((knowledge, Product::of(graph, id)?)));
+        let repaired =
+            product.and_then(|(knowledge, product)| knowledge.repair(graph, &product, &weights, None));
+        let is_repaired = repaired.is_some();
+        if let Some(repaired) = repaired {
+            weights = repaired.weights;
+            put_bias(graph, id, repaired.bias);
+        }
         let quantization = match granularity {
             Granularity::PerChannel => Quantization::per_channel(weights.scales, axis),
             Granularity::PerTensor => Quantization::per_tensor(weights.scales[0], 0),
@@ -97,8 +128,22 @@ impl Quantizable {
             Op::Gather(_) => dequantize_output(graph, id, quantization),
             _ => {}
         }
-        Ok(())
+        Ok(is_repaired)
     }
+}
+
+/// Gives a product this bias, in place of the one that it has if it has one.
+fn put_bias(graph: &mut Graph, id: NodeId, bias: Vec<f32>) {
+    const PLACE: usize = 2;
+    let old = graph[id].inputs.get(PLACE).copied().flatten();
+    let name = match old {
+        Some(old) => graph[old].name.clone(),
+        None => format!("{}/bias", graph[id].name),
+    };
+    let bias = graph.add_tensor(Tensor::floats(&name, &[bias.len()], bias));
+    let inputs = &mut graph[id].inputs;
+    inputs.resize(inputs.len().max(PLACE + 1), None);
+    inputs[PLACE] = Some(bias);
 }
 
 /// A table's entries come out as int8 and are dequantized behind.
@@ -130,7 +175,7 @@ mod tests {
              }",
         )
         .unwrap();
-        let report = apply(&mut model, &Recipe::default()).unwrap();
+        let report = apply(&mut model, Repair::None, &Recipe::default(), None, None).unwrap();
         infer_model(&mut model).unwrap();
         validate(&model).unwrap();
         assert_eq!(report.outcomes[0].precision, Precision::Dynamic);

@@ -17,6 +17,7 @@ mod observer;
 mod parameters;
 mod ranges;
 mod recipe;
+mod repair;
 mod report;
 mod statistics;
 mod statistics_file;
@@ -30,6 +31,7 @@ pub use mode::{InterfaceType, Mode, Options, Ranges};
 pub use observer::Observer;
 pub use parameters::{activation_parameters, nearest_away};
 pub use recipe::{Granularity, Recipe, RecipeError, Rule};
+pub use repair::{Moments, Repair};
 pub use report::{Outcome, Precision, Report};
 pub use statistics::{Range, Statistics, StatisticsError};
 
@@ -41,8 +43,10 @@ use litesmith_graph::{Graph, Model, ModelError, Node};
 /// # Errors
 /// If the model does not fit itself.
 pub fn lower(model: &mut Model, mode: Mode, recipe: &Recipe) -> Result<usize, ModelError> {
+    if mode != Mode::Float16 {
+        float16::widen(model);
+    }
     let Some(width) = mode.width() else { return Ok(0) };
-    float16::widen(model);
     litesmith_passes::lower(model, width, &|graph, node| {
         let names: Vec<&str> = node_names(graph, node).collect();
         recipe.choice(&names, node.op.builtin_name()).skip
@@ -56,7 +60,7 @@ fn node_names<'a>(graph: &'a Graph, node: &'a Node) -> impl Iterator<Item = &'a 
 }
 
 /// Makes the quantized model of a legalized float model. Modes with integer activations need
-/// statistics.
+/// statistics; with them layers are repaired too, better so with moments of the same model.
 ///
 /// # Errors
 /// If statistics are missing or do not fit the model, or, under [`Mode::Int8Only`], for every
@@ -66,15 +70,16 @@ pub fn quantize(
     options: &Options,
     recipe: &Recipe,
     statistics: Option<&Statistics>,
+    moments: Option<&Moments>,
 ) -> Result<Report, QuantizeError> {
     float16::widen(model);
     litesmith_graph::infer_model(model)?;
     let report = match options.mode {
         Mode::Float16 => float16::apply(model, recipe),
-        Mode::Dynamic => dynamic::apply(model, recipe),
+        Mode::Dynamic => dynamic::apply(model, options.repair, recipe, statistics, moments),
         Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => {
             let statistics = statistics.ok_or(QuantizeError::NoStatistics(options.mode))?;
-            integer::apply(model, options, recipe, statistics)
+            integer::apply(model, options, recipe, statistics, moments)
         }
     }?;
     litesmith_graph::infer_model(model)?;

@@ -5,6 +5,7 @@ use std::fmt;
 use litesmith_graph::Width;
 
 use crate::observer::Observer;
+use crate::repair::Repair;
 
 /// Which numbers become integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +79,8 @@ pub struct Options {
     pub observer: Observer,
     /// Which range of an activation counts.
     pub ranges: Ranges,
+    /// What is done against the error of quantization, where the recipe says nothing else.
+    pub repair: Repair,
     /// Type of real-valued inputs (integer modes only).
     pub inputs: InterfaceType,
     /// Type of real-valued outputs (integer modes only).
@@ -94,6 +97,7 @@ impl Options {
             mode,
             observer: Observer::MinMax,
             ranges: Ranges::Exact,
+            repair: Repair::Default,
             inputs: interface,
             outputs: interface,
         }

@@ -7,6 +7,7 @@ use litesmith_graph::{DType, Graph, NodeId, Op, TensorId, Width};
 
 use crate::error::QuantizeError;
 use crate::mode::{Options, Ranges};
+use crate::observer::Observer;
 use crate::parameters::activation;
 use crate::recipe::Recipe;
 use crate::statistics::{Range, Statistics};
@@ -47,14 +48,7 @@ pub(crate) fn of_graph(
             known.push(None);
             continue;
         }
-        let choice = match producers[id.index()].map(|producer| &graph[producer]) {
-            Some(node) => {
-                let names: Vec<&str> = crate::node_names(graph, node).collect();
-                recipe.choice(&names, node.op.builtin_name())
-            }
-            None => recipe.choice(&[&graph[id].name], ""),
-        };
-        match choice.observer.unwrap_or(options.observer).range(statistics, &key, width)? {
+        match observer(graph, &producers, id, options, recipe).range(statistics, &key, width)? {
             Some(range) => known.push(Some(range)),
             None => return Err(QuantizeError::MissingRange(graph[id].name.clone())),
         }
@@ -64,6 +58,24 @@ pub(crate) fn of_graph(
     }
     limit_inverse_roots(graph, width, &mut known);
     Ok(known)
+}
+
+/// How the range of a tensor is found.
+pub(crate) fn observer(
+    graph: &Graph,
+    producers: &[Option<NodeId>],
+    id: TensorId,
+    options: &Options,
+    recipe: &Recipe,
+) -> Observer {
+    let choice = match producers[id.index()].map(|producer| &graph[producer]) {
+        Some(node) => {
+            let names: Vec<&str> = crate::node_names(graph, node).collect();
+            recipe.choice(&names, node.op.builtin_name())
+        }
+        None => recipe.choice(&[&graph[id].name], ""),
+    };
+    choice.observer.unwrap_or(options.observer)
 }
 
 /// `1 / sqrt(x)` has no bound, but behind an integer `x` it has: that of the smallest `x` above zero.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::observer::Observer;
+use crate::repair::Repair;
 
 /// Ordered rules; later ones win.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Rule {
     pub percentile: Option<f64>,
     /// For `observer = "ema"`: the weight of what came before.
     pub decay: Option<f64>,
+    /// Whether weights and biases are repaired.
+    pub repair: Option<Repair>,
 }
 
 impl Rule {
@@ -115,6 +118,7 @@ pub(crate) struct Choice {
     pub(crate) skip: bool,
     pub(crate) granularity: Granularity,
     pub(crate) observer: Option<Observer>,
+    pub(crate) repair: Option<Repair>,
 }
 
 impl Recipe {
@@ -172,6 +176,7 @@ impl Recipe {
                 choice.skip = rule.skip.unwrap_or(choice.skip);
                 choice.granularity = rule.granularity.unwrap_or(choice.granularity);
                 choice.observer = rule.observer().or(choice.observer);
+                choice.repair = rule.repair.or(choice.repair);
             }
         }
         choice

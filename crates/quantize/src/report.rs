@@ -50,6 +50,10 @@ pub struct Outcome {
 pub struct Report {
     /// One entry for each operator of the float model, in order.
     pub outcomes: Vec<Outcome>,
+    /// Number of operators whose weights and biases were repaired.
+    pub repaired: usize,
+    /// Number of operators whose repair was asked for, but of whose inputs too little is known.
+    pub unrepaired: usize,
 }
 
 impl Report {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::histogram::Histogram;
+use crate::repair::Channels;
 
 /// Version of the file form.
 pub(crate) const VERSION: u32 = 2;
@@ -70,6 +71,8 @@ pub struct Statistics {
     pub(crate) extremes: BTreeMap<String, Vec<Range>>,
     /// How often each tensor had which value, if that was asked for.
     pub(crate) histograms: Option<BTreeMap<String, Histogram>>,
+    /// Means and ranges of the channels of tensors that weights are multiplied with.
+    pub(crate) channels: BTreeMap<String, Channels>,
 }
 
 /// A statistics file that cannot be used.
@@ -163,6 +166,23 @@ impl Statistics {
         }
     }
 
+    /// Takes in the channels of a tensor that weights are multiplied with.
+    pub(crate) fn record_channels(&mut self, tensor: &str, channels: Channels) {
+        match self.channels.get_mut(tensor) {
+            Some(known) => {
+                known.merge(&channels);
+            }
+            None => {
+                self.channels.insert(tensor.to_owned(), channels);
+            }
+        }
+    }
+
+    /// The channels of a tensor, if weights are multiplied with it.
+    pub(crate) fn channels(&self, tensor: &str) -> Option<&Channels> {
+        self.channels.get(tensor)
+    }
+
     /// The ranges of a tensor in each run, in order.
     #[must_use]
     pub fn extremes(&self, tensor: &str) -> Option<&[Range]> {
@@ -206,6 +226,9 @@ impl Statistics {
             }
             _ => None,
         };
+        // A mean over some of the samples only would be none.
+        self.channels
+            .retain(|tensor, mine| other.channels.get(tensor).is_some_and(|theirs| mine.merge(theirs)));
         self.samples = self.samples.saturating_add(other.samples);
         Ok(())
     }

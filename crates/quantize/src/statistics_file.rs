@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
+use crate::repair::Channels;
 use crate::statistics::{Range, Statistics, StatisticsError, VERSION};
 
 #[derive(Serialize, Deserialize)]
@@ -20,6 +21,9 @@ struct File {
     extremes: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     histograms: Option<BTreeMap<String, String>>,
+    /// Means and ranges of channels; older files have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    channels: BTreeMap<String, String>,
 }
 
 impl Statistics {
@@ -43,6 +47,11 @@ impl Statistics {
             ranges: self.ranges.clone(),
             extremes: self.extremes.iter().map(mapped).collect(),
             histograms: self.histograms.as_ref().map(counts),
+            channels: self
+                .channels
+                .iter()
+                .map(|(tensor, channels)| (tensor.clone(), channels.to_text()))
+                .collect(),
         };
         serde_json::to_string_pretty(&file).unwrap_or_default()
     }
@@ -83,6 +92,13 @@ impl Statistics {
                 _ => return Err(StatisticsError::Numbers { what: "histogram", tensor }),
             };
         }
+        let mut channels = BTreeMap::new();
+        for (tensor, text) in file.channels {
+            match Channels::from_text(&text) {
+                Some(known) => channels.insert(tensor, known),
+                None => return Err(StatisticsError::Numbers { what: "channels", tensor }),
+            };
+        }
         Ok(Statistics {
             samples: file.samples,
             ranges: file.ranges,
@@ -90,6 +106,7 @@ impl Statistics {
             next,
             extremes,
             histograms,
+            channels,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::recipe::Granularity;
 const SMALLEST_EXTENT: f32 = 5e-7;
 
 /// Largest integer a bias may take: beyond it the sum of products could overflow.
-const LARGEST_BIAS: f32 = (1u32 << 30) as f32;
+pub(crate) const LARGEST_BIAS: f32 = (1u32 << 30) as f32;
 
 /// Weights as integers.
 pub(crate) struct Weights {

@@ -11,7 +11,9 @@ use std::time::Instant;
 
 use litesmith_graph::{Model, TensorKind, text};
 use litesmith_passes::{Rewrites, Target, legalize, optimize};
-use litesmith_quantize::{Mode, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize};
+use litesmith_quantize::{
+    Mode, Moments, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize,
+};
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
 
@@ -46,6 +48,8 @@ pub struct ConvertResult {
     pub fused: usize,
     /// Number of operators with quantized weights or activations.
     pub quantized_operators: usize,
+    /// Number of operators whose weights and biases were repaired.
+    pub repaired_operators: usize,
     /// Operators that stayed float although quantization was asked for.
     pub float_operators: Vec<FloatOperator>,
     /// How far the result's outputs are from the source's.
@@ -113,6 +117,7 @@ pub fn convert(
         operators: count_operators(&model),
         fused: rewrites.iter().filter(|rewrite| is_fusion(rewrite.pass)).map(|rewrite| rewrite.count).sum(),
         quantized_operators: report.outcomes.len() - report.float().count(),
+        repaired_operators: report.repaired,
         float_operators: float_operators(&report),
         check,
     })
@@ -168,21 +173,33 @@ fn quantize_model(
     for pattern in options.recipe.unused_patterns(&layers) {
         observer.note(&format!("no layer is called '{pattern}'; the rule has no effect"));
     }
-    let statistics = match mode {
-        Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => Some(statistics(model, options, samples, observer)?),
-        Mode::Dynamic | Mode::Float16 => None,
+    let repairs = mode != Mode::Float16 && options.repairs();
+    let has_data = samples.feed().is_some() || options.statistics.is_some();
+    let (statistics, moments) = match mode {
+        Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => statistics(model, options, samples, observer)?,
+        Mode::Dynamic if repairs && has_data => statistics(model, options, samples, observer)?,
+        Mode::Dynamic | Mode::Float16 => (None, None),
     };
     observer.stage("quantize", 0);
-    Ok(quantize(model, &options.quantize_options(mode), &options.recipe, statistics.as_ref())?)
+    let quantize_options = options.quantize_options(mode);
+    let report = quantize(model, &quantize_options, &options.recipe, statistics.as_ref(), moments.as_ref())?;
+    if report.unrepaired > 0 {
+        observer.note(&format!(
+            "{} layers were not repaired: the statistics hold no means of their inputs; measure them anew",
+            report.unrepaired
+        ));
+    }
+    Ok(report)
 }
 
-/// What activations held: read from a file, measured, or both merged.
+/// What activations held: read from a file, measured, or both merged; with what only a measurement
+/// gives.
 fn statistics(
     model: &Model,
     options: &ConvertOptions,
     samples: &Samples,
     observer: &dyn Observer,
-) -> Result<Statistics, Error> {
+) -> Result<(Option<Statistics>, Option<Moments>), Error> {
     let mut statistics = match &options.statistics {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
@@ -190,9 +207,11 @@ fn statistics(
         }
         None => Statistics::new(),
     };
+    let mut moments = None;
     if let Some(feed) = samples.feed() {
-        let measured = measure(model, options, feed, statistics.next(), observer)?;
+        let (measured, second) = measure(model, options, feed, statistics.next(), observer)?;
         statistics.merge(&measured)?;
+        moments = second;
     }
     if statistics.samples == 0 {
         return Err(Error::Usage(format!(
@@ -203,7 +222,7 @@ fn statistics(
     if let Some(path) = &options.save_statistics {
         write::put(path, statistics.to_json().as_bytes())?;
     }
-    Ok(statistics)
+    Ok((Some(statistics), moments))
 }
 
 fn measure(
@@ -212,20 +231,22 @@ fn measure(
     feed: &Feed,
     first: usize,
     observer: &dyn Observer,
-) -> Result<Statistics, Error> {
+) -> Result<(Statistics, Option<Moments>), Error> {
     observer.stage("calibrate", feed.len());
     let mut interpreter = Interpreter::new(model, &options.run)?;
     let mut statistics = Statistics::new().starting_at(first);
     if options.needs_histograms() {
         statistics = statistics.with_histograms();
     }
+    let mut moments =
+        options.repairs().then(|| Moments::new(model, &interpreter, options.repair(), feed.len()));
     for fed in feed.batches()? {
         go_on(observer)?;
         let fed = fed?;
-        calibrate(&mut interpreter, model, &fed.arrays, &mut statistics)?;
+        calibrate(&mut interpreter, model, &fed.arrays, &mut statistics, moments.as_mut())?;
         (0..fed.samples).for_each(|_| observer.step());
     }
-    Ok(statistics)
+    Ok((statistics, moments))
 }
 
 fn dump(observer: &dyn Observer, rewrites: &Rewrites, model: &Model) {

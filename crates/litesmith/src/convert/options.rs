@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use litesmith_graph::Width;
-use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe};
+use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe, Repair};
 use litesmith_runtime::Options as RunOptions;
 
 use crate::Quantization;
@@ -25,6 +25,9 @@ pub struct ConvertOptions {
     pub observer: Observer,
     /// Which range of an activation counts.
     pub ranges: Ranges,
+    /// What is done against the error of quantization. Left out, nothing with TensorFlow's ranges, so that
+    /// files can be compared, else what is cheap.
+    pub repair: Option<Repair>,
     /// Type of real-valued inputs; what is usual for the mode where left out.
     pub input_type: Option<InterfaceType>,
     /// Type of real-valued outputs; what is usual for the mode where left out.
@@ -85,10 +88,23 @@ impl ConvertOptions {
         Options {
             observer: self.observer,
             ranges: self.ranges,
+            repair: self.repair(),
             inputs: self.input_type.unwrap_or(usual.inputs),
             outputs: self.output_type.unwrap_or(usual.outputs),
             ..usual
         }
+    }
+
+    /// What is done against the error of quantization, where the recipe says nothing else.
+    pub(super) fn repair(&self) -> Repair {
+        let usual = if self.ranges == Ranges::Tensorflow { Repair::None } else { Repair::Default };
+        self.repair.unwrap_or(usual)
+    }
+
+    /// Whether any layer may be repaired.
+    pub(super) fn repairs(&self) -> bool {
+        let repairs = |repair: Repair| repair != Repair::None;
+        repairs(self.repair()) || self.recipe.rules.iter().filter_map(|rule| rule.repair).any(repairs)
     }
 
     /// Whether values must be counted: for an observer, or for whoever uses the saved statistics.
@@ -115,9 +131,19 @@ impl ConvertOptions {
                 return refuse("this type of inputs or outputs", needs);
             }
         }
+        let dynamic = self.quantize == Quantization::Dynamic;
         if !integer {
-            if self.statistics.is_some() || self.save_statistics.is_some() {
-                return refuse("a statistics file", "only int8, int8-only and int16x8 use ranges");
+            if !dynamic && (self.statistics.is_some() || self.save_statistics.is_some()) {
+                return refuse(
+                    "a statistics file",
+                    "only dynamic, int8, int8-only and int16x8 use what samples gave",
+                );
+            }
+            if dynamic && self.save_statistics.is_some() && self.calibration.is_none() {
+                return refuse("--save-statistics", "it needs calibration data (--calibration DATA)");
+            }
+            if !dynamic && self.repair.is_some_and(|repair| repair != Repair::None) {
+                return refuse("--repair", "only dynamic, int8, int8-only and int16x8 have integer weights");
             }
             if self.observer != Observer::MinMax {
                 return refuse("--observer", "only int8, int8-only and int16x8 use ranges");

@@ -3,6 +3,7 @@
 
 mod assign;
 mod decide;
+mod repairs;
 mod rewrite;
 
 use litesmith_graph::{Model, Width};
@@ -11,26 +12,32 @@ use crate::error::QuantizeError;
 use crate::mode::{Mode, Options};
 use crate::ranges::of_graph;
 use crate::recipe::Recipe;
+use crate::repair::Moments;
 use crate::report::Report;
 use crate::statistics::Statistics;
+use repairs::Repairs;
 
 pub(crate) fn apply(
     model: &mut Model,
     options: &Options,
     recipe: &Recipe,
     statistics: &Statistics,
+    moments: Option<&Moments>,
 ) -> Result<Report, QuantizeError> {
-    let graph = model.main();
+    let graph = model.main_mut();
     let width = options.mode.width().unwrap_or(Width::Eight);
-    let ranges = of_graph(graph, statistics, options, recipe)?;
+    let mut ranges = of_graph(graph, statistics, options, recipe)?;
     let decisions = decide::decide(graph, recipe, width, &ranges);
-    let report = decide::report(graph, &decisions, width);
+    let mut report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
     }
+    let mut repairs = Repairs::new(graph, &decisions, options, statistics, moments);
+    repairs.change_ranges(graph, &mut ranges, options, recipe);
     let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, width);
-    let graph = rewrite::rewrite(graph, &decisions, &parameters, options, width)?;
-    *model.main_mut() = graph;
+    let new = rewrite::rewrite(graph, &decisions, &parameters, options, &mut repairs)?;
+    (report.repaired, report.unrepaired) = (repairs.repaired, repairs.unrepaired);
+    *graph = new;
     Ok(report)
 }
 
@@ -48,7 +55,7 @@ mod tests {
         for (name, min, max) in ranges {
             statistics.record(name, Range { min: *min, max: *max });
         }
-        apply(&mut model, &Options::new(mode), &Recipe::default(), &statistics)?;
+        apply(&mut model, &Options::new(mode), &Recipe::default(), &statistics, None)?;
         infer_model(&mut model).unwrap();
         validate(&model).unwrap();
         Ok(model)
@@ -91,7 +98,7 @@ mod tests {
         statistics.record("y", Range { min: 0.0, max: 1.0 });
         let mut options = Options::new(Mode::Int8Only);
         (options.inputs, options.outputs) = (InterfaceType::Uint8, InterfaceType::Uint8);
-        apply(&mut model, &options, &Recipe::default(), &statistics).unwrap();
+        apply(&mut model, &options, &Recipe::default(), &statistics, None).unwrap();
         validate(&model).unwrap();
         assert_eq!(operators(&model), ["QUANTIZE", "RELU", "QUANTIZE"]);
         let graph = model.main();
@@ -198,7 +205,7 @@ mod tests {
         for (name, max) in [("x", 1.0), ("a", 1.0), ("z", 2.55)] {
             statistics.record(name, Range { min: 0.0, max });
         }
-        apply(&mut model, &options, &Recipe::default(), &statistics).unwrap();
+        apply(&mut model, &options, &Recipe::default(), &statistics, None).unwrap();
         let graph = model.main();
         assert_eq!(parameters(graph, graph.nodes[1].outputs[0]), (0.01, -128));
     }

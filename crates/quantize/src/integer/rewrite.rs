@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use litesmith_graph::{
-    DType, Data, Graph, Node, Op, OutputRule, Quantization, Tensor, TensorId, TensorKind, Width, ops,
+    DType, Data, Graph, Node, NodeId, Op, OutputRule, Quantization, Shape, Tensor, TensorId, TensorKind,
+    Width, ops,
 };
 
 use super::decide::{Decision, operands};
+use super::repairs::Repairs;
 use crate::error::QuantizeError;
 use crate::mode::{InterfaceType, Options};
 use crate::parameters;
@@ -22,11 +24,11 @@ pub(super) fn rewrite(
     decisions: &[Decision],
     parameters: &[Option<Quantization>],
     options: &Options,
-    width: Width,
+    repairs: &mut Repairs<'_>,
 ) -> Result<Graph, QuantizeError> {
     let mut rewriter = Rewriter {
         old: graph,
-        width,
+        width: options.mode.width().unwrap_or(Width::Eight),
         parameters,
         new: Graph::new(&graph.name),
         float: HashMap::new(),
@@ -36,10 +38,10 @@ pub(super) fn rewrite(
     for id in &graph.inputs {
         rewriter.input(*id, options.inputs);
     }
-    for (node, decision) in graph.nodes.iter().zip(decisions) {
+    for (id, decision) in graph.node_ids().zip(decisions) {
         match decision {
-            Decision::Integer(choice) => rewriter.integer_node(node, *choice)?,
-            Decision::Float(_) | Decision::Untouched => rewriter.float_node(node),
+            Decision::Integer(choice) => rewriter.integer_node(id, *choice, repairs)?,
+            Decision::Float(_) | Decision::Untouched => rewriter.float_node(&graph[id]),
         }
     }
     for id in &graph.outputs {
@@ -188,7 +190,13 @@ impl Rewriter<'_> {
         new
     }
 
-    fn integer_node(&mut self, node: &Node, choice: Choice) -> Result<(), QuantizeError> {
+    fn integer_node(
+        &mut self,
+        id: NodeId,
+        choice: Choice,
+        repairs: &mut Repairs<'_>,
+    ) -> Result<(), QuantizeError> {
+        let node = &self.old[id];
         let rule = node.op.quantization();
         let operands = operands(self.old, node);
         let mut inputs: Vec<Option<TensorId>> = Vec::with_capacity(node.inputs.len());
@@ -205,9 +213,8 @@ impl Rewriter<'_> {
         }
         if let Some(weights) = rule.weights {
             let input = operands.first().and_then(|(place, _)| inputs[*place]);
-            let place =
-                Places { input, weights: weights.input, bias: weights.bias, axis: weights.axis };
-            self.weights(node, choice, place, &mut inputs)?;
+            let place = Places { input, weights: weights.input, bias: weights.bias, axis: weights.axis };
+            self.weights(id, choice, place, &mut inputs, repairs)?;
         }
         let outputs = node.outputs.iter().map(|id| self.integer_output(*id)).collect();
         self.new.add_node(&node.name, node.op.clone(), inputs, outputs);
@@ -250,11 +257,13 @@ impl Rewriter<'_> {
     /// Weights and bias of a product.
     fn weights(
         &mut self,
-        node: &Node,
+        node_id: NodeId,
         choice: Choice,
         place: Places,
-        inputs: &mut [Option<TensorId>],
+        inputs: &mut Vec<Option<TensorId>>,
+        repairs: &mut Repairs<'_>,
     ) -> Result<(), QuantizeError> {
+        let node = &self.old[node_id];
         let input_scale = place.input.and_then(|id| self.new[id].quantization.as_ref()?.single());
         let (Some((input_scale, _)), Some(id)) = (input_scale, node.inputs[place.weights]) else {
             return Ok(());
@@ -270,7 +279,7 @@ impl Rewriter<'_> {
             check_finite(&node.name, &self.old[id].name, bias)?;
         }
         let layout = Layout::new(&shape, place.axis);
-        let integer = for_integer(
+        let mut integer = for_integer(
             &weights,
             bias_values.as_deref(),
             layout,
@@ -282,15 +291,25 @@ impl Rewriter<'_> {
             Granularity::PerChannel => Quantization::per_channel(scales, axis),
             Granularity::PerTensor => Quantization::per_tensor(scales[0], 0),
         };
-        if let (Some(values), Some(id)) = (bias_values, bias_id) {
+        let mut bias_values = bias_values.map(std::borrow::Cow::into_owned);
+        if let Some(repaired) = repairs.repair(self.old, node_id, &integer, input_scale) {
+            integer = repaired.weights;
+            bias_values = Some(repaired.bias);
+        }
+        if let Some(values) = bias_values {
             let (values, scales) = bias(&values, input_scale, &integer.scales);
-            let old = &self.old[id];
+            // A repair gives a bias to a node that had none.
+            let (name, shape) = match bias_id {
+                Some(id) => (self.old[id].name.clone(), self.old[id].shape.clone()),
+                None => (format!("{}/bias", node.name), Shape::fixed(&[values.len()])),
+            };
             let (dtype, data) = match self.width {
                 Width::Eight => (DType::I32, Data::from_vec(values)),
                 Width::Sixteen => (DType::I64, Data::from_vec(values.into_iter().map(i64::from).collect())),
             };
-            let bias = Tensor::constant(&old.name, dtype, old.shape.clone(), data);
-            inputs[place.bias] = Some(self.new.add_tensor(bias.with_quantization(grid(scales, 0))));
+            let bias = Tensor::constant(&name, dtype, shape, data).with_quantization(grid(scales, 0));
+            inputs.resize(inputs.len().max(place.bias + 1), None);
+            inputs[place.bias] = Some(self.new.add_tensor(bias));
         }
         let old = &self.old[id];
         let weights =

@@ -1,0 +1,85 @@
+//! Which layers of an integer model are repaired.
+
+use litesmith_graph::{Graph, NodeId, TensorId, Width};
+
+use super::decide::Decision;
+use crate::mode::{InterfaceType, Options, Ranges};
+use crate::observer::Observer;
+use crate::ranges::observer;
+use crate::recipe::Recipe;
+use crate::repair::{Knowledge, Moments, Product, Repair, Repaired};
+use crate::statistics::{Range, Statistics};
+use crate::weights::Weights;
+
+/// The repair of the layers for which it is asked.
+pub(super) struct Repairs<'a> {
+    knowledge: Knowledge<'a>,
+    /// For each node, whether it is to be repaired.
+    asked: Vec<bool>,
+    /// Nodes that were repaired.
+    pub(super) repaired: usize,
+    /// Nodes that were to be repaired, but of whose inputs too little is known.
+    pub(super) unrepaired: usize,
+}
+
+impl<'a> Repairs<'a> {
+    pub(super) fn new(
+        graph: &Graph,
+        decisions: &[Decision],
+        options: &Options,
+        statistics: &Statistics,
+        moments: Option<&'a Moments>,
+    ) -> Repairs<'a> {
+        let asked = |decision: &Decision| match decision {
+            Decision::Integer(choice) => choice.repair.unwrap_or(options.repair) != Repair::None,
+            Decision::Float(_) | Decision::Untouched => false,
+        };
+        let asked = decisions.iter().map(asked).collect();
+        let knowledge = Knowledge::new(graph, Some(statistics), moments);
+        Repairs { knowledge, asked, repaired: 0, unrepaired: 0 }
+    }
+
+    /// Equalizes channels and fits the ranges of inputs, which 16 bits have no need of. Ranges that are
+    /// not simply what calibration saw are somebody's wish and stay.
+    pub(super) fn change_ranges(
+        &mut self,
+        graph: &mut Graph,
+        ranges: &mut [Option<Range>],
+        options: &Options,
+        recipe: &Recipe,
+    ) {
+        if options.mode.width() != Some(Width::Eight) || options.ranges != Ranges::Exact {
+            return;
+        }
+        let producers = graph.producers();
+        let plain: Vec<bool> = graph
+            .tensor_ids()
+            .map(|id| observer(graph, &producers, id, options, recipe) == Observer::MinMax)
+            .collect();
+        let asked = &self.asked;
+        let may_change = |tensor: TensorId, node: NodeId| plain[tensor.index()] && asked[node.index()];
+        self.knowledge.equalize(graph, ranges, &may_change);
+        // Whoever quantizes inputs by himself may rely on what their range looks like.
+        if options.inputs == InterfaceType::Float32 && options.repair != Repair::None {
+            let inputs = graph.inputs.iter().copied().filter(|id| plain[id.index()]);
+            self.knowledge.fit_inputs(&inputs.collect::<Vec<_>>(), ranges);
+        }
+    }
+
+    /// The repaired weights of a node, if it is to be repaired and can be.
+    pub(super) fn repair(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        plain: &Weights,
+        input_scale: f32,
+    ) -> Option<Repaired> {
+        let product = Product::of(graph, node).filter(|_| self.asked[node.index()])?;
+        let repaired = self.knowledge.repair(graph, &product, plain, Some(input_scale));
+        match &repaired {
+            Some(_) => self.repaired += 1,
+            None => self.unrepaired += 1,
+        }
+        repaired
+    }
+}

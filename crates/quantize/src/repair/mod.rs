@@ -1,0 +1,264 @@
+//! Accuracy repair: integer weights that give the sums which the real weights give.
+//!
+//! Inputs of products are mostly positive and vary together, so that rounding each weight to the nearest
+//! integer shifts whole channels: an error in the sum of a kernel's weights times the mean input. What is
+//! done about it, for CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, each layer by itself:
+//!
+//! 1. channels that a depthwise convolution reads are [equalized](equalize);
+//! 2. weights are [rounded](rounding) so that the product's error has the least variance, where the
+//!    covariance of the taps is known ([`Moments`]), or so that its mean is kept, where only means are;
+//! 3. the mean error that is left goes into the bias: `b - sum (q * scale - w) * mean(x)`.
+
+mod channels;
+mod equalize;
+mod inputs;
+mod moments;
+mod product;
+mod rounding;
+
+use std::collections::HashMap;
+
+use litesmith_graph::{Graph, NodeId, TensorId};
+use litesmith_kernels::ThreadPool;
+use litesmith_kernels::float::{MatMul, matmul};
+use serde::Deserialize;
+
+pub(crate) use channels::Channels;
+pub use moments::Moments;
+pub(crate) use product::Product;
+
+use crate::ranges::keys;
+use crate::statistics::{Range, Statistics};
+use crate::weights::{LARGEST_BIAS, Weights};
+use rounding::{Metric, keep_sum, nearest};
+
+/// What is done against the error of quantization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repair {
+    /// Nothing: each weight becomes the nearest integer, as in TensorFlow's converter.
+    None,
+    /// What is cheap.
+    #[default]
+    Default,
+    /// All there is.
+    Auto,
+}
+
+/// Most taps of rows whose scale is searched for.
+const MOST_TAPS_SEARCHED: usize = 32;
+
+/// Factors of the scale that are tried. Another grid can fit few weights much better.
+const SEARCHED_FACTORS: [f32; 33] = {
+    let mut factors = [1.0; 33];
+    let mut index = 1;
+    while index < factors.len() {
+        factors[index] = 0.75 + index as f32 / 80.0;
+        index += 1;
+    }
+    factors
+};
+
+/// Weights and bias of a product after its repair.
+pub(crate) struct Repaired {
+    pub(crate) weights: Weights,
+    pub(crate) bias: Vec<f32>,
+}
+
+/// What calibration knows of the inputs of products.
+pub(crate) struct Knowledge<'a> {
+    channels: HashMap<TensorId, Channels>,
+    /// Mean of each channel.
+    means: HashMap<TensorId, Vec<f64>>,
+    moments: Option<&'a Moments>,
+}
+
+impl<'a> Knowledge<'a> {
+    pub(crate) fn new(
+        graph: &Graph,
+        statistics: Option<&Statistics>,
+        moments: Option<&'a Moments>,
+    ) -> Knowledge<'a> {
+        let known = |(id, key): (TensorId, String)| Some((id, statistics?.channels(&key)?.clone()));
+        let channels: HashMap<TensorId, Channels> =
+            graph.tensor_ids().zip(keys(graph)).filter_map(known).collect();
+        let means = channels.iter().map(|(id, channels)| (*id, channels.means())).collect();
+        Knowledge { channels, means, moments }
+    }
+
+    /// Equalizes the channels that depthwise convolutions read where `may_change` allows it, for their
+    /// tensors and nodes, and sets `ranges` to what tensors hold then.
+    pub(crate) fn equalize(
+        &mut self,
+        graph: &mut Graph,
+        ranges: &mut [Option<Range>],
+        may_change: &dyn Fn(TensorId, NodeId) -> bool,
+    ) {
+        let readers: Vec<Product> = Product::all(graph).collect();
+        for reader in readers {
+            let Some(channels) = self.channels.get(&reader.input) else { continue };
+            let allowed = |node: NodeId| may_change(reader.input, node);
+            let Some(equalized) = equalize::equalize(graph, &reader, channels, &allowed) else { continue };
+            ranges[equalized.tensor.index()] = Some(equalized.range);
+            if let Some(means) = self.means.get_mut(&equalized.tensor) {
+                let factors = equalized.factors.iter().map(|factor| f64::from(*factor));
+                means.iter_mut().zip(factors).for_each(|(mean, factor)| *mean *= factor);
+            }
+        }
+    }
+
+    /// Sets the ranges of these inputs to those that lose least.
+    pub(crate) fn fit_inputs(&self, inputs: &[TensorId], ranges: &mut [Option<Range>]) {
+        let Some(moments) = self.moments else { return };
+        for input in inputs {
+            let range = &mut ranges[input.index()];
+            *range = range.map(|range| inputs::fit(range, moments.input(*input)));
+        }
+    }
+
+    /// The repaired weights of a product that were `plain`, with `input_scale` where its input becomes
+    /// integers for good; `None` where nothing is known of its input.
+    pub(crate) fn repair(
+        &self,
+        graph: &Graph,
+        product: &Product,
+        plain: &Weights,
+        input_scale: Option<f32>,
+    ) -> Option<Repaired> {
+        let means = self.means.get(&product.input).filter(|means| means.len() == product.channels)?;
+        let coverage = product.coverage(graph);
+        let mean = |row: usize, tap: usize| means[product.channel(row, tap)] * coverage[tap];
+        let weights = product.weights(graph);
+        let mut bias = product.bias(graph).into_owned();
+        let scale = |row: usize| plain.scales[if plain.scales.len() == 1 { 0 } else { row }];
+        // Another scale must leave room for the bias.
+        let may_search = |row: usize| {
+            let smallest = input_scale.unwrap_or(1.0) * scale(row) * SEARCHED_FACTORS[1];
+            plain.scales.len() == product.rows && bias[row].abs() < LARGEST_BIAS / 2.0 * smallest
+        };
+        let rows: Vec<Row> = (0..product.rows)
+            .map(|row| Row {
+                weights: (0..product.taps).map(|tap| weights[product.index(row, tap)]).collect(),
+                scale: scale(row),
+                may_search: may_search(row),
+            })
+            .collect();
+        let metrics = self.moments.map(|moments| (moments, moments.metrics(product)));
+        let rounded = match metrics.filter(|(_, metrics)| !metrics.is_empty()) {
+            None => {
+                let means = |row: usize| (0..product.taps).map(|tap| mean(row, tap)).collect::<Vec<f64>>();
+                let round = |(row, known): (usize, &Row)| Rounded {
+                    scale: known.scale,
+                    values: keep_sum(&known.targets(known.scale), &means(row)),
+                };
+                rows.iter().enumerate().map(round).collect()
+            }
+            Some((moments, metrics)) if product.taps <= MOST_TAPS_SEARCHED || !product.is_dense() => {
+                let metric = |row: usize| match product.multiplier {
+                    Some(multiplier) => &metrics[row / multiplier],
+                    None => &metrics[0],
+                };
+                search(&rows, &metric, &moments.pool)
+            }
+            Some((moments, metrics)) => descend(&rows, &metrics[0], moments),
+        };
+        let mut values = vec![0i8; weights.len()];
+        let mut scales = plain.scales.clone();
+        for (row, Rounded { scale, values: integers }) in rounded.into_iter().enumerate() {
+            if scales.len() > 1 {
+                scales[row] = scale;
+            }
+            let mut shift = 0.0;
+            for (tap, integer) in integers.into_iter().enumerate() {
+                let index = product.index(row, tap);
+                values[index] = integer as i8;
+                shift += (f64::from(integer) * f64::from(scale) - f64::from(weights[index])) * mean(row, tap);
+            }
+            bias[row] = (f64::from(bias[row]) - shift) as f32;
+        }
+        Some(Repaired { weights: Weights { values, scales }, bias })
+    }
+}
+
+/// The real weights of an output channel and the grid that they would be rounded to.
+struct Row {
+    weights: Vec<f32>,
+    scale: f32,
+    may_search: bool,
+}
+
+impl Row {
+    /// The weights in steps.
+    fn targets(&self, scale: f32) -> Vec<f32> {
+        self.weights.iter().map(|weight| weight / scale).collect()
+    }
+}
+
+/// The integers of an output channel.
+struct Rounded {
+    scale: f32,
+    values: Vec<f32>,
+}
+
+/// Rounds rows of few weights, each on the grid of several that fits best.
+fn search<'a>(
+    rows: &[Row],
+    metric: &(dyn Fn(usize) -> &'a Metric + Sync),
+    pool: &ThreadPool,
+) -> Vec<Rounded> {
+    let taps = rows.first().map_or(0, |row| row.weights.len());
+    // Each row's integers, then its scale.
+    let mut results = vec![0.0; rows.len() * (taps + 1)];
+    let rows_per_task = pool.rows_per_task(rows.len(), 8);
+    pool.run_rows(&mut results, taps + 1, rows_per_task, |first, results| {
+        for (offset, result) in results.chunks_exact_mut(taps + 1).enumerate() {
+            let (row, metric) = (&rows[first + offset], metric(first + offset));
+            let mut least = f64::INFINITY;
+            let factors = if row.may_search { &SEARCHED_FACTORS[..] } else { &SEARCHED_FACTORS[..1] };
+            for factor in factors {
+                let scale = row.scale * factor;
+                let targets = row.targets(scale);
+                let mut rounded: Vec<f32> = targets.iter().map(|target| nearest(*target)).collect();
+                let errors = |rounded: &[f32]| -> Vec<f32> {
+                    rounded.iter().zip(&targets).map(|(q, target)| q - target).collect()
+                };
+                let mut gradient = metric.gradient(&errors(&rounded));
+                metric.descend(&mut rounded, &mut gradient);
+                let error = metric.squared_error(&errors(&rounded)) * f64::from(scale) * f64::from(scale);
+                if error < least || factor == &1.0 {
+                    least = error;
+                    result[..taps].copy_from_slice(&rounded);
+                    result[taps] = scale;
+                }
+            }
+        }
+    });
+    let rounded = |result: &[f32]| Rounded { scale: result[taps], values: result[..taps].to_vec() };
+    results.chunks_exact(taps + 1).map(rounded).collect()
+}
+
+/// Rounds rows of many weights that share a metric.
+fn descend(rows: &[Row], metric: &Metric, moments: &Moments) -> Vec<Rounded> {
+    let taps = rows.first().map_or(0, |row| row.weights.len());
+    let targets: Vec<Vec<f32>> = rows.iter().map(|row| row.targets(row.scale)).collect();
+    let errors: Vec<f32> = targets.iter().flatten().map(|target| nearest(*target) - target).collect();
+    let mut gradients = vec![0.0; errors.len()];
+    let matrices =
+        MatMul { rows: rows.len(), depth: taps, columns: taps, adjoint_a: false, adjoint_b: false };
+    matmul(moments.isa, &moments.pool, matrices, &errors, &[], &metric.covariance, &[], &mut gradients);
+    // Each row's integers, then its gradient.
+    let mut work = Vec::with_capacity(2 * errors.len());
+    for (targets, gradient) in targets.iter().zip(gradients.chunks_exact(taps)) {
+        work.extend(targets.iter().map(|target| nearest(*target)));
+        work.extend_from_slice(gradient);
+    }
+    let rows_per_task = moments.pool.rows_per_task(rows.len(), 1);
+    moments.pool.run_rows(&mut work, 2 * taps, rows_per_task, |_, work| {
+        for row in work.chunks_exact_mut(2 * taps) {
+            let (rounded, gradient) = row.split_at_mut(taps);
+            metric.descend(rounded, gradient);
+        }
+    });
+    let rounded = |(row, work): (&Row, &[f32])| Rounded { scale: row.scale, values: work[..taps].to_vec() };
+    rows.iter().zip(work.chunks_exact(2 * taps)).map(rounded).collect()
+}
