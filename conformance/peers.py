@@ -49,7 +49,8 @@ class TfliteRunner:
     def quantized(self, name, value):
         """A float array on the grid of an integer input; others as they are."""
         detail = self.input_details[name]
-        if np.issubdtype(detail["dtype"], np.floating) or np.issubdtype(value.dtype, np.integer):
+        real = np.issubdtype(detail["dtype"], np.floating) or detail["dtype"] is np.bool_
+        if real or np.issubdtype(value.dtype, np.integer):
             return np.asarray(value, detail["dtype"])
         scale, zero_point = detail["quantization"]
         limits = np.iinfo(detail["dtype"])

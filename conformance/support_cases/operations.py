@@ -194,7 +194,6 @@ CASES = {
     ],
     "dot": one(lambda ops, x: ops.dot(x, numbers(6, 3)), MATRIX),
     "tensordot": one(lambda ops, x: ops.tensordot(x, numbers(4, 6, 3), axes=([1, 2], [0, 1])), MATRIX),
-    "inner": one(lambda ops, x: ops.inner(x, numbers(3, 6)), MATRIX),
     "cross": one(lambda ops, x, y: ops.cross(x, y), (4, 3), (4, 3)),
     "dot_product_attention": one(lambda ops, x, y: ops.dot_product_attention(x, y, y), (4, 2, 3), (5, 2, 3)),
     # Images and networks

@@ -170,6 +170,7 @@ impl Parser {
         self.count += 1;
         let own = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
         let registered = take_text(&mut layer, "registered_name");
+        let (class, registered) = without_package(class, registered, &config);
         let ours = module.as_deref().map_or(registered.is_none(), is_keras_module);
         let model = if MODELS.contains(&class.as_str()) && ours {
             let config = std::mem::take(&mut config);
@@ -423,6 +424,16 @@ fn call_order(
     }
     order.retain(|(layer, _)| layers[*layer].class != "InputLayer");
     Ok(order)
+}
+
+/// Legacy files give the layer that Inception-ResNet defines the name under which it is registered,
+/// which is that of a user's class too: it is told by its setting.
+fn without_package(class: String, registered: Option<String>, config: &Value) -> (String, Option<String>) {
+    let scaled = config.get("scale").is_some_and(Value::is_number);
+    match class.strip_prefix("Custom>") {
+        Some("CustomScaleLayer") if scaled && registered.is_none() => ("CustomScaleLayer".to_owned(), None),
+        _ => (class, registered),
+    }
 }
 
 /// Whether a Python module is part of Keras.

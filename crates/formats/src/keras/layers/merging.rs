@@ -14,8 +14,27 @@ pub(super) fn add(scope: &mut Scope<'_>) -> Built<TensorId> {
     merged(scope, BinaryKind::Add)
 }
 
+/// A step that does not count in one input counts as 1 (Keras 3); one that counts in none becomes 0.
 pub(super) fn multiply(scope: &mut Scope<'_>) -> Built<TensorId> {
-    merged(scope, BinaryKind::Mul)
+    let Some((inputs, steps)) = masked_inputs(scope)? else { return merged(scope, BinaryKind::Mul) };
+    let one = scope.scalar("one", 1.0)?;
+    let mut factors = Vec::new();
+    for (input, step) in inputs.iter().zip(&steps) {
+        factors.push(match step {
+            Some(step) => truth::chosen(scope, *step, *input, one)?,
+            None => *input,
+        });
+    }
+    let mut product = factors[0];
+    for factor in &factors[1..] {
+        product = scope.binary(BinaryKind::Mul, product, *factor)?;
+    }
+    let Some(steps) = steps.into_iter().collect::<Option<Vec<_>>>() else { return Ok(product) };
+    let mut counts = steps[0];
+    for step in &steps[1..] {
+        counts = scope.emit(Logical { kind: LogicalKind::Or }, &[counts, *step])?;
+    }
+    truth::kept(scope, counts, product)
 }
 
 pub(super) fn maximum(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -39,12 +58,15 @@ pub(super) fn average(scope: &mut Scope<'_>) -> Built<TensorId> {
     scope.with_scalar(BinaryKind::Mul, sum, 1.0 / count as f32)
 }
 
-/// A step that does not count in one input is left to the others (Keras 3).
-fn extreme(scope: &mut Scope<'_>, kind: BinaryKind) -> Built<TensorId> {
+/// What goes with each input: its mask over its last axis too.
+type Steps = Vec<Option<TensorId>>;
+
+/// The inputs and their masks, where Keras 3 heeds these: if there is one.
+fn masked_inputs(scope: &mut Scope<'_>) -> Built<Option<(Vec<TensorId>, Steps)>> {
     let given = scope.tensors();
     let masks: Vec<_> = given.iter().map(|input| scope.carried_mask(*input)).collect();
     if scope.version == Version::Keras2 || masks.iter().all(Option::is_none) {
-        return merged(scope, kind);
+        return Ok(None);
     }
     let inputs = scope.all_floats()?;
     let mut steps = Vec::new();
@@ -58,6 +80,12 @@ fn extreme(scope: &mut Scope<'_>, kind: BinaryKind) -> Built<TensorId> {
             None => None,
         });
     }
+    Ok(Some((inputs, steps)))
+}
+
+/// A step that does not count in one input is left to the others (Keras 3).
+fn extreme(scope: &mut Scope<'_>, kind: BinaryKind) -> Built<TensorId> {
+    let Some((inputs, steps)) = masked_inputs(scope)? else { return merged(scope, kind) };
     let (mut output, mut counts) = (inputs[0], steps[0]);
     for (input, step) in inputs.into_iter().zip(steps).skip(1) {
         let other = match step {
