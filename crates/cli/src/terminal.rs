@@ -1,14 +1,17 @@
 //! Progress and notes on standard error, and Ctrl-C.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use litesmith::{Error, Observer};
+use litesmith::{Error, Interrupt, Observer};
 use litesmith_report::Progress;
 
-/// Whether the user has pressed Ctrl-C.
-static STOPPED: AtomicBool = AtomicBool::new(false);
+/// Set when the user presses Ctrl-C; loops inside models end by it, too.
+pub(crate) fn interrupt() -> &'static Interrupt {
+    static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
+    INTERRUPT.get_or_init(Interrupt::default)
+}
 
 /// Shows progress to a person and passes Ctrl-C on to the work.
 pub(crate) struct Terminal {
@@ -28,9 +31,10 @@ impl Terminal {
     /// Catches Ctrl-C: the first asks the work to stop, the second ends the program at once.
     pub(crate) fn new(quiet: bool) -> Terminal {
         let handler = ctrlc::set_handler(|| {
-            if STOPPED.swap(true, Ordering::SeqCst) {
+            if interrupt().is_set() {
                 std::process::exit(130);
             }
+            interrupt().set();
         });
         if let Err(error) = handler {
             eprintln!("warning: Ctrl-C cannot be caught: {error}");
@@ -102,6 +106,6 @@ impl Observer for Terminal {
     }
 
     fn stopped(&self) -> bool {
-        STOPPED.load(Ordering::SeqCst)
+        interrupt().is_set()
     }
 }

@@ -143,6 +143,7 @@ impl From<RuntimeError> for Error {
             }
             RuntimeError::Resource { .. } => Error::Limit(error.to_string()),
             RuntimeError::Setting(_) => Error::Usage(error.to_string()),
+            RuntimeError::Interrupted => Error::Interrupted,
             _ => Error::Broken(error.to_string()),
         }
     }

@@ -22,7 +22,8 @@ impl Operator for AssignState {
     }
 
     fn quantization(&self) -> QuantizationRule {
-        QuantizationRule::SAME
+        // A state keeps the type that it has.
+        QuantizationRule::FLOAT_ONLY
     }
 
     fn has_effect(&self) -> bool {

@@ -18,6 +18,7 @@ impl Operator for ReadState {
     }
 
     fn quantization(&self) -> QuantizationRule {
-        QuantizationRule::SAME
+        // A state keeps the type that it has.
+        QuantizationRule::FLOAT_ONLY
     }
 }
