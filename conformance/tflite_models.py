@@ -10,6 +10,8 @@ that `litesmith convert` writes again, LiteRT's and ours. Exit status 1 when one
 """
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -132,13 +134,15 @@ def functions():
 
 def made(folder, only):
     """Files that TensorFlow makes, as cases."""
+    # Keras tells of every export.
+    with contextlib.redirect_stdout(io.StringIO()):
+        files = [file for maker in (recurrent, functions) for file in maker()]
     cases = []
-    for maker in (recurrent, functions):
-        for name, content, more in maker():
-            path = folder / f"{name}.tflite"
-            path.write_bytes(content)
-            if only in name:
-                cases.append(Case(name, path, **more))
+    for name, content, more in files:
+        path = folder / f"{name}.tflite"
+        path.write_bytes(content)
+        if only in name:
+            cases.append(Case(name, path, **more))
     return cases
 
 
