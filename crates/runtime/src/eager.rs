@@ -118,8 +118,18 @@ impl<'a> Eager<'a> {
         Eager { model, shared, bench, plans, live: 0, most }
     }
 
+    /// The outputs of the main graph for these inputs.
+    pub(crate) fn run_main(
+        &mut self,
+        inputs: Vec<Computed>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Computed>, RuntimeError> {
+        self.live = inputs.iter().fold(0, |sum, input| sum.saturating_add(input.stored.bytes().len()));
+        self.run(GraphId(0), inputs, watch)
+    }
+
     /// The outputs of a graph for these inputs.
-    pub(crate) fn run(
+    fn run(
         &mut self,
         id: GraphId,
         inputs: Vec<Computed>,

@@ -3,11 +3,14 @@
 use litesmith_graph::ops::{BinaryKind, PadMode, Padding, Unary, UnaryKind};
 use litesmith_graph::{Graph, Model, NodeId, Op, TensorId};
 
+use crate::updates::fuse_updates;
+
 /// Rewrites all graphs; results keep every bit. Tensor ids and nodes keep their numbers.
 pub(crate) fn fuse(model: &mut Model) {
     for graph in &mut model.graphs {
         fuse_padding(graph);
         fuse_silu(graph);
+        fuse_updates(graph);
     }
 }
 

@@ -27,6 +27,7 @@ mod options;
 mod plan;
 mod prepare;
 mod states;
+mod updates;
 
 pub use array::{Array, TensorView};
 pub use error::{RuntimeError, Unsupported};

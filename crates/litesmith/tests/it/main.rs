@@ -1,6 +1,8 @@
 //! Whole flows through the library, on the embedded model.
 
 mod convert;
+mod damage;
+mod recurrent;
 mod run;
 
 use std::path::{Path, PathBuf};

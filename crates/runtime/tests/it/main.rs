@@ -11,6 +11,7 @@ mod observe;
 mod quantized;
 mod recurrent;
 mod shapes;
+mod stored;
 mod transposed;
 
 use litesmith_graph::{Model, text};
