@@ -146,3 +146,30 @@ def recurrent_masked_stack(k):
     x = k.layers.Masking()(a)
     cells = [k.layers.LSTMCell(4), k.layers.GRUCell(6)]
     return k.Model(a, k.layers.RNN(cells, go_backwards=True, zero_output_for_mask=True, return_sequences=True)(x))
+
+
+@case
+def conv_lstm(k):
+    a = k.Input((4, 7, 8, 3), name="frames")
+    x = k.layers.ConvLSTM2D(5, 3, padding="same", return_sequences=True, go_backwards=True)(a)
+    return k.Model(a, k.layers.ConvLSTM2D(4, (2, 3), strides=2, recurrent_activation="hard_sigmoid")(x))
+
+
+@case
+def conv_lstm_1d(k):
+    a = k.Input((4, 9, 3), name="frames")
+    x, h, c = k.layers.ConvLSTM1D(5, 3, dilation_rate=2, use_bias=False, return_sequences=True, return_state=True)(a)
+    return k.Model(a, [x, h, c, k.layers.ConvLSTM1D(5, 3, padding="same")(x, initial_state=[h, c])])
+
+
+@case
+def conv_lstm_3d(k):
+    a = k.Input((3, 4, 5, 6, 2), name="frames")
+    return k.Model(a, k.layers.ConvLSTM3D(3, 2, activation="relu")(a))
+
+
+@case
+def conv_lstm_both_ways(k):
+    a = k.Input((3, 5, 6, 2), name="frames")
+    x = k.layers.Bidirectional(k.layers.ConvLSTM2D(3, 3, return_sequences=True))(a)
+    return k.Model(a, k.layers.TimeDistributed(k.layers.GlobalAveragePooling2D())(x))

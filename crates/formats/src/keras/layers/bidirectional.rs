@@ -5,11 +5,12 @@ use litesmith_graph::ops::{BinaryKind, Concat, Reverse};
 
 use crate::keras::architecture::Layer;
 use crate::keras::config::{Built, unsupported};
+use crate::keras::layers::conv_recurrent;
 use crate::keras::layers::recurrent::{self, Call, Run};
 use crate::keras::scope::Scope;
 
 /// Layers whose two directions can be put together.
-const RECURRENT: [&str; 4] = ["GRU", "LSTM", "RNN", "SimpleRNN"];
+const RECURRENT: [&str; 7] = ["ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN"];
 
 pub(super) fn bidirectional(scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
     let call = Call::of(scope)?;
@@ -52,7 +53,7 @@ fn direction<'a>(layer: &'a Layer, part: &str) -> Built<&'a Layer> {
         return Err(layer.config().broken(format!("it has no {part}")).into());
     };
     if !RECURRENT.contains(&inner.class.as_str()) {
-        unsupported!("it wraps a layer of class {}; use LSTM, GRU, SimpleRNN or RNN", inner.class);
+        unsupported!("it wraps a layer of class {}; use a recurrent layer", inner.class);
     }
     Ok(inner)
 }
@@ -69,5 +70,8 @@ fn one_direction(
     let run = Run { zero_masked: run.sequences, ..run };
     let call = Call { states: states.to_vec(), ..*call };
     let mut inner = Scope::new(scope.target, layer, Vec::new(), Vec::new());
+    if layer.class.starts_with("ConvLSTM") {
+        return conv_recurrent::outputs(&mut inner, &call, run);
+    }
     recurrent::outputs(&mut inner, &call, run)
 }

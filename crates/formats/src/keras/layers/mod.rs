@@ -8,6 +8,7 @@ mod applications;
 mod attention;
 mod bidirectional;
 mod categories;
+mod conv_recurrent;
 mod convolution;
 mod dense;
 mod einsum;
@@ -169,6 +170,9 @@ const AUGMENTATION: Kind = plain(preprocessing::augmentation).layout(Layout::Any
 /// A recurrent layer that makes its cell itself.
 const RECURRENT: Kind =
     Kind { variables: recurrent::layer_variables, ..several(recurrent::layer) }.masks(Masks::Own);
+/// A recurrent layer over images, which turns them round itself.
+const CONV_RECURRENT: Kind =
+    Kind { variables: recurrent::layer_variables, ..several(conv_recurrent::layer) }.layout(Layout::Any);
 /// A cell that a layer RNN runs.
 const CELL: Kind = Kind { variables: recurrent::cell_variables, ..several(recurrent::cell) };
 
@@ -206,6 +210,9 @@ const LAYERS: &[(&str, Kind)] = &[
     ("Conv2DTranspose", weighted(convolution::variables, transposed::conv_2d).spatial()),
     ("Conv3D", weighted(convolution::variables, transposed::conv_3d).spatial()),
     ("Conv3DTranspose", weighted(convolution::variables, transposed::transpose_conv_3d).spatial()),
+    ("ConvLSTM1D", CONV_RECURRENT),
+    ("ConvLSTM2D", CONV_RECURRENT),
+    ("ConvLSTM3D", CONV_RECURRENT),
     ("Convolution1D", weighted(convolution::variables, convolution::conv_1d).spatial()),
     ("Convolution2D", weighted(convolution::variables, convolution::conv_2d).spatial()),
     ("Convolution2DTranspose", weighted(convolution::variables, transposed::conv_2d).spatial()),
