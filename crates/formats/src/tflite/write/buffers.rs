@@ -1,6 +1,7 @@
 //! The buffers of a file: one for each constant, equal ones shared.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
@@ -15,7 +16,28 @@ const SMALLEST_BEHIND: usize = 64;
 pub(super) struct Buffers {
     /// The first is empty: tensors without elements of their own point at it.
     entries: Vec<Entry>,
-    known: HashMap<Bytes, u32>,
+    known: HashMap<Content, u32>,
+}
+
+/// Bytes that are found by their length and some of them; equal ones are equal throughout. Reading all
+/// of a large model only to tell its constants apart would take longer than writing it.
+#[derive(PartialEq, Eq)]
+struct Content(Bytes);
+
+impl Hash for Content {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        const WHOLE: usize = 1 << 16;
+        const PIECES: usize = 64;
+        let bytes = &self.0;
+        bytes.len().hash(state);
+        if bytes.len() <= WHOLE {
+            return bytes.hash(state);
+        }
+        let step = bytes.len() / PIECES;
+        for piece in bytes.chunks(step) {
+            piece[..piece.len().min(WHOLE / PIECES)].hash(state);
+        }
+    }
 }
 
 struct Entry {
@@ -26,16 +48,16 @@ struct Entry {
 impl Buffers {
     pub fn new() -> Buffers {
         let empty = Entry { bytes: Bytes::new(), constant: false };
-        Buffers { entries: vec![empty], known: HashMap::from([(Bytes::new(), 0)]) }
+        Buffers { entries: vec![empty], known: HashMap::from([(Content(Bytes::new()), 0)]) }
     }
 
     /// The index of a buffer that holds a constant's elements.
     pub fn add(&mut self, bytes: Bytes) -> u32 {
-        if let Some(index) = self.known.get(&bytes) {
-            return *index;
+        let next = self.entries.len() as u32;
+        let index = *self.known.entry(Content(bytes.clone())).or_insert(next);
+        if index == next {
+            self.push(bytes, true);
         }
-        let index = self.push(bytes.clone(), true);
-        self.known.insert(bytes, index);
         index
     }
 

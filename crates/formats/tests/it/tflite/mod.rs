@@ -3,6 +3,7 @@
 mod cases;
 mod damage;
 mod files;
+mod large;
 
 use std::collections::BTreeSet;
 
