@@ -52,7 +52,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = Product::new(isa, filter);
+        let product = Product::new(requantize.level(isa), filter);
         let initial = initial_sums(product.lanes(), filter, bias);
         let requantizer = Requantizer::new(requantize, product.lanes());
         Conv2d { product, initial, requantizer }

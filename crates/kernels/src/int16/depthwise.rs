@@ -1,6 +1,11 @@
 //! Depthwise convolution of 16-bit activations: each output channel sees one input channel.
 
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
 use crate::multiversion::multiversion;
+#[cfg(target_arch = "x86_64")]
+use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{Cursor, Geometry, SLOTS, Source, Tile};
 use crate::quantized::split::{Grid, Target, Work, share};
 use crate::quantized::{Filter, WeightOrder};
@@ -72,14 +77,24 @@ const TAPS: usize = 511;
 /// How much more a multiply-accumulate costs here than in a product over channels, roughly.
 const COST: usize = 4;
 
-/// Weights in the order `[block of channels][tap][channel]`.
+/// How many taps are worked on together, and in which order.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// One after the other, weights in the order `[block of channels][tap][channel]`.
+    Single,
+    /// In pairs, as [`vnni`] takes them.
+    #[cfg(target_arch = "x86_64")]
+    Pairs,
+}
+
 struct Channelwise {
     isa: Isa,
+    layout: Layout,
     geometry: Geometry,
     channels: usize,
     weights: Vec<[i16; WIDTH]>,
     /// The bias, by lane.
-    initial: Vec<i64>,
+    initial: Vec<[i64; WIDTH]>,
     requantizer: Requantizer,
 }
 
@@ -88,25 +103,44 @@ impl Channelwise {
         filter.check();
         assert!(isa.available(), "this machine cannot run '{isa}'");
         requantize.check(filter.out_channels);
-        let channels = filter.out_channels;
-        let lanes: Vec<_> = (0..channels.next_multiple_of(WIDTH))
-            .map(|lane| Some(lane).filter(|&channel| channel < channels))
-            .collect();
-        let vector = |block: &[Option<usize>], tap: usize| {
-            std::array::from_fn(|lane| block[lane].map_or(0, |channel| filter.weight(channel, tap).into()))
+        let layout = match requantize.level(isa) {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Vnni | Isa::Amx => Layout::Pairs,
+            _ => Layout::Single,
         };
-        let weights = lanes
-            .chunks(WIDTH)
-            .flat_map(|block| (0..filter.depth()).map(move |tap| vector(block, tap)))
+        let (channels, pitch) = (filter.out_channels, filter.out_channels * size_of::<i16>());
+        let place = |lane: usize| match layout {
+            Layout::Single => lane,
+            #[cfg(target_arch = "x86_64")]
+            Layout::Pairs => lane / WIDTH * WIDTH + packed_channel(lane % WIDTH),
+        };
+        let lanes: Vec<_> = (0..channels.next_multiple_of(WIDTH))
+            .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
             .collect();
-        Channelwise {
-            isa,
-            geometry: Geometry::of_channels(filter.window, channels * size_of::<i16>(), 1),
-            channels,
-            weights,
-            initial: initial_sums(&lanes, filter, bias),
-            requantizer: Requantizer::new(requantize, &lanes),
+        let weight = |channel: Option<usize>, tap: usize| match channel {
+            Some(channel) if tap < filter.depth() => i16::from(filter.weight(channel, tap)),
+            _ => 0,
+        };
+        let bundle = match layout {
+            Layout::Single => 1,
+            #[cfg(target_arch = "x86_64")]
+            Layout::Pairs => 2,
+        };
+        let geometry = Geometry::of_channels(filter.window, pitch, bundle);
+        let mut weights = Vec::new();
+        for block in lanes.chunks(WIDTH) {
+            for vector in 0..geometry.slots() {
+                weights.push(std::array::from_fn(|i| match layout {
+                    Layout::Single => weight(block[i], vector),
+                    // Both weights of a lane side by side, half of the lanes in each vector.
+                    #[cfg(target_arch = "x86_64")]
+                    Layout::Pairs => weight(block[vector % 2 * 16 + i / 2], vector / 2 * 2 + i % 2),
+                }));
+            }
         }
+        let initial = initial_sums(&lanes, filter, bias).as_chunks().0.to_vec();
+        let requantizer = Requantizer::new(requantize, &lanes);
+        Channelwise { isa, layout, geometry, channels, weights, initial, requantizer }
     }
 
     fn run(&self, pool: &ThreadPool, input: &[i16], shape: [usize; 3], output: &mut [i16]) {
@@ -128,7 +162,13 @@ impl Channelwise {
             let tiles = pixels.len().div_ceil(SLOTS);
             for index in 0..tiles {
                 let tile = cursor.gather(share(pixels.len(), tiles, index).len(), 0);
-                compute(self.isa, &tile, self, &target);
+                match self.layout {
+                    Layout::Single => compute(self.isa, &tile, self, &target),
+                    // SAFETY: the layout was chosen for an instruction set that is there; the tile
+                    // comes from the layer's own geometry, and tasks have different pixels.
+                    #[cfg(target_arch = "x86_64")]
+                    Layout::Pairs => unsafe { vnni::compute(&tile, self, &target) },
+                }
             }
         });
     }
@@ -142,28 +182,48 @@ multiversion! {
         for (block, weights) in layer.weights.chunks_exact(taps).enumerate() {
             let first = block * WIDTH;
             let count = WIDTH.min(layer.channels - first);
+            let initial: &[i64; WIDTH] = &layer.initial[block];
             for row in 0..tile.rows {
-                let mut totals = [0i64; WIDTH];
-                totals.copy_from_slice(&layer.initial[first..][..WIDTH]);
-                for (pointers, weights) in tile.pointers.chunks(TAPS).zip(weights.chunks(TAPS)) {
-                    let mut sums = [0i32; WIDTH];
-                    for (pointers, weights) in pointers.iter().zip(weights) {
-                        // SAFETY: the pixel's channels are readable from the pointer on.
-                        let inputs = unsafe { read(pointers[row].cast::<[u8; 2]>().add(first), count) };
-                        for lane in 0..WIDTH {
-                            sums[lane] += i32::from(inputs[lane]) * i32::from(weights[lane]);
-                        }
+                // SAFETY: the pixels' channels are readable from their pointers on.
+                let totals = unsafe {
+                    if count == WIDTH {
+                        sums(tile, row, first, weights, initial, |at| at.cast::<[i16; WIDTH]>().read_unaligned())
+                    } else {
+                        sums(tile, row, first, weights, initial, |at| read(at, count))
                     }
-                    for (total, sum) in totals.iter_mut().zip(sums) {
-                        *total = total.wrapping_add(i64::from(sum));
-                    }
-                }
+                };
                 // SAFETY: the pixel and the channels exist, and only this task writes them.
                 let out = unsafe { target.slice(tile.pixel + row, first, count) };
-                layer.requantizer.row(first, &totals[..count], out);
+                layer.requantizer.row(first, &totals, out);
             }
         }
     }
+}
+
+/// The sums of a block of channels of a pixel; `read` gives the words at a place.
+#[inline(always)]
+fn sums(
+    tile: &Tile<'_>,
+    row: usize,
+    first: usize,
+    weights: &[[i16; WIDTH]],
+    initial: &[i64; WIDTH],
+    read: impl Fn(*const [u8; 2]) -> [i16; WIDTH],
+) -> [i64; WIDTH] {
+    let mut totals = *initial;
+    for (pointers, weights) in tile.pointers.chunks(TAPS).zip(weights.chunks(TAPS)) {
+        let mut sums = [0i32; WIDTH];
+        for (pointers, weights) in pointers.iter().zip(weights) {
+            let inputs = read(pointers[row].cast::<[u8; 2]>().wrapping_add(first));
+            for lane in 0..WIDTH {
+                sums[lane] += i32::from(inputs[lane]) * i32::from(weights[lane]);
+            }
+        }
+        for lane in 0..WIDTH {
+            totals[lane] = totals[lane].wrapping_add(i64::from(sums[lane]));
+        }
+    }
+    totals
 }
 
 /// The first `count` words at a place, zeros behind them.
@@ -172,13 +232,8 @@ multiversion! {
 /// They must be readable.
 #[inline(always)]
 unsafe fn read(at: *const [u8; 2], count: usize) -> [i16; WIDTH] {
+    let mut words = [0; WIDTH];
     // SAFETY: as the caller promises; the array has room for them.
-    unsafe {
-        if count == WIDTH {
-            return at.cast::<[i16; WIDTH]>().read_unaligned();
-        }
-        let mut words = [0; WIDTH];
-        std::ptr::copy_nonoverlapping(at, words.as_mut_ptr().cast::<[u8; 2]>(), count);
-        words
-    }
+    unsafe { std::ptr::copy_nonoverlapping(at, words.as_mut_ptr().cast::<[u8; 2]>(), count) };
+    words
 }

@@ -7,6 +7,8 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use std::ops::Range;
+
 use super::requantize::Requantizer;
 use crate::quantized::Filter;
 use crate::quantized::gather::{Geometry, Source, Tile};
@@ -16,7 +18,33 @@ use crate::{Isa, ThreadPool};
 
 /// Pairs of products whose sum fits 32 bits: a pair of activations of 15 bits and a sign with
 /// weights of 7 and a sign is at most 2^23.
-const PAIRS: usize = 255;
+pub(super) const PAIRS: usize = 255;
+
+/// Some taps with some of their steps, whose sums fit 32 bits.
+struct Round<'a, T> {
+    taps: &'a [T],
+    steps: Range<usize>,
+    first: bool,
+    last: bool,
+}
+
+/// Taps and steps, in the order of the weights, cut into rounds: whole taps where they have few
+/// steps, else parts of one tap.
+#[inline(always)]
+fn rounds<T>(taps: &[T], steps: usize) -> impl Iterator<Item = Round<'_, T>> {
+    let together = (PAIRS / steps.max(1)).max(1);
+    let parts = steps.div_ceil(PAIRS);
+    let count = taps.len().div_ceil(together) * parts;
+    (0..count).map(move |round| {
+        let (tap, step) = (round / parts * together, round % parts * PAIRS);
+        Round {
+            taps: &taps[tap..taps.len().min(tap + together)],
+            steps: step..steps.min(step + PAIRS),
+            first: round == 0,
+            last: round + 1 == count,
+        }
+    })
+}
 
 /// How one instruction set multiplies words.
 trait Kernel: Layout {
@@ -64,7 +92,7 @@ impl Product {
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Vnni | Isa::Amx => Product::Vnni(Packed::new(filter, false)),
+            Isa::Vnni | Isa::Amx => Product::Vnni(Packed::new(filter, true)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Product::Avx2(Packed::new(filter, false)),
             _ => Product::Portable(Packed::new(filter, false)),
@@ -126,6 +154,6 @@ unsafe fn finish<const WIDTH: usize>(
     for (row, sums) in sums.iter().enumerate().take(tile.rows) {
         // SAFETY: as the caller promises.
         let out = unsafe { target.slice(tile.pixel + row, panel.channel, panel.channels) };
-        requantizer.row(panel.lane, &sums[..panel.channels], out);
+        requantizer.row(panel.lane, sums, out);
     }
 }

@@ -1,5 +1,9 @@
 //! From 64-bit sums back to `i16`.
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+
+use crate::Isa;
 use crate::elementwise::fixed_point::FixedPoint;
 
 /// How a sum is scaled and rounded. LiteRT has three ways, by operator and type of bias.
@@ -41,6 +45,11 @@ impl Requantize {
         if self.scale.len() == 1 { self.scale[0] } else { self.scale[channel] }
     }
 
+    /// The best instruction set, up to `isa`, whose kernels know this rule.
+    pub(super) fn level(&self, isa: Isa) -> Isa {
+        if self.rule == Rule::Doubling { isa.min(Isa::Avx2) } else { isa }
+    }
+
     /// Panics unless the fields suit a layer of `out_channels` channels.
     pub(super) fn check(&self, out_channels: usize) {
         let scales = self.scale.len();
@@ -62,7 +71,7 @@ enum Constants {
     Reduced {
         multipliers: Vec<i64>,
         halves: Vec<i64>,
-        shifts: Vec<u32>,
+        shifts: Vec<i64>,
     },
     Real(Vec<f64>),
     Doubling(Vec<FixedPoint>),
@@ -80,7 +89,7 @@ impl Requantizer {
                 Constants::Reduced {
                     multipliers: numbers.iter().map(|(multiplier, _)| *multiplier).collect(),
                     halves: numbers.iter().map(|(_, shift)| 1 << (shift - 1)).collect(),
-                    shifts: numbers.iter().map(|(_, shift)| *shift).collect(),
+                    shifts: numbers.iter().map(|(_, shift)| i64::from(*shift)).collect(),
                 }
             }
         };
@@ -126,11 +135,13 @@ fn reduced(scale: f64) -> (i64, u32) {
     (i64::from(multiplier), (15 - shift).unsigned_abs())
 }
 
+/// The largest number below a half. Half would round the number before it up too.
+const NEARLY_HALF: f64 = 0.499_999_999_999_999_94;
+
 /// The nearest integer, half away from zero: of a number well within 32 bits.
 #[inline(always)]
 pub(super) fn round_away(value: f64) -> i32 {
-    // The largest number below a half: a half would round the number before it up too.
-    (value + 0.499_999_999_999_999_94_f64.copysign(value)) as i32
+    (value + NEARLY_HALF.copysign(value)) as i32
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn every_level_equals_the_plain_loop() {
-        let word = |i: usize| (i * 40_503 >> 1) as i16;
+        let word = |i: usize| ((i * 40_503) >> 1) as i16;
         let input: Vec<i16> = (0..2 * 5 * 4 * 3).map(word).collect();
         let weights: Vec<i8> = (0..7 * 9 * 3).map(|i| (word(i) >> 8) as i8).collect();
         let bias: Vec<i64> = (0..7).map(|i| i64::from(word(i + 5)) * 300).collect();

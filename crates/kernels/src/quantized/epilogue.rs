@@ -61,7 +61,7 @@ pub(super) trait Epilogue: Sync {
 /// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
 /// within 128 bits) bring into natural order.
 #[cfg(target_arch = "x86_64")]
-pub(super) const fn packed_channel(place: usize) -> usize {
+pub(crate) const fn packed_channel(place: usize) -> usize {
     let (vector, quarter, element) = (place / 16, place % 16 / 4, place % 4);
     8 * quarter + 4 * vector + element
 }

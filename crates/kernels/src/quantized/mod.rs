@@ -15,7 +15,7 @@
 mod conv;
 mod depthwise;
 mod dynamic;
-mod epilogue;
+pub(crate) mod epilogue;
 mod filter;
 pub(crate) mod gather;
 mod hybrid;

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, PAIRS, finish};
+use super::{Kernel, Round, finish, rounds};
 use crate::int16::requantize::Requantizer;
 use crate::quantized::gather::{STEP, Tile};
 use crate::quantized::product::{Layout, Operands, Panel};
@@ -82,47 +82,43 @@ unsafe fn sums<const R: usize>(
         row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);
     }
     let mut weights = operands.weights[panel.weights..].as_ptr().cast::<__m256i>();
-    let mut sums = [[_mm256_setzero_si256(); 2]; R];
-    let mut left = PAIRS;
-    // SAFETY: a panel holds two vectors of weights a step, and the inputs are readable as the caller
-    // promises.
-    unsafe {
-        for pointers in tile.pointers {
-            for step in 0..operands.steps {
-                if left == 0 {
-                    gather(&mut totals, &mut sums);
-                    left = PAIRS;
-                }
-                left -= 1;
-                let vectors = [_mm256_load_si256(weights), _mm256_load_si256(weights.add(1))];
-                for (sums, pointer) in sums.iter_mut().zip(pointers) {
-                    let pair = _mm256_set1_epi32(pointer.add(step * STEP).cast::<i32>().read_unaligned());
-                    for (sum, vector) in sums.iter_mut().zip(vectors) {
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pair, vector));
+    for Round { taps, steps, .. } in rounds(tile.pointers, operands.steps) {
+        let mut sums = [[_mm256_setzero_si256(); 2]; R];
+        // SAFETY: a panel holds two vectors of weights a step, and the inputs are readable as the
+        // caller promises.
+        unsafe {
+            for pointers in taps {
+                for step in steps.clone() {
+                    let vectors = [_mm256_load_si256(weights), _mm256_load_si256(weights.add(1))];
+                    for (sums, pointer) in sums.iter_mut().zip(pointers) {
+                        let pair = pointer.add(step * STEP).cast::<i32>().read_unaligned();
+                        for (sum, vector) in sums.iter_mut().zip(vectors) {
+                            let products = _mm256_madd_epi16(_mm256_set1_epi32(pair), vector);
+                            *sum = _mm256_add_epi32(*sum, products);
+                        }
                     }
+                    weights = weights.add(2);
                 }
-                weights = weights.add(2);
             }
         }
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            gather(totals, sums);
+        }
     }
-    gather(&mut totals, &mut sums);
     totals
 }
 
-/// Adds sums to the totals and starts them anew.
+/// Adds the sums of a pixel to its totals.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn gather<const R: usize>(totals: &mut [[i64; WIDTH]; R], sums: &mut [[__m256i; 2]; R]) {
-    for (totals, sums) in totals.iter_mut().zip(sums) {
-        let mut lanes = [0i32; WIDTH];
-        // SAFETY: 16 lanes are written.
-        unsafe {
-            _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums[0]);
-            _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), sums[1]);
-        }
-        for (total, lane) in totals.iter_mut().zip(lanes) {
-            *total = total.wrapping_add(i64::from(lane));
-        }
-        *sums = [_mm256_setzero_si256(); 2];
+fn gather(totals: &mut [i64; WIDTH], sums: [__m256i; 2]) {
+    let mut lanes = [0i32; WIDTH];
+    // SAFETY: 16 lanes are written.
+    unsafe {
+        _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums[0]);
+        _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), sums[1]);
+    }
+    for (total, lane) in totals.iter_mut().zip(lanes) {
+        *total = total.wrapping_add(i64::from(lane));
     }
 }

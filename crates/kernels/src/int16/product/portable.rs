@@ -1,6 +1,6 @@
 //! The product in plain Rust, which compilers turn into whatever vectors the target has.
 
-use super::{Kernel, PAIRS, finish};
+use super::{Kernel, Round, finish, rounds};
 use crate::int16::requantize::Requantizer;
 use crate::quantized::gather::{STEP, Tile};
 use crate::quantized::product::{Layout, Operands, Panel};
@@ -54,12 +54,12 @@ unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16, i64>) -> [[i
         row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);
     }
     let (weights, _) = operands.weights[panel.weights..].as_chunks::<WIDTH>();
-    let (steps, _) = weights.as_chunks::<INPUTS>();
+    let mut weights = weights.as_chunks::<INPUTS>().0.iter();
     // Fixed sizes throughout, so that the loops over rows, inputs and lanes become plain vectors.
-    for (pointers, steps) in tile.pointers.iter().zip(steps.chunks_exact(operands.steps)) {
-        for (part, steps) in steps.chunks(PAIRS).enumerate() {
-            let mut sums = [[0i32; WIDTH]; ROWS];
-            for (step, weights) in (part * PAIRS..).zip(steps) {
+    for Round { taps, steps, .. } in rounds(tile.pointers, operands.steps) {
+        let mut sums = [[0i32; WIDTH]; ROWS];
+        for pointers in taps {
+            for (step, weights) in steps.clone().zip(&mut weights) {
                 for row in 0..ROWS {
                     // SAFETY: readable as the caller promises.
                     let inputs =
@@ -71,9 +71,9 @@ unsafe fn sums(tile: &Tile, panel: &Panel, operands: &Operands<i16, i64>) -> [[i
                     }
                 }
             }
-            for (totals, sums) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
-                *totals = totals.wrapping_add(i64::from(*sums));
-            }
+        }
+        for (total, sum) in totals.iter_mut().flatten().zip(sums.iter().flatten()) {
+            *total = total.wrapping_add(i64::from(*sum));
         }
     }
     totals

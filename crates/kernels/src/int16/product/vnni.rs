@@ -4,8 +4,10 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Kernel, PAIRS, finish};
+use super::{Kernel, Round, rounds};
 use crate::int16::requantize::Requantizer;
+use crate::int16::requantize::avx512::widened;
+use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{STEP, Tile};
 use crate::quantized::product::vnni::{dot_products, each_row};
 use crate::quantized::product::{Layout, Operands, Panel};
@@ -20,7 +22,7 @@ const NARROW: usize = 16;
 const VECTOR: usize = 32;
 
 /// Sums of 14 pixels x 32 channels (a narrow last panel has 16), weights in the order
-/// `[channel][input]`.
+/// `[channel][input]`. The channels of wide panels stand in the order of [`packed_channel`].
 pub(in super::super) struct Vnni;
 
 impl Layout for Vnni {
@@ -32,8 +34,8 @@ impl Layout for Vnni {
         if channels > NARROW { WIDE } else { NARROW }
     }
 
-    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
-        lane
+    fn channel(lane: usize, width: usize, packed: bool) -> usize {
+        if packed && width == WIDE { packed_channel(lane) } else { lane }
     }
 
     fn position(input: usize, lane: usize, _width: usize) -> usize {
@@ -78,18 +80,21 @@ unsafe fn rows<const R: usize>(
     requantizer: &Requantizer,
     target: &Target<i16>,
 ) {
+    let mut totals = [[0; WIDE]; ROWS];
     for panel in panels {
         // SAFETY: the caller's promise.
         unsafe {
             if panel.width == WIDE {
-                finish(tile, panel, &wide::<R>(tile, panel, operands), requantizer, target);
+                wide::<R>(tile, panel, operands, requantizer, target, &mut totals);
             } else {
-                finish(tile, panel, &narrow::<R>(tile, panel, operands), requantizer, target);
+                narrow::<R>(tile, panel, operands, requantizer, target, &mut totals);
             }
         }
     }
 }
 
+/// A panel of 32 channels. `totals` keeps the sums of all rounds but the last.
+///
 /// # Safety
 /// As for [`rows`].
 #[inline]
@@ -98,30 +103,43 @@ unsafe fn wide<const R: usize>(
     tile: &Tile,
     panel: &Panel,
     operands: &Operands<i16, i64>,
-) -> [[i64; WIDE]; ROWS] {
-    let mut totals = starts::<R, WIDE>(panel, operands);
+    requantizer: &Requantizer,
+    target: &Target<i16>,
+    totals: &mut [[i64; WIDE]; ROWS],
+) {
+    let initial = operands.initial[panel.lane..][..WIDE].as_ptr();
     let mut weights = operands.weights[panel.weights..].as_ptr();
-    let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
-    let mut left = PAIRS;
-    // SAFETY: a panel holds two vectors of weights a step; inputs are as the caller promises.
-    unsafe {
-        for inputs in tile.pointers {
-            for step in 0..operands.steps {
-                if left == 0 {
-                    each_row!(R, ROW => gather(&mut totals[ROW], &mut sums[ROW]));
-                    left = PAIRS;
+    let mask = u32::MAX >> (WIDE - panel.channels);
+    for Round { taps, steps, first, last } in rounds(tile.pointers, operands.steps) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        // SAFETY: a panel holds two vectors of weights a step; inputs, outputs and lanes are as the
+        // caller promises.
+        unsafe {
+            for inputs in taps {
+                for step in steps.clone() {
+                    let w =
+                        [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(VECTOR).cast())];
+                    each_row!(R, ROW => dot_wide(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                    weights = weights.add(2 * VECTOR);
                 }
-                left -= 1;
-                let w = [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(VECTOR).cast())];
-                each_row!(R, ROW => dot_wide(&mut sums[ROW], inputs[ROW], step * STEP, w));
-                weights = weights.add(2 * VECTOR);
             }
+            each_row!(R, ROW => {
+                let before = if first { initial } else { totals[ROW].as_ptr() };
+                let sums = [widened(before, sums[ROW][0]), widened(before.add(16), sums[ROW][1])];
+                if !last {
+                    keep(totals[ROW].as_mut_ptr(), sums[0]);
+                    keep(totals[ROW].as_mut_ptr().add(16), sums[1]);
+                } else if ROW < tile.rows {
+                    let out = target.at(tile.pixel + ROW, panel.channel, panel.channels);
+                    _mm512_mask_storeu_epi16(out, mask, requantizer.wide(panel.lane, sums));
+                }
+            });
         }
     }
-    each_row!(R, ROW => gather(&mut totals[ROW], &mut sums[ROW]));
-    totals
 }
 
+/// A panel of 16 channels.
+///
 /// # Safety
 /// As for [`rows`].
 #[inline]
@@ -130,62 +148,46 @@ unsafe fn narrow<const R: usize>(
     tile: &Tile,
     panel: &Panel,
     operands: &Operands<i16, i64>,
-) -> [[i64; NARROW]; ROWS] {
-    let mut totals = starts::<R, NARROW>(panel, operands);
-    let mut weights = operands.weights[panel.weights..].as_ptr();
-    let mut sums = [[_mm512_setzero_si512(); 1]; ROWS];
-    let mut left = PAIRS;
-    // SAFETY: as in `wide`, with one vector of weights a step.
-    unsafe {
-        for inputs in tile.pointers {
-            for step in 0..operands.steps {
-                if left == 0 {
-                    each_row!(R, ROW => gather(&mut totals[ROW], &mut sums[ROW]));
-                    left = PAIRS;
-                }
-                left -= 1;
-                let w = _mm512_load_si512(weights.cast());
-                each_row!(R, ROW => dot_narrow(&mut sums[ROW][0], inputs[ROW], step * STEP, w));
-                weights = weights.add(VECTOR);
-            }
-        }
-    }
-    each_row!(R, ROW => gather(&mut totals[ROW], &mut sums[ROW]));
-    totals
-}
-
-/// What the sums of the first `R` rows start from.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn starts<const R: usize, const WIDTH: usize>(
-    panel: &Panel,
-    operands: &Operands<i16, i64>,
-) -> [[i64; WIDTH]; ROWS] {
-    let mut totals = [[0; WIDTH]; ROWS];
-    for row in &mut totals[..R] {
-        row.copy_from_slice(&operands.initial[panel.lane..][..WIDTH]);
-    }
-    totals
-}
-
-/// Adds the sums of a pixel to its totals and starts them anew.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn gather<const VECTORS: usize, const WIDTH: usize>(
-    totals: &mut [i64; WIDTH],
-    sums: &mut [__m512i; VECTORS],
+    requantizer: &Requantizer,
+    target: &Target<i16>,
+    totals: &mut [[i64; WIDE]; ROWS],
 ) {
-    let (halves, _) = totals.as_chunks_mut::<8>();
-    for (halves, sum) in halves.chunks_exact_mut(2).zip(sums) {
-        let parts = [_mm512_castsi512_si256(*sum), _mm512_extracti64x4_epi64::<1>(*sum)];
-        for (half, part) in halves.iter_mut().zip(parts) {
-            let half = half.as_mut_ptr().cast::<__m512i>();
-            // SAFETY: 8 totals are read and written.
-            unsafe {
-                let total = _mm512_add_epi64(_mm512_loadu_si512(half), _mm512_cvtepi32_epi64(part));
-                _mm512_storeu_si512(half, total);
+    let initial = operands.initial[panel.lane..][..NARROW].as_ptr();
+    let mut weights = operands.weights[panel.weights..].as_ptr();
+    let mask = u16::MAX >> (NARROW - panel.channels);
+    for Round { taps, steps, first, last } in rounds(tile.pointers, operands.steps) {
+        let mut sums = [_mm512_setzero_si512(); ROWS];
+        // SAFETY: as in `wide`, with one vector of weights a step.
+        unsafe {
+            for inputs in taps {
+                for step in steps.clone() {
+                    let w = _mm512_load_si512(weights.cast());
+                    each_row!(R, ROW => dot_narrow(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                    weights = weights.add(VECTOR);
+                }
             }
+            each_row!(R, ROW => {
+                let before = if first { initial } else { totals[ROW].as_ptr() };
+                let sums = widened(before, sums[ROW]);
+                if !last {
+                    keep(totals[ROW].as_mut_ptr(), sums);
+                } else if ROW < tile.rows {
+                    let out = target.at(tile.pixel + ROW, panel.channel, panel.channels);
+                    _mm256_mask_storeu_epi16(out, mask, requantizer.narrow(panel.lane, sums));
+                }
+            });
         }
-        *sum = _mm512_setzero_si512();
+    }
+}
+
+/// # Safety
+/// 16 totals must be writable.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn keep(totals: *mut i64, sums: [__m512i; 2]) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        _mm512_storeu_si512(totals.cast(), sums[0]);
+        _mm512_storeu_si512(totals.add(8).cast(), sums[1]);
     }
 }
