@@ -4,7 +4,8 @@
     cargo build --release && conformance/.venv/bin/python conformance/operators.py [--only CONV_2D]
 
 Integers must be equal where both sides round the exact result, and within one step elsewhere; what is allowed stands
-with each case in `operator_cases.py` and `int16_cases.py`. Exit status 1 when a case fails; those of `not_yet.txt` must be refused.
+with each case in `operator_cases.py` and `int16_cases.py`. Exit status 1 when a case fails; those of `not_yet.txt` must
+be refused.
 """
 
 import argparse
