@@ -265,6 +265,53 @@ fn layers_made_of_layers_are_read_alike_from_both_containers() {
 }
 
 #[test]
+fn recurrent_layers_stay_whole() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("recurrent.keras"))));
+}
+
+#[test]
+fn recurrent_layers_find_their_weights_in_every_file() {
+    let models = [
+        read_keras(fixture!("recurrent.keras")),
+        read_keras(fixture!("recurrent-keras2.keras")),
+        read_h5(fixture!("recurrent-keras2.h5.gz")),
+    ];
+    let cells = |model: &Model| {
+        let nodes = model.main().nodes.iter().filter(|node| node.op.name() == "Recurrent");
+        nodes.map(|node| (node.name.clone(), node.op.clone())).collect::<Vec<_>>()
+    };
+    for model in &models {
+        assert_eq!(cells(model), cells(&models[0]));
+        let (parameters, expected) = (by_name(model), by_name(&models[0]));
+        assert_eq!(parameters.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (key, parameter) in &parameters {
+            assert_eq!(floats(parameter), floats(expected[key]), "{key:?}");
+        }
+    }
+}
+
+#[test]
+fn images_in_time_become_copies_of_the_cell() {
+    insta::assert_snapshot!(text::print(&read_keras(fixture!("images-in-time.keras"))));
+}
+
+#[test]
+fn settings_of_recurrent_layers_that_are_not_supported_are_named() {
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 4] = [
+        (|c| settings(c, "gru")["stateful"] = Value::Bool(true), "initial_state"),
+        (|c| settings(c, "gru")["time_major"] = Value::Bool(true), "batch first"),
+        (|c| settings(c, "gru")["activation"] = "softmax".into(), "'softmax'"),
+        (|c| settings(c, "both")["merge_mode"] = "max".into(), "'max'"),
+    ];
+    for (change, said) in changes {
+        let error = keras::read_keras(with_configuration(fixture!("recurrent.keras"), change)).unwrap_err();
+        let reasons = reasons(error);
+        assert!(reasons.iter().any(|(_, reason)| reason.contains(said)), "{said}: {reasons:?}");
+    }
+}
+
+#[test]
 fn einsums_and_nodes_of_several_outputs_become_products_and_parts() {
     insta::assert_snapshot!(text::print(&read_keras(fixture!("general.keras"))));
 }

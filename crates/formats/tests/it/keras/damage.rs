@@ -176,6 +176,7 @@ proptest! {
         file in prop::sample::select(vec![
             fixture!("nested.keras"), fixture!("nested-keras2.keras"), fixture!("operators.keras"),
             fixture!("one-dimension.keras"), fixture!("functions-keras2.keras"), fixture!("sequence.keras"), FASHION,
+            fixture!("masked.keras"), fixture!("wrapped.keras"), fixture!("recurrent.keras"), fixture!("general.keras"),
         ]),
         place in any::<prop::sample::Index>(),
         value in prop::sample::select(vec![
