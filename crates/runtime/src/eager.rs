@@ -56,7 +56,7 @@ impl Computed {
     fn facts(&self) -> Facts {
         let facts = Facts::new(self.dtype, Shape::fixed(&self.shape));
         let elements = facts.shape.elements();
-        if !elements.is_some_and(|elements| elements <= LONGEST_VALUE) {
+        if elements.is_none_or(|elements| elements > LONGEST_VALUE) {
             return facts;
         }
         let bytes = self.stored.bytes();

@@ -39,10 +39,9 @@ pub(super) enum Progress {
 impl<'a> Context<'a> {
     /// Reads all subgraphs, called ones where they are called.
     pub fn read_graphs(&mut self, signatures: &[Signature]) -> Result<(), FormatError> {
-        let called = self.called();
-        for index in 0..self.subgraphs.len() {
+        for (index, called) in self.called().into_iter().enumerate() {
             // The main graph comes first, and nothing may call it.
-            if self.states.initial[index] || (called[index] && index > 0) {
+            if self.states.initial[index] || (called && index > 0) {
                 continue;
             }
             let signature = signatures.iter().find(|signature| signature.graph.0 as usize == index);

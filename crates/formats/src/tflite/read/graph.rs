@@ -175,7 +175,7 @@ impl<'a> Context<'a> {
             let call = Call {
                 name: &name,
                 code,
-                table: raw.table.clone(),
+                table: raw.table,
                 inputs: &raw.inputs,
                 outputs: &raw.outputs,
                 graph,

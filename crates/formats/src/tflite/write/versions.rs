@@ -98,13 +98,7 @@ pub(super) fn version(site: &Site<'_>, builtin: Builtin) -> i32 {
         Builtin::ABS => by(&[(is(DType::I32), 5), (narrow || byte, 2)], 1),
         Builtin::RELU | Builtin::GELU => by(&[(narrow || byte, 2)], 1),
         Builtin::SIGN => by(&[(is(DType::I32), 2)], 1),
-        Builtin::DYNAMIC_UPDATE_SLICE => {
-            if site.input_type(2) == Some(DType::I64) {
-                2
-            } else {
-                1
-            }
-        }
+        Builtin::DYNAMIC_UPDATE_SLICE => by(&[(site.input_type(2) == Some(DType::I64), 2)], 1),
         Builtin::SQUEEZE => by(&[(is(DType::Text), 2)], 1),
         Builtin::LEAKY_RELU => by(&[(is(DType::I16), 2)], 1),
         Builtin::SPACE_TO_BATCH_ND | Builtin::BATCH_TO_SPACE_ND => by(&[(rank != 4, 3), (narrow, 2)], 1),
