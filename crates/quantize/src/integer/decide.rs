@@ -1,7 +1,7 @@
 //! Which operators become integer, and why others do not.
 
 use litesmith_graph::ops::{Unary, UnaryKind};
-use litesmith_graph::{DType, Graph, Node, Op, TensorId, Width};
+use litesmith_graph::{DType, Graph, Node, Op, OutputRule, TensorId, Width};
 
 use crate::recipe::{Choice, Recipe};
 use crate::report::{Outcome, Precision, Report};
@@ -36,11 +36,44 @@ pub(super) fn decide(
         let vanishes = width == Width::Sixteen && decision.is_integer() && is_steep(node, ranges);
         if vanishes { Decision::Float(STEEP.to_owned()) } else { decision }
     };
-    graph.nodes.iter().map(decided).collect()
+    let mut decisions: Vec<Decision> = graph.nodes.iter().map(decided).collect();
+    if width == Width::Sixteen {
+        keep_before_logarithms(graph, ranges, &mut decisions);
+    }
+    decisions
 }
 
 /// Why a steep function of 16 bits stays float.
 const STEEP: &str = "its int16 kernel, a table of 512 steps, is too coarse for operands as small as these";
+
+/// Why what a logarithm is taken of stays float.
+const VANISHING: &str = "a logarithm is taken of numbers that 16 bits cannot tell from zero";
+
+/// Where the smallest operands of a logarithm have fewer than 16 steps of 32767, the arithmetic that leads
+/// to them stays float, back to the products that it starts from: no step in between may lose them.
+fn keep_before_logarithms(graph: &Graph, ranges: &[Option<Range>], decisions: &mut [Decision]) {
+    let mut delicate = vec![false; graph.tensors.len()];
+    for (node, decision) in graph.nodes.iter().zip(decisions).rev() {
+        let rule = node.op.quantization();
+        let arithmetic = rule.weights.is_none()
+            && !matches!(rule.output, OutputRule::Fixed { .. })
+            && !matches!(node.op, Op::BatchMatMul(_) | Op::Gather(_));
+        let vanishes = match &node.op {
+            Op::Unary(Unary { kind: UnaryKind::Log }) => {
+                let range = node.inputs[0].and_then(|id| ranges[id.index()]);
+                range.is_some_and(|range| range.min < range.max / 2048.0)
+            }
+            _ => false,
+        };
+        if !vanishes && !(arithmetic && node.outputs.iter().any(|id| delicate[id.index()])) {
+            continue;
+        }
+        operands(graph, node).iter().for_each(|(_, id)| delicate[id.index()] = true);
+        if decision.is_integer() {
+            *decision = Decision::Float(VANISHING.to_owned());
+        }
+    }
+}
 
 /// Whether operands go so near to zero that int16 kernels cannot compute this function of them: the
 /// logarithm and the inverse root change most where the table has one step.

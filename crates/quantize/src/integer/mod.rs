@@ -12,7 +12,7 @@ use crate::error::QuantizeError;
 use crate::mode::{Mode, Options};
 use crate::ranges::of_graph;
 use crate::recipe::Recipe;
-use crate::repair::Moments;
+use crate::repair::{Moments, Repair};
 use crate::report::Report;
 use crate::statistics::Statistics;
 use repairs::Repairs;
@@ -24,10 +24,12 @@ pub(crate) fn apply(
     statistics: &Statistics,
     moments: Option<&Moments>,
 ) -> Result<Report, QuantizeError> {
-    let graph = model.main_mut();
+    let mut float = model.clone();
+    let graph = float.main_mut();
     let width = options.mode.width().unwrap_or(Width::Eight);
     let mut ranges = of_graph(graph, statistics, options, recipe)?;
-    let decisions = decide::decide(graph, recipe, width, &ranges);
+    let mut decisions = decide::decide(graph, recipe, width, &ranges);
+    repairs::keep_last_softmax(graph, &mut decisions, options);
     let mut report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
@@ -37,7 +39,10 @@ pub(crate) fn apply(
     let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, width);
     let new = rewrite::rewrite(graph, &decisions, &parameters, options, &mut repairs)?;
     (report.repaired, report.unrepaired) = (repairs.repaired, repairs.unrepaired);
-    *graph = new;
+    *model.main_mut() = new;
+    if options.repair == Repair::Auto {
+        repairs.correct_in_sequence(&float, model)?;
+    }
     Ok(report)
 }
 
@@ -189,6 +194,19 @@ mod tests {
         let made = |least| quantized(source, &[("x", least, 1.0), ("y", -9.0, 0.0)], Mode::Int16x8).unwrap();
         assert_eq!(operators(&made(0.1)), ["QUANTIZE", "LOG", "DEQUANTIZE"]);
         assert_eq!(operators(&made(0.001)), ["LOG"]);
+        let power = r#"graph main(%x: f32[1,2]) -> (%y) {
+             %w: f32[2,2] = [1,0,0,1]
+             %a: f32[1,2] = FullyConnected(%x, %w, _)
+             %p: f32[1,2] = Binary(%a, %a) {"kind":"mul"}
+             %y: f32[1,2] = Unary(%p) {"kind":"log"}
+           }"#;
+        let made = |least| {
+            let ranges = [("x", 0.0, 1.0), ("a", 0.0, 1.0), ("p", least, 1.0), ("y", -9.0, 0.0)];
+            quantized(power, &ranges, Mode::Int16x8).unwrap()
+        };
+        let layer = ["QUANTIZE", "FULLY_CONNECTED"];
+        assert_eq!(operators(&made(0.002)), [&layer[..], &["MUL", "DEQUANTIZE", "LOG"]].concat());
+        assert_eq!(operators(&made(0.0001)), [&layer[..], &["DEQUANTIZE", "MUL", "LOG"]].concat());
     }
 
     #[test]
