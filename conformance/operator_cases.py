@@ -258,6 +258,27 @@ def add_choices():
                 add(f"CUMSUM axis {axis} exclusive {exclusive} reverse {reverse}", "CUMSUM",
                     [Tensor((3, 4, 5)), constant(axis, INT32)], Tensor((3, 4, 5)), options=opts,
                     tolerance=1e-6)  # fmt: skip
+    for operator in ("REDUCE_ANY", "REDUCE_ALL"):
+        for axis, out in ((1, (3, 5)), (-1, (3, 4))):
+            add(f"{operator} axis {axis}", operator, [Tensor((3, 4, 5), BOOL), constant([axis], INT32)],
+                Tensor(out, BOOL), options=options("Reducer"))  # fmt: skip
+    for count in (2, 5):
+        add(f"ADD_N {count}", "ADD_N", [Tensor((3, 4))] * count, Tensor((3, 4)), options=options("AddN"),
+            tolerance=1e-6)  # fmt: skip
+    for radius, bias, alpha, beta in ((2, 1.0, 0.1, 0.75), (5, 0.5, 1.0, 0.5)):
+        opts = options("LocalResponseNormalization", radius=radius, bias=bias, alpha=alpha, beta=beta)
+        add(f"LOCAL_RESPONSE_NORMALIZATION radius {radius}", "LOCAL_RESPONSE_NORMALIZATION",
+            [Tensor((2, 3, 4, 17))], Tensor((2, 3, 4, 17)), options=opts, tolerance=2e-6)  # fmt: skip
+    for padding, activation, out in ((0, 0, 4), (1, 3, 3)):
+        opts = options("Pool2D", filterHeight=3, filterWidth=3, strideH=2, strideW=2, padding=padding,
+                       fusedActivationFunction=activation)  # fmt: skip
+        add(f"L2_POOL_2D padding {padding}", "L2_POOL_2D", [Tensor((2, 7, 7, 5))], Tensor((2, out, out, 5)),
+            options=opts, tolerance=1e-6)  # fmt: skip
+    add("ZEROS_LIKE", "ZEROS_LIKE", [Tensor((3, 4))], Tensor((3, 4)), options=options("ZerosLike"))
+    add("SELECT rows", "SELECT", [Tensor((3,), BOOL), Tensor((3, 4, 2)), Tensor((3, 4, 2))], Tensor((3, 4, 2)),
+        options=options("Select"))  # fmt: skip
+    add("EMBEDDING_LOOKUP", "EMBEDDING_LOOKUP",
+        [Tensor((4,), INT32, low=0, high=6), constant(np.arange(18).reshape(6, 3), FLOAT)], Tensor((4, 3)))  # fmt: skip
     same_scale("SPACE_TO_BATCH_ND rank 3", "SPACE_TO_BATCH_ND", (2, 6, 5), (4, 4, 5),
                lambda: options("SpaceToBatchND"), [constant([2], INT32), constant([[1, 1]], INT32)],
                version=3, float_version=3)  # fmt: skip

@@ -98,6 +98,18 @@ def conv2d_transpose_kernel_below_stride(k):
 
 
 @case
+def conv2d_transpose_dilated(k):
+    a = image(k, 6)
+    return k.Model(a, k.layers.Conv2DTranspose(5, 3, dilation_rate=2, padding="same", activation="relu")(a))
+
+
+@case
+def conv2d_transpose_channels_first(k):
+    a = k.Input((3, 5, 6), name="image")
+    return k.Model(a, k.layers.Conv2DTranspose(5, 3, strides=2, data_format="channels_first")(a))
+
+
+@case
 def conv1d(k):
     x = a = k.Input((20, 5), name="signal")
     x = k.layers.Conv1D(8, 3, padding="same", activation="relu")(x)
@@ -129,6 +141,19 @@ def conv1d_transpose_output_padding(k):
     x = a = k.Input((10, 5), name="signal")
     x = k.layers.Conv1DTranspose(4, 3, strides=2, padding="same", output_padding=1, activation="relu")(x)
     return k.Model(a, k.layers.Conv1DTranspose(4, 4, strides=3, use_bias=False)(x))
+
+
+@case
+def conv3d_grouped_dilated(k):
+    x = a = k.Input((5, 6, 7, 4), name="volume")
+    x = k.layers.Conv3D(6, 2, groups=2, padding="same", activation="relu")(x)
+    return k.Model(a, k.layers.Conv3D(4, 2, dilation_rate=(2, 1, 3))(x))
+
+
+@case
+def conv3d_channels_first(k):
+    a = k.Input((3, 5, 6, 7), name="volume")
+    return k.Model(a, k.layers.Conv3D(4, 2, strides=(1, 2, 1), data_format="channels_first")(a))
 
 
 @case

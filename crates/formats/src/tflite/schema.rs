@@ -31,12 +31,14 @@ macro_rules! builtins {
 builtins! {
     ABS = 101,
     ADD = 0,
+    ADD_N = 106,
     ARG_MAX = 56,
     ARG_MIN = 79,
     ASSIGN_VARIABLE = 144,
     AVERAGE_POOL_2D = 1,
     BATCH_MATMUL = 126,
     BATCH_TO_SPACE_ND = 37,
+    BROADCAST_ARGS = 145,
     BROADCAST_TO = 130,
     CALL_ONCE = 129,
     CAST = 53,
@@ -55,6 +57,7 @@ builtins! {
     DIV = 42,
     DYNAMIC_UPDATE_SLICE = 151,
     ELU = 111,
+    EMBEDDING_LOOKUP = 7,
     EQUAL = 71,
     EXP = 47,
     EXPAND_DIMS = 70,
@@ -71,9 +74,11 @@ builtins! {
     HARD_SWISH = 117,
     IF = 118,
     L2_NORMALIZATION = 11,
+    L2_POOL_2D = 12,
     LEAKY_RELU = 98,
     LESS = 58,
     LESS_EQUAL = 63,
+    LOCAL_RESPONSE_NORMALIZATION = 13,
     LOG = 73,
     LOGICAL_AND = 86,
     LOGICAL_NOT = 87,
@@ -96,7 +101,10 @@ builtins! {
     PRELU = 54,
     QUANTIZE = 114,
     RANGE = 96,
+    RANK = 110,
     READ_VARIABLE = 143,
+    REDUCE_ALL = 140,
+    REDUCE_ANY = 91,
     REDUCE_MAX = 82,
     REDUCE_MIN = 89,
     REDUCE_PROD = 81,
@@ -136,6 +144,7 @@ builtins! {
     UNPACK = 88,
     VAR_HANDLE = 142,
     WHILE = 119,
+    ZEROS_LIKE = 93,
 }
 
 impl Builtin {
@@ -349,6 +358,7 @@ pub mod options {
         concatenation(10) { AXIS = 0, ACTIVATION = 1 }
         add(11) { ACTIVATION = 0, POT_SCALE_INT16 = 1 }
         l2_norm(12) { ACTIVATION = 0 }
+        local_response_normalization(13) { RADIUS = 0, BIAS = 1, ALPHA = 2, BETA = 3 }
         resize_bilinear(15) { ALIGN_CORNERS = 2, HALF_PIXEL_CENTERS = 3 }
         reshape(17) { NEW_SHAPE = 0 }
         space_to_depth(19) { BLOCK_SIZE = 0 }

@@ -2,7 +2,7 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BinaryKind, Conv3D, ExpandDims, Pack, Pad, Padding, Reshape, ReshapeDim, ShapeOf, Slice, Squeeze,
+    BinaryKind, Concat, Conv3D, ExpandDims, Pack, Pad, Padding, Reshape, ReshapeDim, ShapeOf, Slice, Squeeze,
     StridedSlice, Transpose, TransposeConv2D, TransposeConv3D,
 };
 
@@ -14,10 +14,7 @@ use crate::keras::scope::Scope;
 pub(super) fn conv_3d(scope: &mut Scope<'_>) -> Built<TensorId> {
     let volume = scope.ranked(5)?;
     let config = scope.config();
-    if config.count_or("groups", 1)? != 1 {
-        unsupported!("a convolution of volumes in groups is not supported; convolve each group by itself");
-    }
-    let filters = config.count("filters")?;
+    let (filters, groups) = (config.count("filters")?, config.count_or("groups", 1)?);
     let [depth, height, width] = config.counts("kernel_size")?;
     let op = Conv3D {
         stride: config.counts_or("strides", [1; 3])?,
@@ -26,10 +23,44 @@ pub(super) fn conv_3d(scope: &mut Scope<'_>) -> Built<TensorId> {
         ..Conv3D::default()
     };
     let channels = scope.channels(volume)?;
-    let kernel = scope.weight("kernel", &[depth, height, width, channels, filters])?;
+    if channels % groups != 0 || filters % groups != 0 {
+        let reason =
+            format!("{channels} channels and {filters} filters cannot be split into {groups} groups");
+        return Err(config.broken(reason).into());
+    }
+    let kernel = scope.weight("kernel", &[depth, height, width, channels / groups, filters])?;
     let bias = bias(scope, filters)?;
-    let convolved = scope.emit_some(op, vec![Some(volume), Some(kernel), bias])?;
+    let convolved = if groups == 1 {
+        scope.emit_some(op, vec![Some(volume), Some(kernel), bias])?
+    } else {
+        in_groups(scope, &op, [volume, kernel], bias, groups)?
+    };
     activations::of_layer(scope, convolved)
+}
+
+/// A convolution for each group of channels: operators for volumes know no groups.
+fn in_groups(
+    scope: &mut Scope<'_>,
+    op: &Conv3D,
+    [volume, kernel]: [TensorId; 2],
+    bias: Option<TensorId>,
+    groups: usize,
+) -> Built<TensorId> {
+    let [inputs, filters] = [scope.channels(volume)? / groups, scope.channels(kernel)? / groups];
+    let mut results = Vec::new();
+    for group in 0..groups {
+        // Of the last axis this group's part, of the others all.
+        let part = |rank: usize| {
+            let (mut begin, mut size) = (vec![0; rank], vec![-1; rank]);
+            (begin[rank - 1], size[rank - 1]) = (group * filters, filters as i64);
+            Slice { begin, size }
+        };
+        let own = scope.part(volume, 4, group * inputs, inputs)?;
+        let kernel = scope.laid_out(kernel, part(5))?;
+        let bias = bias.map(|bias| scope.laid_out(bias, part(1))).transpose()?;
+        results.push(scope.emit_some(op.clone(), vec![Some(own), Some(kernel), bias])?);
+    }
+    scope.emit(Concat { axis: 4, ..Concat::default() }, &results)
 }
 
 /// A transposed convolution over time is one over an image of height 1.

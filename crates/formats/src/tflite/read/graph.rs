@@ -10,7 +10,7 @@ use litesmith_graph::{
 
 use super::call::{Call, Refusal};
 use super::calls::Progress;
-use super::operators::{Decoded, decode};
+use super::operators::{Decoded, Link, Source, decode};
 use super::states::States;
 use super::tensors::{MOST_AXES, Role, read_tensor};
 use super::{OperatorCode, display_name, unsupported};
@@ -195,6 +195,9 @@ impl<'a> Context<'a> {
                     let id = graph.add_node(&name, op, inputs, raw.outputs.clone());
                     self.infer(graph, id, facts, &operator);
                 }
+                Ok(Decoded::Chain(links)) => {
+                    self.add_chain(graph, facts, &name, links, &raw.outputs, &operator)
+                }
                 Ok(Decoded::Constant(data)) => {
                     for output in &raw.outputs {
                         let tensor = &mut graph[*output];
@@ -222,6 +225,45 @@ impl<'a> Context<'a> {
             Builtin::IF => self.read_if(call),
             Builtin::WHILE => self.read_while(call),
             _ => decode(call),
+        }
+    }
+
+    /// Adds the nodes that stand for one operator.
+    fn add_chain(
+        &mut self,
+        graph: &mut Graph,
+        facts: &mut Vec<Facts>,
+        name: &str,
+        links: Vec<Link>,
+        outputs: &[TensorId],
+        operator: &str,
+    ) {
+        let (count, mut results) = (links.len(), Vec::new());
+        for (place, link) in links.into_iter().enumerate() {
+            let mut add = |graph: &mut Graph, tensor: Tensor| {
+                facts.push(stated_facts(&self.model, &tensor));
+                graph.add_tensor(tensor)
+            };
+            let mut inputs = Vec::new();
+            for source in link.inputs {
+                inputs.push(match source {
+                    Source::Tensor(id) => Some(id),
+                    Source::Result(place) => results.get(place).copied(),
+                    Source::Constant(tensor) => {
+                        let name = format!("{name}/{}", tensor.name);
+                        Some(add(graph, Tensor { name, ..tensor }))
+                    }
+                });
+            }
+            let outputs = if place + 1 == count {
+                outputs.to_vec()
+            } else {
+                let name = format!("{name}/{}", link.op.builtin_name().to_ascii_lowercase());
+                vec![add(graph, Tensor::activation(&name, link.dtype, Shape::default()))]
+            };
+            results.extend(outputs.first());
+            let id = graph.add_node(name, link.op, inputs, outputs);
+            self.infer(graph, id, facts, operator);
         }
     }
 

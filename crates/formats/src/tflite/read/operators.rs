@@ -1,5 +1,6 @@
 //! Reading of operators: one arm for each builtin that the model has an operator for.
 
+mod composed;
 mod layers;
 mod movement;
 
@@ -9,7 +10,7 @@ use litesmith_graph::ops::{
     PadMode, PoolKind, Prelu, Quantize, Range, ReadState, ReduceKind, ResizeKind, Reverse, Select, ShapeOf,
     Slice, Softmax, SpaceToDepth, Squeeze, Tile, TopK, Transpose, Unary, UnaryKind, UpdateSlice,
 };
-use litesmith_graph::{DType, Data, Dim, Op, TensorId, TensorKind};
+use litesmith_graph::{DType, Data, Dim, Op, Tensor, TensorId, TensorKind};
 
 use super::call::{Call, Refusal, unsupported};
 use crate::tflite::schema::{Builtin, UnionType, options};
@@ -20,10 +21,28 @@ pub(super) enum Decoded {
     Node(Op, Vec<Option<TensorId>>),
     /// A node whose first input is a constant shape, before these inputs.
     NodeWithShape(Op, Vec<i32>, Vec<Option<TensorId>>),
+    /// Several nodes; the last gives the outputs.
+    Chain(Vec<Link>),
     /// A constant in place of its output.
     Constant(Data),
     /// Nothing: what it does is known already.
     Nothing,
+}
+
+/// A node of a chain that stands for one operator of a file.
+pub(super) struct Link {
+    pub op: Op,
+    /// Element type of its output.
+    pub dtype: DType,
+    pub inputs: Vec<Source>,
+}
+
+/// Where a node of a chain takes an input from.
+pub(super) enum Source {
+    Tensor(TensorId),
+    /// The node of this place in the chain, one before.
+    Result(usize),
+    Constant(Tensor),
 }
 
 type Decode = Result<Decoded, Refusal>;
@@ -58,7 +77,14 @@ pub(super) fn decode(call: &Call<'_>) -> Decode {
             whole(call, Unary { kind: UnaryKind::Gelu { approximate } })
         }
         Builtin::PRELU => whole(call, Prelu {}),
-        Builtin::SELECT => select(call),
+        Builtin::SELECT => composed::select(call),
+        Builtin::ADD_N => composed::add_n(call),
+        Builtin::LOCAL_RESPONSE_NORMALIZATION => composed::local_response_normalization(call),
+        Builtin::L2_POOL_2D => composed::l2_pool(call),
+        Builtin::ZEROS_LIKE => composed::zeros_like(call),
+        Builtin::RANK => composed::rank(call),
+        Builtin::BROADCAST_ARGS => composed::broadcast_args(call),
+        Builtin::EMBEDDING_LOOKUP => composed::embedding_lookup(call),
         Builtin::SELECT_V2 => whole(call, Select {}),
         Builtin::CONV_2D => layers::conv_2d(call),
         Builtin::DEPTHWISE_CONV_2D => layers::depthwise_conv_2d(call),
@@ -71,6 +97,9 @@ pub(super) fn decode(call: &Call<'_>) -> Decode {
         Builtin::MAX_POOL_2D => layers::pool_2d(call, PoolKind::Max),
         Builtin::MEAN => layers::reduce(call, ReduceKind::Mean),
         Builtin::SUM => layers::reduce(call, ReduceKind::Sum),
+        // The largest of truth values is whether any holds, the smallest whether all do.
+        Builtin::REDUCE_ANY => layers::reduce(call, ReduceKind::Max),
+        Builtin::REDUCE_ALL => layers::reduce(call, ReduceKind::Min),
         Builtin::REDUCE_MAX => layers::reduce(call, ReduceKind::Max),
         Builtin::REDUCE_MIN => layers::reduce(call, ReduceKind::Min),
         Builtin::REDUCE_PROD => layers::reduce(call, ReduceKind::Prod),
@@ -270,15 +299,6 @@ fn add_or_sub(call: &Call<'_>, kind: BinaryKind, options: UnionType) -> Decode {
         return unsupported("16-bit integers scaled by powers of two are not supported");
     }
     arithmetic(call, kind, options)
-}
-
-/// SELECT, whose condition may be a scalar or have the values' shape, or may choose whole rows.
-fn select(call: &Call<'_>) -> Decode {
-    let rank = call.facts(0)?.shape.rank();
-    if rank != 0 && rank != call.facts(1)?.shape.rank() {
-        return unsupported("a condition that chooses whole rows is not supported");
-    }
-    whole(call, Select {})
 }
 
 /// Refuses to read or write what is not known as a variable.

@@ -90,6 +90,12 @@ pub(super) fn encode(site: &Site<'_>) -> Result<Encoded, String> {
     let Some(builtin) = builtin(&site.node.op) else {
         return Err("TFLite has no such operator: legalize the model first".into());
     };
+    // Truth values have reductions of their own.
+    let builtin = match builtin {
+        Builtin::REDUCE_MAX if site.input_type(0) == Some(DType::Bool) => Builtin::REDUCE_ANY,
+        Builtin::REDUCE_MIN if site.input_type(0) == Some(DType::Bool) => Builtin::REDUCE_ALL,
+        other => other,
+    };
     let options = encode_options(site)?;
     let operands = encode_operands(site)?;
     Ok(Encoded { builtin, options, operands })

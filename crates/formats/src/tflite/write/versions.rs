@@ -372,6 +372,8 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::QUANTIZE, "1.14 1.15 2.7 2.21"),
     (Builtin::RANGE, "1.13 2.14"),
     (Builtin::READ_VARIABLE, "2.6"),
+    (Builtin::REDUCE_ALL, "2.6"),
+    (Builtin::REDUCE_ANY, "1.11"),
     (Builtin::REDUCE_MAX, "1.11 1.14 2.5"),
     (Builtin::REDUCE_MIN, "1.11 1.14 2.5"),
     (Builtin::REDUCE_PROD, "1.11 2.6"),

@@ -252,6 +252,11 @@ graph main(%x: f32[batch,4,5,3]) -> (%a, %b, %c, %d, %e) {
   %d: f32[batch,3] = Reduce(%x) {"kind":"min","axes":[1,2]}
   %e: f32[batch,5,3] = Reduce(%x) {"kind":"prod","axes":[1]}
 }
+= reduce_truth
+graph main(%x: bool[batch,4,5]) -> (%a, %b) {
+  %a: bool[batch,5] = Reduce(%x) {"kind":"max","axes":[1]}
+  %b: bool[batch,4,1] = Reduce(%x) {"kind":"min","axes":[-1],"keep_dims":true}
+}
 = arg_reduce
 graph main(%x: f32[batch,7]) -> (%a, %b) {
   %a: i64[batch] = ArgReduce(%x)
