@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use litesmith::{
-    BatchSize, ConvertOptions, ConvertResult, DataOptions, Error, InterfaceType, Quantization, Ranges,
-    Silent, convert, evaluate, inspect,
+    BatchSize, ConvertOptions, ConvertResult, DataOptions, Error, InterfaceType, Quantization, RangeObserver,
+    Ranges, Recipe, Repair, Silent, convert, evaluate, inspect,
 };
 
 use crate::{StopAt, asset, calibration};
@@ -28,6 +28,7 @@ fn every_mode_keeps_the_model_and_makes_it_smaller() {
         (Quantization::Dynamic, 65_000, 30.0),
         (Quantization::Int8, 60_000, 25.0),
         (Quantization::Int8Only, 60_000, 25.0),
+        (Quantization::Int16x8, 60_000, 35.0),
     ];
     for (mode, most_bytes, least_snr) in modes {
         let result = converted(folder.path(), &options(mode)).unwrap();
@@ -49,8 +50,13 @@ fn every_mode_keeps_the_model_and_makes_it_smaller() {
 fn an_integer_interface_leaves_no_float() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out.tflite");
-    for (interface, dtype) in [(InterfaceType::Int8, "int8"), (InterfaceType::Uint8, "uint8")] {
-        let options = options(Quantization::Int8Only).with_interface(interface, interface);
+    let (eight, sixteen) = (Quantization::Int8Only, Quantization::Int16x8);
+    for (mode, interface, dtype) in [
+        (eight, InterfaceType::Int8, "int8"),
+        (eight, InterfaceType::Uint8, "uint8"),
+        (sixteen, InterfaceType::Int16, "int16"),
+    ] {
+        let options = options(mode).with_interface(interface, interface);
         converted(folder.path(), &options).unwrap();
         let inspected = inspect(&file).unwrap();
         assert!(inspected.float_free);
@@ -62,13 +68,49 @@ fn an_integer_interface_leaves_no_float() {
 #[test]
 fn the_same_request_gives_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = |threads| {
+    let bytes = |threads, repair| {
         let mut options = options(Quantization::Int8);
-        options.run.threads = Some(threads);
+        (options.run.threads, options.repair) = (Some(threads), Some(repair));
         converted(folder.path(), &options).unwrap();
         std::fs::read(folder.path().join("out.tflite")).unwrap()
     };
-    assert!(bytes(1) == bytes(2), "the file depends on the number of threads");
+    for repair in [Repair::Default, Repair::Auto] {
+        assert!(bytes(1, repair) == bytes(2, repair), "the file depends on the number of threads");
+    }
+}
+
+#[test]
+fn repair_brings_every_integer_mode_nearer_to_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let snr = |mode, repair| {
+        let mut options = options(mode);
+        options.repair = Some(repair);
+        let result = converted(folder.path(), &options).unwrap();
+        assert_eq!(result.repaired_operators > 0, repair != Repair::None, "{mode}");
+        result.check.snr_db.unwrap()
+    };
+    for mode in [Quantization::Dynamic, Quantization::Int8, Quantization::Int8Only, Quantization::Int16x8] {
+        let [none, default, auto] =
+            [Repair::None, Repair::Default, Repair::Auto].map(|repair| snr(mode, repair));
+        assert!(default > none && auto > none, "{mode}: {none}, {default}, {auto} dB");
+    }
+}
+
+#[test]
+fn tflite_sources_and_single_layers_are_repaired_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("float.tflite");
+    convert(&asset("fashion.keras"), &source, &ConvertOptions::new(Quantization::None), &Silent).unwrap();
+    let from_keras = converted(folder.path(), &options(Quantization::Int8)).unwrap();
+    let out = folder.path().join("out.tflite");
+    let mut options = options(Quantization::Int8);
+    let from_tflite = convert(&source, &out, &options, &Silent).unwrap();
+    assert_eq!(from_tflite.repaired_operators, from_keras.repaired_operators);
+    options.recipe = Recipe::from_toml("[[rule]]\noperators = [\"CONV_2D\"]\nrepair = \"none\"").unwrap();
+    let some = convert(&source, &out, &options, &Silent).unwrap();
+    assert!(some.repaired_operators > 0 && some.repaired_operators < from_tflite.repaired_operators);
+    (options.ranges, options.recipe) = (Ranges::Tensorflow, Recipe::default());
+    assert_eq!(convert(&source, &out, &options, &Silent).unwrap().repaired_operators, 0);
 }
 
 #[test]
@@ -76,15 +118,58 @@ fn saved_statistics_stand_for_the_data() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("statistics.json");
     let mut saving = options(Quantization::Int8);
-    saving.save_statistics = Some(file.clone());
+    (saving.save_statistics, saving.repair) = (Some(file.clone()), Some(Repair::None));
     converted(folder.path(), &saving).unwrap();
     let direct = std::fs::read(folder.path().join("out.tflite")).unwrap();
     let mut loading = ConvertOptions::new(Quantization::Int8);
-    loading.statistics = Some(file.clone());
+    (loading.statistics, loading.repair) = (Some(file.clone()), Some(Repair::None));
     converted(folder.path(), &loading).unwrap();
+    assert!(std::fs::read(folder.path().join("out.tflite")).unwrap() == direct);
+    // They hold means for the repair, but not covariances.
+    loading.repair = None;
+    let repaired = converted(folder.path(), &loading).unwrap();
+    assert!(repaired.repaired_operators > 0);
+    // Older ones hold ranges alone.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json.as_object_mut().unwrap().remove("channels");
+    std::fs::write(&file, json.to_string()).unwrap();
+    assert_eq!(converted(folder.path(), &loading).unwrap().repaired_operators, 0);
     assert!(std::fs::read(folder.path().join("out.tflite")).unwrap() == direct);
     std::fs::write(&file, "{}").unwrap();
     assert_eq!(converted(folder.path(), &loading).unwrap_err().exit_code(), 5);
+}
+
+#[test]
+fn one_file_of_statistics_serves_every_observer() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("statistics.json");
+    let mut saving = options(Quantization::Int8);
+    saving.save_statistics = Some(file.clone());
+    converted(folder.path(), &saving).unwrap();
+    let observers = [
+        RangeObserver::MinMax,
+        RangeObserver::Ema { decay: RangeObserver::DECAY },
+        RangeObserver::Percentile { percentile: 99.9 },
+        RangeObserver::Mse,
+        RangeObserver::Entropy,
+    ];
+    let mut files = Vec::new();
+    for observer in observers {
+        let mut measuring = options(Quantization::Int8);
+        measuring.observer = observer;
+        let snr = converted(folder.path(), &measuring).unwrap().check.snr_db.unwrap();
+        assert!(snr > 15.0, "{observer:?}: {snr} dB");
+        let mut loading = ConvertOptions::new(Quantization::Int8);
+        (loading.observer, loading.statistics) = (observer, Some(file.clone()));
+        converted(folder.path(), &loading).unwrap();
+        let bytes = std::fs::read(folder.path().join("out.tflite")).unwrap();
+        assert!(!files.contains(&bytes), "{observer:?} changes nothing");
+        files.push(bytes);
+    }
+    let mut lost = ConvertOptions::new(Quantization::Dynamic);
+    lost.observer = RangeObserver::Mse;
+    assert!(matches!(converted(folder.path(), &lost), Err(Error::Usage(_))));
 }
 
 #[test]
@@ -106,7 +191,10 @@ fn options_without_effect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut ranges = ConvertOptions::new(Quantization::Dynamic);
     ranges.ranges = Ranges::Tensorflow;
+    let mut repair = ConvertOptions::new(Quantization::Float16);
+    repair.repair = Some(Repair::Auto);
     let refused = [
+        repair,
         ConvertOptions::new(Quantization::Int8),
         ConvertOptions::new(Quantization::None).with_interface(InterfaceType::Int8, InterfaceType::Int8),
         ConvertOptions::new(Quantization::None).keep_float("x"),
