@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use litesmith_graph::ops::{self, BinaryKind, UnaryKind};
-use litesmith_graph::{DType, Graph, NodeId, Op, TensorId, Width};
+use litesmith_graph::{DType, Graph, NodeId, Op, TensorId, TensorKind, Width};
 
 use crate::error::QuantizeError;
 use crate::mode::{Options, Ranges};
@@ -25,9 +25,11 @@ pub(crate) fn keys(graph: &Graph) -> Vec<String> {
     keys
 }
 
-/// Whether calibration looks at a tensor: real numbers that are computed or given.
+/// Whether calibration looks at a tensor: real numbers that are computed or given. States are looked at
+/// where they are read.
 pub(crate) fn is_observed(graph: &Graph, id: TensorId) -> bool {
-    graph[id].dtype == DType::F32 && !graph[id].is_fixed()
+    let tensor = &graph[id];
+    tensor.dtype == DType::F32 && !tensor.is_fixed() && !matches!(tensor.kind, TensorKind::State(_))
 }
 
 /// The range of each observed tensor.
