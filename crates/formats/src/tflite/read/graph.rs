@@ -251,7 +251,7 @@ impl<'a> Context<'a> {
                     Source::Result(place) => results.get(place).copied(),
                     Source::Constant(tensor) => {
                         let name = format!("{name}/{}", tensor.name);
-                        Some(add(graph, Tensor { name, ..tensor }))
+                        Some(add(graph, Tensor { name, ..*tensor }))
                     }
                 });
             }

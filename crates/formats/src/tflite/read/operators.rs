@@ -42,7 +42,7 @@ pub(super) enum Source {
     Tensor(TensorId),
     /// The node of this place in the chain, one before.
     Result(usize),
-    Constant(Tensor),
+    Constant(Box<Tensor>),
 }
 
 type Decode = Result<Decoded, Refusal>;

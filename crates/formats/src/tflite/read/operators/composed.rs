@@ -18,8 +18,12 @@ fn link(op: impl Into<Op>, inputs: Vec<Source>) -> Link {
     Link { op: op.into(), dtype: DType::F32, inputs }
 }
 
+fn constant(tensor: Tensor) -> Source {
+    Source::Constant(Box::new(tensor))
+}
+
 fn scalar(name: &str, value: f32) -> Source {
-    Source::Constant(Tensor::floats(name, &[], vec![value]))
+    constant(Tensor::floats(name, &[], vec![value]))
 }
 
 /// ADD_N: one sum after the other.
@@ -63,7 +67,7 @@ pub(super) fn local_response_normalization(call: &Call<'_>) -> Decode {
     let x = call.input(0)?;
     Ok(Decoded::Chain(vec![
         link(Unary::from(UnaryKind::Square), vec![Source::Tensor(x)]),
-        link(Conv2D::default(), vec![Source::Result(0), Source::Constant(weights), Source::Constant(bias)]),
+        link(Conv2D::default(), vec![Source::Result(0), constant(weights), constant(bias)]),
         link(Binary::from(BinaryKind::Pow), vec![Source::Result(1), scalar("exponent", -beta)]),
         link(Binary::from(BinaryKind::Mul), vec![Source::Tensor(x), Source::Result(2)]),
     ]))
@@ -105,7 +109,7 @@ pub(super) fn zeros_like(call: &Call<'_>) -> Decode {
     let shape = ShapeOf { dtype: DType::I32 };
     Ok(Decoded::Chain(vec![
         Link { op: shape.into(), dtype: DType::I32, inputs: vec![Source::Tensor(call.input(0)?)] },
-        Link { op: Fill {}.into(), dtype, inputs: vec![Source::Result(0), Source::Constant(zero)] },
+        Link { op: Fill {}.into(), dtype, inputs: vec![Source::Result(0), constant(zero)] },
     ]))
 }
 
