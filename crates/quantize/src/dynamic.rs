@@ -10,7 +10,7 @@ use crate::recipe::{Choice, Granularity, Recipe};
 use crate::repair::{Knowledge, Moments, Product, Repair};
 use crate::report::{Outcome, Precision, Report};
 use crate::statistics::Statistics;
-use crate::weights::{Layout, for_dynamic};
+use crate::weights::{Layout, for_dynamic, shared};
 
 /// Smaller constants stay float: quantizing them saves nothing.
 const FEWEST_ELEMENTS: usize = 1024;
@@ -26,6 +26,7 @@ pub(crate) fn apply(
     let mut report = Report::default();
     for (number, graph) in model.graphs.iter_mut().enumerate() {
         let knowledge = Knowledge::new(graph, statistics.filter(|_| number == 0), moments);
+        let shared = shared(graph);
         for index in 0..graph.nodes.len() {
             let id = NodeId(index as u32);
             let Some(weights) = Quantizable::of(graph, id) else { continue };
@@ -40,7 +41,8 @@ pub(crate) fn apply(
                     weights.elements
                 ))
             } else {
-                let asked = statistics.is_some() && choice.repair.unwrap_or(repair) != Repair::None;
+                let asked =
+                    statistics.is_some() && !shared[index] && choice.repair.unwrap_or(repair) != Repair::None;
                 match weights.apply(graph, id, choice, asked.then_some(&knowledge))? {
                     true => report.repaired += 1,
                     false if asked && is_product => report.unrepaired += 1,

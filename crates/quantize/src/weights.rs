@@ -3,7 +3,7 @@
 //! Weights are symmetric and narrow, integers in [-127, 127] with zero point 0, `scale = max|w| / 127`
 //! in single precision, one scale for each output channel or one for all.
 
-use litesmith_graph::Width;
+use litesmith_graph::{Graph, Width};
 
 use crate::error::QuantizeError;
 use crate::parameters::nearest_away;
@@ -14,6 +14,18 @@ const SMALLEST_EXTENT: f32 = 5e-7;
 
 /// Largest integer a bias may take: beyond it the sum of products could overflow.
 pub(crate) const LARGEST_BIAS: f32 = (1u32 << 30) as f32;
+
+/// For each node, whether others read its weights too, as the steps of a recurrent layer do. They stay
+/// one constant: a repair, which follows the input of one node, would make them several.
+pub(crate) fn shared(graph: &Graph) -> Vec<bool> {
+    let consumers = graph.consumers();
+    let several = |node: &litesmith_graph::Node| {
+        let rule = node.op.quantization().weights;
+        let weights = rule.and_then(|rule| node.inputs.get(rule.input).copied().flatten());
+        weights.is_some_and(|weights| consumers[weights.index()].len() > 1)
+    };
+    graph.nodes.iter().map(several).collect()
+}
 
 /// Weights as integers.
 pub(crate) struct Weights {

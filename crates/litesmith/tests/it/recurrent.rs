@@ -2,6 +2,7 @@
 
 use litesmith_graph::{DType, Model, TensorId, text};
 use litesmith_passes::{Target, legalize};
+use litesmith_quantize::{Mode, Moments, Recipe, Repair, Statistics, calibrate, quantize};
 use litesmith_runtime::{Array, Interpreter, Options};
 
 const CELLS: [(&str, usize, usize, &str); 4] = [
@@ -96,4 +97,26 @@ fn copies_and_loops_compute_what_the_layer_computes() {
             }
         }
     }
+}
+
+/// Quantized by its own means and errors, each step would have weights of its own.
+#[test]
+fn copies_of_the_cell_share_their_integer_weights() {
+    let mut model = text::parse(&layer(CELLS[1], "5", 0)).unwrap();
+    legalize(&mut model, Target::Tflite).unwrap();
+    let mut interpreter = Interpreter::new(&model, &Options::default().with_threads(1)).unwrap();
+    let mut statistics = Statistics::new();
+    let mut moments = Moments::new(&model, &interpreter, Repair::Default, 1);
+    let given = inputs(&model, 5);
+    calibrate(&mut interpreter, &model, &given, &mut statistics, Some(&mut moments)).unwrap();
+    let options = litesmith_quantize::Options::new(Mode::Int8);
+    quantize(&mut model, &options, &Recipe::default(), Some(&statistics), Some(&moments)).unwrap();
+    let products = model.main().nodes.iter().filter(|node| node.op.name() == "FullyConnected");
+    let weights = products.filter_map(|node| {
+        let tensor = &model.main()[node.inputs[1]?];
+        (tensor.shape.to_fixed()? == [12, 3]).then_some(model.data(tensor)?.bytes().to_vec())
+    });
+    let weights: Vec<Vec<u8>> = weights.collect();
+    assert_eq!(weights.len(), 4, "all steps but the first have a recurrent product");
+    assert!(weights.iter().all(|other| *other == weights[0]));
 }

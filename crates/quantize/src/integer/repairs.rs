@@ -9,7 +9,7 @@ use crate::ranges::observer;
 use crate::recipe::Recipe;
 use crate::repair::{Knowledge, Moments, Product, Repair, Repaired};
 use crate::statistics::{Range, Statistics};
-use crate::weights::Weights;
+use crate::weights::{Weights, shared};
 
 /// The repair of the layers for which it is asked.
 pub(super) struct Repairs<'a> {
@@ -30,11 +30,11 @@ impl<'a> Repairs<'a> {
         statistics: &Statistics,
         moments: Option<&'a Moments>,
     ) -> Repairs<'a> {
-        let asked = |decision: &Decision| match decision {
-            Decision::Integer(choice) => choice.repair.unwrap_or(options.repair) != Repair::None,
+        let asked = |(decision, shared): (&Decision, bool)| match decision {
+            Decision::Integer(choice) => choice.repair.unwrap_or(options.repair) != Repair::None && !shared,
             Decision::Float(_) | Decision::Untouched => false,
         };
-        let asked = decisions.iter().map(asked).collect();
+        let asked = decisions.iter().zip(shared(graph)).map(asked).collect();
         let knowledge = Knowledge::new(graph, Some(statistics), moments);
         Repairs { knowledge, asked, repaired: 0, unrepaired: 0 }
     }
