@@ -375,7 +375,9 @@ pub mod options {
         split(35) { NUM_SPLITS = 0 }
         cast(37) { IN_DATA_TYPE = 0, OUT_DATA_TYPE = 1 }
         arg_max(40) { OUTPUT_TYPE = 0 }
-        transpose_conv(49) { PADDING = 0, STRIDE_W = 1, STRIDE_H = 2, ACTIVATION = 3 }
+        transpose_conv(49) {
+            PADDING = 0, STRIDE_W = 1, STRIDE_H = 2, ACTIVATION = 3, QUANTIZED_BIAS_TYPE = 4,
+        }
         shape(55) { OUT_TYPE = 0 }
         arg_min(57) { OUTPUT_TYPE = 0 }
         pack(59) { VALUES_COUNT = 0, AXIS = 1 }

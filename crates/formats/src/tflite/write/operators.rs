@@ -213,7 +213,7 @@ fn encode_options(site: &Site<'_>) -> Result<Option<(UnionType, Table)>, String>
         }
         Op::Squeeze(op) => (options::squeeze::KIND, table.numbers(options::squeeze::SQUEEZE_DIMS, &op.axes)),
         Op::StridedSlice(op) => strided_slice(op),
-        Op::TransposeConv2D(op) => transpose_conv_2d(op)?,
+        Op::TransposeConv2D(op) => transpose_conv_2d(site, op)?,
         Op::TransposeConv3D(op) => conv_3d(op.stride, [1; 3], op.padding, op.activation)?,
         Op::Unary(op) => match op.kind {
             UnaryKind::LeakyRelu(alpha) => {
@@ -337,7 +337,7 @@ fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<(UnionType, Table), String> {
         .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0)
         .scalar(slot::DILATION_W, narrow(op.dilation[1], "dilation")?, 1)
         .scalar(slot::DILATION_H, narrow(op.dilation[0], "dilation")?, 1)
-        .scalar(slot::QUANTIZED_BIAS_TYPE, bias_type(site), 0);
+        .scalar(slot::QUANTIZED_BIAS_TYPE, bias_type(site, 0, 2), 0);
     Ok((slot::KIND, table))
 }
 
@@ -374,13 +374,14 @@ fn depthwise_conv_2d(op: &DepthwiseConv2D) -> Result<(UnionType, Table), String>
     Ok((slot::KIND, table))
 }
 
-fn transpose_conv_2d(op: &TransposeConv2D) -> Result<(UnionType, Table), String> {
+fn transpose_conv_2d(site: &Site<'_>, op: &TransposeConv2D) -> Result<(UnionType, Table), String> {
     use options::transpose_conv as slot;
     let table = Table::default()
         .scalar(slot::PADDING, padding(op.padding)?, schema::PADDING_SAME)
         .scalar(slot::STRIDE_W, narrow(op.stride[1], "stride")?, 0)
         .scalar(slot::STRIDE_H, narrow(op.stride[0], "stride")?, 0)
-        .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0);
+        .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0)
+        .scalar(slot::QUANTIZED_BIAS_TYPE, bias_type(site, 2, 3), 0);
     Ok((slot::KIND, table))
 }
 
@@ -410,13 +411,14 @@ fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> (UnionType, Table) {
         .scalar(slot::ACTIVATION, schema::activation_code(op.activation), 0)
         .scalar(slot::KEEP_NUM_DIMS, op.keep_num_dims, false)
         .scalar(slot::ASYMMETRIC_QUANTIZE_INPUTS, op.asymmetric_quantize_inputs, false)
-        .scalar(slot::QUANTIZED_BIAS_TYPE, bias_type(site), 0);
+        .scalar(slot::QUANTIZED_BIAS_TYPE, bias_type(site, 0, 2), 0);
     (slot::KIND, table)
 }
 
-/// The type of a quantized bias, which is told only where activations have 16 bits.
-fn bias_type(site: &Site<'_>) -> i8 {
-    match (site.input_type(0), site.input_type(2).unwrap_or(DType::I64)) {
+/// The type of a quantized bias, which is told only where activations have 16 bits. `image` and `bias`
+/// are the operands' places.
+fn bias_type(site: &Site<'_>, image: usize, bias: usize) -> i8 {
+    match (site.input_type(image), site.input_type(bias).unwrap_or(DType::I64)) {
         (Some(DType::I16), bias @ (DType::I32 | DType::I64)) => schema::type_code(bias),
         _ => 0,
     }

@@ -179,7 +179,7 @@ fn weighted(site: &Site<'_>) -> i32 {
             }
         }
         Op::TransposeConv2D(op) if !op.activation.is_none() => 4,
-        Op::TransposeConv2D(_) if site.tensor(3).is_some() => 3,
+        Op::TransposeConv2D(_) if site.tensor(3).is_some() || site.input_type(2) == Some(DType::I16) => 3,
         Op::TransposeConv2D(_) if weights == Some(DType::I8) => 2,
         Op::BatchMatMul(_) if narrow => 2,
         Op::BatchMatMul(op) if hybrid && op.asymmetric_quantize_inputs => 4,

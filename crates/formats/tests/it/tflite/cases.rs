@@ -425,6 +425,12 @@ graph main(%x: f32[batch,x_1,5,3]) -> (%y) {
   %p: i32[4] = Pack(%n, %d, %ten, %four)
   %y: f32[batch,?,10,4] = TransposeConv2D(%p, %w, %x, %b) {"stride":[2,2],"padding":"same"}
 }
+= transpose_conv_int16
+graph main(%x: i16[1,2,2,1] q{"scales":[0.0005],"zero_points":[0]}) -> (%y) {
+  %s: i32[4] = [1,4,4,2]
+  %w: i8[2,2,2,1] q{"scales":[0.01,0.02],"zero_points":[0,0],"axis":0} = [1,-2,3,4,5,6,7,8]
+  %y: i16[1,4,4,2] q{"scales":[0.001],"zero_points":[0]} = TransposeConv2D(%s, %w, %x) {"stride":[2,2]}
+}
 = transpose_conv_int8
 graph main(%x: i8[1,2,2,1] q{"scales":[0.05],"zero_points":[-3]}) -> (%y) {
   %s: i32[4] = [1,4,4,2]
