@@ -198,6 +198,7 @@ fn glu(scope: &mut Scope<'_>, x: TensorId, axis: usize) -> Built<TensorId> {
 /// Astudillo (2016) take the last one.
 fn sparsemax(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
     let size = scope.channels(x)?;
+    scope.affordable(&[size])?;
     let [sorted, ..] = *scope.emit_several(TopK { k: size }, vec![Some(x)])?.as_slice() else {
         return Err(scope.config().broken("it has no sorted elements").into());
     };

@@ -374,14 +374,20 @@ impl<'a> Scope<'a> {
     /// The second axis, which holds channels, behind all others.
     pub fn channels_to_last(&mut self, x: TensorId) -> Built<TensorId> {
         let rank = self.rank(x);
-        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).take(rank).collect();
+        if rank < 3 {
+            return Ok(x);
+        }
+        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
         self.emit(Transpose::by(&order), &[x])
     }
 
     /// The last axis, which holds channels, in second place.
     pub fn channels_to_first(&mut self, x: TensorId) -> Built<TensorId> {
         let rank = self.rank(x);
-        let order: Vec<usize> = [0, rank.saturating_sub(1)].into_iter().chain(1..rank - 1).collect();
+        if rank < 3 {
+            return Ok(x);
+        }
+        let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
         self.emit(Transpose::by(&order), &[x])
     }
 
@@ -424,6 +430,15 @@ impl<'a> Scope<'a> {
         }
         let name = format!("{}/{name}", self.layer.path);
         Ok(self.target.add(Tensor::floats(&name, &numbers.shape, numbers.values)))
+    }
+
+    /// The product of sizes, which must be one that a constant of the model can have.
+    pub fn affordable(&self, sizes: &[usize]) -> Built<usize> {
+        let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        match product.filter(|product| *product <= MOST_CONSTANT_ELEMENTS) {
+            Some(product) => Ok(product),
+            None => Err(self.broken(format!("it needs a constant of sizes {sizes:?}")).into()),
+        }
     }
 
     /// A scalar constant.

@@ -60,6 +60,7 @@ pub(super) fn band(
     causal: bool,
     window: Option<usize>,
 ) -> Built<TensorId> {
+    scope.affordable(&[queries, keys])?;
     let seen = |query: usize, key: usize| {
         (!causal || key <= query) && window.is_none_or(|window| query.abs_diff(key) < window)
     };

@@ -41,9 +41,9 @@ impl Equation {
             .max()
             .unwrap_or(0)
             .min(16);
-        // Digits are no letters of an equation.
+        // Letters for private use stand in no equation.
         let ellipsis: String =
-            (0..hidden).filter_map(|i| char::from_u32('\u{391}' as u32 + i as u32)).collect();
+            (0..hidden).filter_map(|i| char::from_u32('\u{E000}' as u32 + i as u32)).collect();
         let written = |term: &str| -> Built<Axes> {
             let axes: Axes = term.replace("...", &ellipsis).chars().collect();
             let twice = (0..axes.len()).any(|i| axes[..i].contains(&axes[i]));

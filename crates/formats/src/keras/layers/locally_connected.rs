@@ -52,6 +52,7 @@ impl Sizes {
             }
         }
         let channels = scope.channels(image)?;
+        scope.affordable(&output)?;
         Ok(Sizes {
             input,
             channels,
@@ -142,6 +143,7 @@ fn as_one_matrix(scope: &mut Scope<'_>, image: TensorId, sizes: &Sizes) -> Built
     };
     let kernel = scope.weight("kernel", &[inputs, outputs].concat())?;
     let matrix = scope.laid_out(kernel, Reshape::to([rows, columns].map(ReshapeDim::Fixed).to_vec()))?;
+    scope.affordable(&[rows, columns])?;
     let mask = window_mask(sizes, rows, columns);
     let mask = scope.constant("window", Numbers { shape: vec![rows, columns], values: mask })?;
     let matrix = scope.binary(BinaryKind::Mul, matrix, mask)?;

@@ -16,7 +16,7 @@ use crate::keras::weights::Variable;
 /// Keras' least number under a root or a logarithm.
 const EPSILON: f32 = 1e-7;
 /// Longest transform.
-const LONGEST: usize = 1 << 14;
+const LONGEST: usize = 1 << 13;
 
 pub(super) fn stft_variables(config: Config<'_>) -> Built<Vec<Variable>> {
     let mode = config.text("mode")?.unwrap_or("log");
@@ -79,6 +79,7 @@ fn strength(scope: &mut Scope<'_>, power: TensorId, mode: &str) -> Built<TensorI
     if mode == "psd" {
         // Each frequency but the lowest and the highest stands for two.
         let bins = scope.channels(power)?;
+        scope.affordable(&[bins])?;
         let values = (0..bins).map(|bin| if bin == 0 || bin + 1 == bins { 1.0 } else { 2.0 }).collect();
         let factors = scope.constant("factors", Numbers { shape: vec![bins], values })?;
         return scope.binary(BinaryKind::Mul, power, factors);
@@ -98,17 +99,18 @@ fn strength(scope: &mut Scope<'_>, power: TensorId, mode: &str) -> Built<TensorI
 /// `[batch, channels, time, frequencies]` in the order that the settings ask for.
 fn arranged(scope: &mut Scope<'_>, x: TensorId, channels_first: bool) -> Built<TensorId> {
     let (channels, bins) = (scope.size(x, 1)?, scope.size(x, 3)?);
+    let both = scope.affordable(&[channels, bins])?;
     match (scope.config().flag("expand_dims", false)?, channels_first) {
         (true, true) => Ok(x),
         (true, false) => scope.emit(Transpose::by(&[0, 2, 3, 1]), &[x]),
         (false, true) => {
             let x = scope.emit(Transpose::by(&[0, 1, 3, 2]), &[x])?;
-            let shape = vec![ReshapeDim::Copy(0), ReshapeDim::Fixed(channels * bins), ReshapeDim::Copy(3)];
+            let shape = vec![ReshapeDim::Copy(0), ReshapeDim::Fixed(both), ReshapeDim::Copy(3)];
             scope.emit(Reshape::to(shape), &[x])
         }
         (false, false) => {
             let x = scope.emit(Transpose::by(&[0, 2, 1, 3]), &[x])?;
-            let shape = vec![ReshapeDim::Copy(0), ReshapeDim::Copy(1), ReshapeDim::Fixed(channels * bins)];
+            let shape = vec![ReshapeDim::Copy(0), ReshapeDim::Copy(1), ReshapeDim::Fixed(both)];
             scope.emit(Reshape::to(shape), &[x])
         }
     }
@@ -194,7 +196,7 @@ fn mel_bands(config: Config<'_>, bands: usize, bins: usize) -> Built<Numbers> {
     let rate = f64::from(config.number("sampling_rate", 16000.0)?);
     let lowest = f64::from(config.number("min_freq", 20.0)?);
     let highest = config.optional_number("max_freq")?.map_or(rate / 2.0, f64::from);
-    if bands > LONGEST {
+    if bands > LONGEST / 2 {
         return Err(config.broken(format!("it makes {bands} bands")).into());
     }
     let mel = |hertz: f64| 1127.0 * (1.0 + hertz / 700.0).ln();

@@ -181,6 +181,7 @@ pub(in crate::keras::layers) fn triangle(scope: &mut Scope<'_>) -> Built<TensorI
     }
     let (rows, columns) = (scope.size(x, rank - 2)?, scope.size(x, rank - 1)?);
     let offset = scope.attribute("k").and_then(|k| k.as_i64()).unwrap_or(0);
+    scope.affordable(&[rows, columns])?;
     let lower = class(scope) == "Tril";
     let keep = |row: usize, column: usize| {
         let distance = column as i64 - row as i64;
@@ -204,9 +205,7 @@ pub(in crate::keras::layers) fn diagonal(scope: &mut Scope<'_>) -> Built<TensorI
     order.extend([a, b]);
     let turned = scope.emit(litesmith_graph::ops::Transpose::by(&order), &[x])?;
     let mut shape: Vec<ReshapeDim> = (0..kept).map(ReshapeDim::Copy).collect();
-    let Some(area) = rows.checked_mul(columns) else {
-        return Err(scope.config().broken("its input is too large").into());
-    };
+    let area = scope.affordable(&[rows, columns])?;
     shape.push(ReshapeDim::Fixed(area));
     let flat = scope.emit(Reshape::to(shape), &[turned])?;
     let column = |row: usize| usize::try_from(row as i64 + offset).ok().filter(|column| *column < columns);
