@@ -46,7 +46,7 @@ impl Function {
                 Kind::Scaled { number, low: 0, high: six.into() }
             }
             Unary::Abs => Kind::Magnitude(number),
-            Unary::LeakyRelu { alpha } if alpha >= 0.0 => Kind::Leaky {
+            Unary::LeakyRelu { alpha } if alpha >= 0.0 && alpha.is_finite() => Kind::Leaky {
                 above: number,
                 below: FixedPoint::new(f64::from(input) * alpha / f64::from(output)),
             },
@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn functions_that_tflite_lacks_are_none() {
-        for operator in [Unary::Sin, Unary::HardSwish, Unary::Sqrt, Unary::Elu { alpha: 1.0 }] {
+        let steep = Unary::LeakyRelu { alpha: f64::INFINITY };
+        for operator in [Unary::Sin, Unary::HardSwish, Unary::Sqrt, Unary::Elu { alpha: 1.0 }, steep] {
             assert!(Function::new(operator, 1.0, 1.0).is_none());
         }
     }
