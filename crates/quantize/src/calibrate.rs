@@ -58,7 +58,7 @@ pub fn calibrate(
     }
     statistics.record_run(count, ranges);
     if let Some(moments) = moments {
-        moments.end_run();
+        moments.end_run(sample);
     }
     Ok(outputs)
 }

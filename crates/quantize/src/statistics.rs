@@ -261,6 +261,7 @@ mod tests {
             let elements = [*sample, -sample / 2.0];
             let range = Range::of(&elements).unwrap();
             statistics.count("x", &elements, range);
+            statistics.record_channels("x", Channels::of(&elements, 2).unwrap());
             statistics.record_run(1, vec![("x", range)]);
         }
         statistics

@@ -1,19 +1,40 @@
 //! Which layers of an integer model are repaired.
 
-use litesmith_graph::{Graph, NodeId, TensorId, Width};
+use litesmith_graph::{Graph, Model, NodeId, Op, TensorId, Width};
 
 use super::decide::Decision;
-use crate::mode::{InterfaceType, Options, Ranges};
+use crate::error::QuantizeError;
+use crate::mode::{InterfaceType, Mode, Options, Ranges};
 use crate::observer::Observer;
 use crate::ranges::observer;
 use crate::recipe::Recipe;
-use crate::repair::{Knowledge, Moments, Product, Repair, Repaired};
+use crate::repair::{Knowledge, Moments, Product, Repair, Repaired, correct_in_sequence};
 use crate::statistics::{Range, Statistics};
 use crate::weights::{Weights, shared};
+
+/// Lets a softmax stay float whose result only the caller wants, as real numbers: int8 cuts off what is
+/// below 1/512.
+pub(super) fn keep_last_softmax(graph: &Graph, decisions: &mut [Decision], options: &Options) {
+    if options.repair != Repair::Auto
+        || options.mode != Mode::Int8
+        || options.outputs != InterfaceType::Float32
+    {
+        return;
+    }
+    let consumers = graph.consumers();
+    for (node, decision) in graph.nodes.iter().zip(decisions) {
+        let result = node.outputs[0];
+        let is_last = graph.is_output(result) && consumers[result.index()].is_empty();
+        if matches!(node.op, Op::Softmax(_)) && is_last && decision.is_integer() {
+            *decision = Decision::Float("its result is wanted as real numbers (--repair auto)".to_owned());
+        }
+    }
+}
 
 /// The repair of the layers for which it is asked.
 pub(super) struct Repairs<'a> {
     knowledge: Knowledge<'a>,
+    moments: Option<&'a Moments>,
     /// For each node, whether it is to be repaired.
     asked: Vec<bool>,
     /// Nodes that were repaired.
@@ -36,7 +57,7 @@ impl<'a> Repairs<'a> {
         };
         let asked = decisions.iter().zip(shared(graph)).map(asked).collect();
         let knowledge = Knowledge::new(graph, Some(statistics), moments);
-        Repairs { knowledge, asked, repaired: 0, unrepaired: 0 }
+        Repairs { knowledge, moments, asked, repaired: 0, unrepaired: 0 }
     }
 
     /// Equalizes channels and fits the ranges of inputs, which 16 bits have no need of. Ranges that are
@@ -81,5 +102,17 @@ impl<'a> Repairs<'a> {
             None => self.unrepaired += 1,
         }
         repaired
+    }
+
+    /// Corrects the biases of the integer model in sequence; `float` is the model that it was made of.
+    pub(super) fn correct_in_sequence(
+        &self,
+        float: &Model,
+        quantized: &mut Model,
+    ) -> Result<(), QuantizeError> {
+        if let Some(moments) = self.moments {
+            correct_in_sequence(float, quantized, &self.asked, moments)?;
+        }
+        Ok(())
     }
 }

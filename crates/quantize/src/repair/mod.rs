@@ -8,6 +8,8 @@
 //! 2. weights are [rounded](rounding) so that the product's error has the least variance, where the
 //!    covariance of the taps is known ([`Moments`]), or so that its mean is kept, where only means are;
 //! 3. the mean error that is left goes into the bias: `b - sum (q * scale - w) * mean(x)`.
+//!
+//! With [`Repair::Auto`], biases are corrected once more on the integer model, in [sequence].
 
 mod channels;
 mod equalize;
@@ -15,6 +17,7 @@ mod inputs;
 mod moments;
 mod product;
 mod rounding;
+mod sequence;
 
 use std::collections::HashMap;
 
@@ -26,6 +29,7 @@ use serde::Deserialize;
 pub(crate) use channels::Channels;
 pub use moments::Moments;
 pub(crate) use product::Product;
+pub(crate) use sequence::correct_in_sequence;
 
 use crate::ranges::keys;
 use crate::statistics::{Range, Statistics};
@@ -41,7 +45,7 @@ pub enum Repair {
     /// What is cheap.
     #[default]
     Default,
-    /// All there is.
+    /// All there is: also what takes longer, or leaves a last softmax float whose result is wanted so.
     Auto,
 }
 
@@ -261,4 +265,94 @@ fn descend(rows: &[Row], metric: &Metric, moments: &Moments) -> Vec<Rounded> {
     });
     let rounded = |(row, work): (&Row, &[f32])| Rounded { scale: row.scale, values: work[..taps].to_vec() };
     rows.iter().zip(work.chunks_exact(2 * taps)).map(rounded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mode, Options, Recipe, calibrate, quantize};
+    use litesmith_graph::{Model, text};
+    use litesmith_runtime::{Array, Interpreter};
+
+    /// Inputs are positive, and all weights of a row lie a little above an integer: rounded to the nearest,
+    /// their sum is too small.
+    const SOURCE: &str = r#"graph main(%x: f32[1,4,4,2]) -> (%z) {
+         %w: f32[3,1,1,2] = [1.27,0.0146,-1.27,0.0143,1.27,-0.5646]
+         %v: f32[1,3,3,3] = [1.27,1.27,1.27,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344,0.0146,0.0246,0.0344]
+         %m: f32[2,3] = [1.27,0.6446,0.0147,-1.27,0.7446,0.1147]
+         %y: f32[1,4,4,3] = Conv2D(%x, %w, _) {"activation":"relu"} # conv
+         %d: f32[1,4,4,3] = DepthwiseConv2D(%y, %v, _) {"padding":"same"} # depthwise
+         %z: f32[16,2] = FullyConnected(%d, %m, _) # dense
+       }"#;
+
+    fn samples() -> Vec<Array> {
+        let element = |sample: usize, i: usize| 0.5 + ((sample * 37 + i * 11) % 17) as f32 / 20.0;
+        (0..8)
+            .map(|sample| {
+                Array::from_f32(&[1, 4, 4, 2], &(0..32).map(|i| element(sample, i)).collect::<Vec<f32>>())
+            })
+            .collect()
+    }
+
+    fn outputs(model: &Model) -> Vec<f32> {
+        let mut interpreter = Interpreter::new(model, &Default::default()).unwrap();
+        samples()
+            .iter()
+            .flat_map(|sample| interpreter.run(&[sample.clone()]).unwrap()[0].floats().into_owned())
+            .collect()
+    }
+
+    /// The quantized model, and the mean error of each of its two outputs.
+    fn made(mode: Mode, repair: Repair, recipe: &Recipe, with_moments: bool) -> (Model, [f64; 2]) {
+        let mut model = text::parse(SOURCE).unwrap();
+        let truth = outputs(&model);
+        let mut interpreter = Interpreter::new(&model, &Default::default()).unwrap();
+        let mut statistics = Statistics::new();
+        let mut moments = with_moments.then(|| Moments::new(&model, &interpreter, repair, samples().len()));
+        for sample in samples() {
+            calibrate(&mut interpreter, &model, &[sample], &mut statistics, moments.as_mut()).unwrap();
+        }
+        let options = Options { repair, ..Options::new(mode) };
+        let report = quantize(&mut model, &options, recipe, Some(&statistics), moments.as_ref()).unwrap();
+        let skipped = if recipe.rules.is_empty() { 0 } else { 1 };
+        assert_eq!(report.repaired, if repair == Repair::None { 0 } else { 3 - skipped });
+        assert_eq!(report.unrepaired, 0);
+        let errors: Vec<f64> =
+            outputs(&model).iter().zip(&truth).map(|(y, truth)| f64::from(y - truth)).collect();
+        let mean =
+            |channel: usize| errors.iter().skip(channel).step_by(2).sum::<f64>() / (errors.len() / 2) as f64;
+        (model, [mean(0), mean(1)])
+    }
+
+    #[test]
+    fn repair_brings_the_mean_back() {
+        let recipe = Recipe::default();
+        for mode in [Mode::Int8, Mode::Int16x8] {
+            let (_, plain) = made(mode, Repair::None, &recipe, true);
+            for (repair, with_moments) in
+                [(Repair::Default, false), (Repair::Default, true), (Repair::Auto, true)]
+            {
+                let (_, repaired) = made(mode, repair, &recipe, with_moments);
+                let worst = |errors: [f64; 2]| errors[0].abs().max(errors[1].abs());
+                assert!(
+                    worst(repaired) < worst(plain) / 2.0,
+                    "{mode}, {repair:?}: {repaired:?} instead of {plain:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_can_leave_a_layer_alone() {
+        let recipe = Recipe::from_toml("[[rule]]\nlayers = \"dense\"\nrepair = \"none\"").unwrap();
+        let weights = |model: &Model| {
+            let graph = model.main();
+            let dense = graph.nodes.iter().find(|node| node.name == "dense").unwrap();
+            assert_eq!(dense.inputs.iter().flatten().count(), 2, "no bias was added");
+            graph[dense.inputs[1].unwrap()].clone()
+        };
+        let (plain, _) = made(Mode::Int8, Repair::None, &Recipe::default(), true);
+        let (repaired, _) = made(Mode::Int8, Repair::Default, &recipe, true);
+        assert_eq!(weights(&plain), weights(&repaired));
+    }
 }

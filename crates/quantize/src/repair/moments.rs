@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use litesmith_graph::{Model, TensorId};
 use litesmith_kernels::float::{MatMul, matmul};
 use litesmith_kernels::{Isa, ThreadPool};
-use litesmith_runtime::{Interpreter, TensorView};
+use litesmith_runtime::{Array, Interpreter, Options, TensorView};
 
 use super::Repair;
 use super::product::Product;
@@ -21,13 +21,16 @@ const MOST_TAPS_AUTO: usize = 2304;
 const MOST_DEPTHWISE_TAPS: usize = 64;
 
 /// Places that are looked at, over all runs, for each tap, and their limits.
-const PLACES_PER_TAP: usize = 4;
-const LEAST_PLACES: usize = 1024;
-const MOST_PLACES: usize = 2048;
+const PLACES_PER_TAP: usize = 2;
+const LEAST_PLACES: usize = 512;
+const MOST_PLACES: usize = 1536;
 const DEPTHWISE_PLACES: usize = 512;
 
 /// Rows that are multiplied with themselves at once.
 const ROWS_AT_ONCE: usize = 256;
+
+/// Most samples that [`Repair::Auto`] runs the integer model on.
+const MOST_SAMPLES: usize = 32;
 
 /// Values of each model input that are kept of a run.
 const VALUES_PER_RUN: usize = 512;
@@ -43,6 +46,9 @@ pub struct Moments {
     /// Products by the tensor that they read.
     readers: HashMap<TensorId, Vec<(Product, Second)>>,
     inputs: HashMap<TensorId, Vec<f32>>,
+    /// How many samples are kept, and these.
+    wanted: usize,
+    samples: Vec<Vec<Array>>,
 }
 
 impl Moments {
@@ -70,6 +76,8 @@ impl Moments {
             runs: 0,
             readers,
             inputs: graph.inputs.iter().map(|id| (*id, Vec::new())).collect(),
+            wanted: if repair == Repair::Auto { MOST_SAMPLES } else { 0 },
+            samples: Vec::new(),
         }
     }
 
@@ -91,9 +99,24 @@ impl Moments {
         }
     }
 
-    /// Ends a run.
-    pub(crate) fn end_run(&mut self) {
+    /// Ends the run of a sample.
+    pub(crate) fn end_run(&mut self, sample: &[Array]) {
+        // Spread over all runs, as far as it is known how many there are.
+        let kept_until_now = self.samples.len() as u64 * self.expected as u64;
+        if self.samples.len() < self.wanted && self.runs * self.wanted as u64 >= kept_until_now {
+            self.samples.push(sample.to_vec());
+        }
         self.runs += 1;
+    }
+
+    /// The samples that were kept.
+    pub(super) fn samples(&self) -> &[Vec<Array>] {
+        &self.samples
+    }
+
+    /// How models are run.
+    pub(super) fn options(&self) -> Options {
+        Options::default().with_isa(self.isa).with_threads(self.pool.threads())
     }
 
     /// The values of a model input that were kept.
@@ -115,7 +138,7 @@ impl Moments {
 }
 
 /// Random places, the same in each repetition of a run: all if there are fewer than are wanted.
-struct Places {
+pub(super) struct Places {
     next: u64,
     left: usize,
     count: usize,
@@ -123,7 +146,7 @@ struct Places {
 }
 
 impl Places {
-    fn new(run: u64, count: usize, wanted: usize) -> Places {
+    pub(super) fn new(run: u64, count: usize, wanted: usize) -> Places {
         let all = count <= wanted;
         let next = if all { 0 } else { (run + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) };
         Places { next, left: count.min(wanted), count, all }
@@ -389,7 +412,7 @@ mod tests {
         );
         for pixel in [[100.0, 1.0], [101.0, 3.0], [102.0, 5.0], [103.0, 7.0]] {
             moments.look(TensorId(0), &view(&bytes(&pixel), &[1, 1, 1, 2]));
-            moments.end_run();
+            moments.end_run(&[]);
         }
         let product = Product::all(model.main()).next().unwrap();
         let metric = &moments.metrics(&product)[0];

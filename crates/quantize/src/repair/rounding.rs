@@ -10,12 +10,16 @@ const LARGEST: f32 = 127.0;
 /// A rounding error below this is no candidate for the other way: it would nearly become a whole step.
 const SMALLEST_ERROR: f64 = 0.05;
 
+/// Roundings that may be changed at least.
+const MOST_CHANGED: usize = 64;
+
 /// Most times that all weights of a row are gone through.
 const PASSES: usize = 3;
 
-/// The nearest integer weight.
+/// The nearest integer weight, halves away from zero.
 pub(super) fn nearest(target: f32) -> f32 {
-    target.round().clamp(-LARGEST, LARGEST)
+    // A cast is an instruction, `round` a call.
+    (target + 0.5f32.copysign(target)).clamp(-LARGEST, LARGEST) as i32 as f32
 }
 
 /// Rounds the weights of a row, given in steps, so that `sum (q - w) * mean` gets near to zero: takes
@@ -24,11 +28,17 @@ pub(super) fn keep_sum(targets: &[f32], means: &[f64]) -> Vec<f32> {
     let mut rounded: Vec<f32> = targets.iter().map(|target| nearest(*target)).collect();
     let error = |tap: usize, rounded: f32| f64::from(rounded) - f64::from(targets[tap]);
     let mut sum: f64 = (0..targets.len()).map(|tap| error(tap, rounded[tap]) * means[tap]).sum();
-    let mut order: Vec<usize> = (0..targets.len()).collect();
-    let size = |tap: usize| error(tap, nearest(targets[tap])).abs();
-    order.sort_by(|a, b| size(*b).total_cmp(&size(*a)));
-    for tap in order {
-        if size(tap) < SMALLEST_ERROR {
+    // Most errors nearly cancel: of many weights, those with the largest errors suffice.
+    let mut order: Vec<(f64, usize)> =
+        rounded.iter().enumerate().map(|(tap, rounded)| (error(tap, *rounded).abs(), tap)).collect();
+    let enough = MOST_CHANGED.max(8 * order.len().isqrt());
+    if order.len() > enough {
+        order.select_nth_unstable_by(enough, |a, b| b.0.total_cmp(&a.0));
+        order.truncate(enough);
+    }
+    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for (size, tap) in order {
+        if size < SMALLEST_ERROR {
             break;
         }
         let step = -error(tap, rounded[tap]).signum() as f32;
