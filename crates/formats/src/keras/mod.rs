@@ -10,7 +10,7 @@
 //! - [`config`], [`calls`], [`architecture`]: the configuration
 //! - [`weights`]: which array is which variable
 //! - [`parts`]: layers made of layers
-//! - [`check`], [`scope`], [`masks`], [`build`]: from layers to a graph
+//! - [`check`], [`scope`], [`constants`], [`masks`], [`build`]: from layers to a graph
 //! - [`layers`]: the layers themselves, one file per family and one table
 //! - [`write`]: new weights into an existing file
 
@@ -21,6 +21,7 @@ mod build;
 mod calls;
 mod check;
 mod config;
+mod constants;
 mod hdf5;
 mod layers;
 mod masks;

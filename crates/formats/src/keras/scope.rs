@@ -14,13 +14,11 @@ use serde_json::{Map, Value};
 use crate::error::{FormatError, Unsupported};
 use crate::keras::architecture::Layer;
 use crate::keras::build;
-use crate::keras::config::{Built, Config, Numbers, Refusal, Version, numbers, unsupported};
+use crate::keras::config::{Built, Config, Refusal, Version, unsupported};
 use crate::keras::weights::Weights;
 
 /// Most nodes of a graph: models inside models, each called twice, would double it at every level.
 const MOST_NODES: usize = 1 << 19;
-/// Most elements of all constants together, for the same reason.
-const MOST_CONSTANT_ELEMENTS: usize = 1 << 26;
 /// Most axes of a tensor: masks of axes are bits of a number.
 const MOST_AXES: usize = 16;
 
@@ -82,10 +80,14 @@ pub(super) struct Target {
     pub unsupported: Vec<Unsupported>,
     /// The mask that a tensor carries.
     pub masks: HashMap<TensorId, TensorId>,
-    facts: Vec<Facts>,
-    constant_elements: usize,
-    parameters: HashMap<ParameterId, TensorId>,
-    layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
+    /// What is known of each tensor.
+    pub facts: Vec<Facts>,
+    /// Elements of all constants together.
+    pub constant_elements: usize,
+    /// The tensor of each parameter that is used.
+    pub parameters: HashMap<ParameterId, TensorId>,
+    /// The layouts that a weight has been brought to.
+    pub layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
 }
 
 impl Target {
@@ -154,7 +156,8 @@ impl<'a> Scope<'a> {
         self.layer.config()
     }
 
-    fn broken(&self, reason: impl Into<String>) -> FormatError {
+    /// A contradiction in this layer.
+    pub fn broken(&self, reason: impl Into<String>) -> FormatError {
         FormatError::broken(&self.layer.place, reason)
     }
 
@@ -315,7 +318,8 @@ impl<'a> Scope<'a> {
         self.binary(kind, a, b)
     }
 
-    fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<Vec<TensorId>> {
+    /// Adds a node and its outputs, under this name.
+    pub fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<Vec<TensorId>> {
         if self.target.model.main().nodes.len() >= MOST_NODES {
             return Err(self.broken("the model has too many layers").into());
         }
@@ -418,101 +422,5 @@ impl<'a> Scope<'a> {
         };
         let outputs = build::apply(self.target, layer, arguments, Vec::new())?;
         outputs.and_then(|outputs| outputs.into_iter().collect()).ok_or(Refusal::Listed)
-    }
-
-    // Constants and weights
-
-    /// A constant.
-    pub fn constant(&mut self, name: &str, numbers: Numbers) -> Built<TensorId> {
-        self.target.constant_elements = self.target.constant_elements.saturating_add(numbers.values.len());
-        if self.target.constant_elements > MOST_CONSTANT_ELEMENTS {
-            return Err(self.broken("the constants of the model are too many").into());
-        }
-        let name = format!("{}/{name}", self.layer.path);
-        Ok(self.target.add(Tensor::floats(&name, &numbers.shape, numbers.values)))
-    }
-
-    /// The product of sizes, which must be one that a constant of the model can have.
-    pub fn affordable(&self, sizes: &[usize]) -> Built<usize> {
-        let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        match product.filter(|product| *product <= MOST_CONSTANT_ELEMENTS) {
-            Some(product) => Ok(product),
-            None => Err(self.broken(format!("it needs a constant of sizes {sizes:?}")).into()),
-        }
-    }
-
-    /// A scalar constant.
-    pub fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
-        self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
-    }
-
-    /// A constant of few integers, such as sizes.
-    pub fn small_integers(&mut self, name: &str, shape: &[usize], values: &[i32]) -> TensorId {
-        let name = format!("{}/{name}", self.layer.path);
-        let tensor = Tensor { shape: Shape::fixed(shape), ..Tensor::integers(&name, values) };
-        self.target.add(tensor)
-    }
-
-    /// An operand as a tensor of single-precision numbers.
-    pub fn float_operand(&mut self, place: usize, names: &[&str]) -> Built<TensorId> {
-        match self.operand(place, names).cloned() {
-            Some(Operand::Tensor(id)) => {
-                if self.target.facts[id.index()].dtype != DType::F32 {
-                    let dtype = self.target.facts[id.index()].dtype;
-                    unsupported!(
-                        "arithmetic on {dtype} is not supported; cast the operands to float32 first"
-                    );
-                }
-                Ok(id)
-            }
-            Some(operand) => match operand.value().as_ref().and_then(numbers) {
-                Some(numbers) => self.constant(names.first().copied().unwrap_or("constant"), numbers),
-                None => unsupported!("operand {place} is neither a tensor nor numbers"),
-            },
-            None => Err(self.broken(format!("operand {place} is missing")).into()),
-        }
-    }
-
-    /// A weight of the layer, which must have this shape.
-    pub fn weight(&mut self, variable: &'static str, shape: &[usize]) -> Built<TensorId> {
-        let Some(id) = self.target.weights.get(&(self.layer.id, variable)).copied() else {
-            return Err(self.broken(format!("its variable '{variable}' is missing from the file")).into());
-        };
-        if let Some(tensor) = self.target.parameters.get(&id) {
-            return self.checked(*tensor, variable, shape);
-        }
-        let Some(parameter) = self.target.model.parameter(id) else {
-            return Err(self.broken(format!("its variable '{variable}' is missing from the file")).into());
-        };
-        let name = format!("{}/{variable}", self.layer.path);
-        let tensor = Tensor::parameter(&name, parameter.dtype, Shape::fixed(&parameter.shape), id);
-        let tensor = self.target.add(tensor);
-        self.target.parameters.insert(id, tensor);
-        self.checked(tensor, variable, shape)
-    }
-
-    fn checked(&self, tensor: TensorId, variable: &str, shape: &[usize]) -> Built<TensorId> {
-        let stored = self.shape(tensor);
-        if stored != Shape::fixed(shape) {
-            let reason =
-                format!("its variable '{variable}' has shape {stored}, its configuration asks for {shape:?}");
-            return Err(self.broken(reason).into());
-        }
-        Ok(tensor)
-    }
-
-    /// A weight in another layout. However often the layer is called, the node exists once.
-    pub fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
-        let op = op.into();
-        let known = self.target.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
-        if let Some((_, tensor)) = known {
-            return Ok(*tensor);
-        }
-        let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
-        let [tensor] = *self.node(op.clone(), vec![Some(weight)], &name)?.as_slice() else {
-            return Err(self.broken("a layout has one output").into());
-        };
-        self.target.layouts.entry(weight).or_default().push((op, tensor));
-        Ok(tensor)
     }
 }
