@@ -45,7 +45,9 @@ fn unchanged_input(graph: &Graph, parameters: &[Parameter], node: &Node) -> Opti
         Op::Reshape(_) | Op::Squeeze(_) | Op::ExpandDims(_) | Op::BroadcastTo(_) if same_shape => Some(input),
         Op::Transpose(op) if op.permutation.iter().copied().eq(0..op.permutation.len()) => Some(input),
         // Where amounts and multiples are operands, the attributes are empty.
-        Op::Pad(op) if node.inputs.len() == 1 && op.amounts.iter().all(|amounts| *amounts == [0, 0]) => Some(input),
+        Op::Pad(op) if node.inputs.len() == 1 && op.amounts.iter().all(|amounts| *amounts == [0, 0]) => {
+            Some(input)
+        }
         Op::Cast(_) if same_shape => Some(input),
         Op::Concat(op) if node.inputs.len() == 1 && op.activation.is_none() => Some(input),
         Op::Tile(op) if node.inputs.len() == 1 && op.multiples.iter().all(|count| *count == 1) => Some(input),

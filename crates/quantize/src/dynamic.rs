@@ -27,8 +27,7 @@ pub(crate) fn apply(
     for (number, graph) in model.graphs.iter_mut().enumerate() {
         let knowledge = Knowledge::new(graph, statistics.filter(|_| number == 0), moments);
         let shared = shared(graph);
-        for index in 0..graph.nodes.len() {
-            let id = NodeId(index as u32);
+        for (id, is_shared) in graph.node_ids().zip(shared) {
             let Some(weights) = Quantizable::of(graph, id) else { continue };
             let (layer, operator) = (graph[id].name.clone(), graph[id].op.builtin_name().to_owned());
             let choice = recipe.choice(&[&layer], &operator);
@@ -42,7 +41,7 @@ pub(crate) fn apply(
                 ))
             } else {
                 let asked =
-                    statistics.is_some() && !shared[index] && choice.repair.unwrap_or(repair) != Repair::None;
+                    statistics.is_some() && !is_shared && choice.repair.unwrap_or(repair) != Repair::None;
                 match weights.apply(graph, id, choice, asked.then_some(&knowledge))? {
                     true => report.repaired += 1,
                     false if asked && is_product => report.unrepaired += 1,

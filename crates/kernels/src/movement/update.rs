@@ -7,13 +7,7 @@ use super::strides;
 ///
 /// # Panics
 /// When the part does not lie inside, or a length does not fit.
-pub fn update_slice<T: Copy>(
-    shape: &[usize],
-    size: &[usize],
-    begin: &[usize],
-    part: &[T],
-    whole: &mut [T],
-) {
+pub fn update_slice<T: Copy>(shape: &[usize], size: &[usize], begin: &[usize], part: &[T], whole: &mut [T]) {
     let inside = begin.iter().zip(size).zip(shape).all(|((begin, size), len)| begin + size <= *len);
     assert!(
         inside && begin.len() == shape.len() && size.len() == shape.len(),
@@ -61,7 +55,8 @@ mod tests {
         let shape = [3, 4, 5];
         for size in [[1, 4, 5], [3, 4, 5], [2, 2, 3], [3, 1, 5], [2, 4, 1], [0, 4, 5]] {
             for shift in 0..2 {
-                let begin: Vec<usize> = size.iter().zip(shape).map(|(size, len)| (len - size).min(shift)).collect();
+                let begin: Vec<usize> =
+                    size.iter().zip(shape).map(|(size, len)| (len - size).min(shift)).collect();
                 let part: Vec<u16> = (100..).take(size.iter().product()).collect();
                 let (mut got, mut expected) = (vec![7; 60], vec![7; 60]);
                 update_slice(&shape, &size, &begin, &part, &mut got);

@@ -65,7 +65,8 @@ fn keep_before_logarithms(graph: &Graph, ranges: &[Option<Range>], decisions: &m
             }
             _ => false,
         };
-        if !vanishes && !(arithmetic && node.outputs.iter().any(|id| delicate[id.index()])) {
+        let leads_there = arithmetic && node.outputs.iter().any(|id| delicate[id.index()]);
+        if !vanishes && !leads_there {
             continue;
         }
         operands(graph, node).iter().for_each(|(_, id)| delicate[id.index()] = true);

@@ -298,7 +298,9 @@ mod tests {
         let mut interpreter = Interpreter::new(model, &Default::default()).unwrap();
         samples()
             .iter()
-            .flat_map(|sample| interpreter.run(&[sample.clone()]).unwrap()[0].floats().into_owned())
+            .flat_map(|sample| {
+                interpreter.run(std::slice::from_ref(sample)).unwrap()[0].floats().into_owned()
+            })
             .collect()
     }
 
