@@ -42,6 +42,7 @@ PAGE = command.REPOSITORY / "docs/support.md"
 PACKAGES = {"Keras 3": keras, "Keras 2": tf_keras}
 MODES = {"int8": "int8", "int16x8": "int16x8", "dynamic": "dynamic", "float16": "float16"}
 ERROR = 1e-4  # of the largest output
+LARGE = 40  # layers, beyond which fewer samples do
 BATCHES = (1, 3)
 # What Keras 2 raises for classes and settings that it does not have.
 NOT_THERE = (AttributeError, TypeError, ImportError, ValueError)
@@ -102,14 +103,16 @@ def check_float(path, inputs, truth, folder):
 
 
 def check_mode(path, model, mode, truth, inputs, folder):
-    """Signal-to-noise of a file in this mode, as LiteRT runs it, in dB."""
+    """Signal-to-noise of a file in this mode, as LiteRT runs it, in dB, and which operators stay float."""
     converted, data = folder / f"{mode}.tflite", folder / "calibration.npz"
-    np.savez(data, **support_cases.random_inputs(model, 40, 4))
+    large = len(model.layers) > LARGE
+    np.savez(data, **support_cases.random_inputs(model, 8 if large else 40, 4))
     calibration = ["--calibration", data] if mode.startswith("int") else []
-    succeed("convert", path, "-o", converted, "--quantize", mode, *calibration)
+    done = succeed("convert", path, "-o", converted, "--quantize", mode, *calibration)
     runner = peers.TfliteRunner(converted)
     outputs = keras_layers.in_order(runner.real(runner(inputs)))
-    return min(peers.signal_to_noise(t, o) for t, o in zip(truth, outputs, strict=True))
+    left = sorted({item["operator"] for item in done.result.get("float_operators", [])})
+    return min(peers.signal_to_noise(t, o) for t, o in zip(truth, outputs, strict=True)), left
 
 
 def check_case(case, package, folder, modes):
@@ -151,12 +154,13 @@ def reloaded(package, model, path):
 
 def measured(path, model, mode, truth, inputs, folder):
     try:
-        decibels = check_mode(path, model, mode, truth, inputs, folder)
+        decibels, left = check_mode(path, model, mode, truth, inputs, folder)
     except (Refused, command.Failed):
         return "refused"
     except Exception as error:
         return f"**{type(error).__name__}**"
-    return "exact" if decibels > 120 else f"{decibels:.0f} dB"
+    shown = "exact" if decibels > 120 else f"{decibels:.0f} dB"
+    return f"{shown}; float: {', '.join(left)}" if mode.startswith("int") and left else shown
 
 
 def check_class(cases, folder, options):
@@ -257,6 +261,7 @@ def counted(rows, column="Keras 3"):
 
 
 SECTIONS = ("layers", "operations", "applications", "files", "trained")
+TITLES = ("Layers", "Operations", "Applications", "TFLite files", "Trained models")
 
 
 def measure(options, folder):
@@ -284,29 +289,35 @@ def measure(options, folder):
     return tables
 
 
-def page(tables):
+def page(tables, before):
+    """The whole page; sections that were not measured stay what they are in the page before."""
     yield "# What is supported"
     yield ""
     yield (
-        f"Made by `conformance/support.py --write` on {datetime.date.today()}; peers: Keras {keras.__version__}, "
-        f"tf_keras {tf_keras.__version__}, TensorFlow {tf.__version__}, LiteRT {version('ai-edge-litert')}. "
-        "Do not edit by hand."
+        f"Made by `conformance/support.py --write`; peers: Keras {keras.__version__}, tf_keras {tf_keras.__version__}, "
+        f"TensorFlow {tf.__version__}, LiteRT {version('ai-edge-litert')}. Do not edit by hand."
     )
     yield ""
     yield from INTRODUCTION.strip().splitlines()
-    for title, (columns, rows) in tables.items():
+    old = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
+    for title in TITLES:
+        if title in tables:
+            yield f"\n## {title}\n"
+            yield from section(title, *tables[title])
+        elif title in old:
+            yield f"\n## {title}\n{old[title]}".rstrip()
+
+
+def section(title, columns, rows):
+    counts = f"{len(rows)} rows: {counted(rows)}; made" if "Keras 3" in columns else "Made"
+    yield f"{counts} on {datetime.date.today()}."
+    yield ""
+    yield from table(rows, columns)
+    if title == "Operations":
+        names = [name for name in dir(keras.ops) if callable(getattr(keras.ops, name))]
+        left = [f"`{name}`" for name in names if name not in support_cases.OPERATIONS]
         yield ""
-        yield f"## {title}"
-        yield ""
-        if "Keras 3" in columns:
-            yield f"{len(rows)} rows: {counted(rows)}."
-            yield ""
-        yield from table(rows, columns)
-        if title == "Operations":
-            names = [name for name in dir(keras.ops) if callable(getattr(keras.ops, name))]
-            left = [f"`{name}`" for name in names if name not in support_cases.OPERATIONS]
-            yield ""
-            yield f"Not tried: {', '.join(left)}."
+        yield f"Not tried: {', '.join(left)}."
 
 
 INTRODUCTION = """
@@ -314,7 +325,8 @@ Each row is one class, tried on small models. *Supported*: read, run by us, conv
 by LiteRT at batch 1 and 3, everything equal to Keras within 1e-4 of the largest output; the number is the worst
 difference. *Partly*: some of the models are refused, for the reason that follows. *Refused*: exit code 3 with that
 reason, nothing is written. Columns of modes: how far the quantized file of the first model, in LiteRT, is from Keras
-(signal-to-noise on random inputs: what tiny random models lose says little about a trained one).
+(signal-to-noise on random inputs: what tiny random models lose says little about a trained one); *float* lists what
+TFLite has no integer kernel for, or what gives integers and truth values anyway.
 Keras 3 is tried as `.keras`, Keras 2 (tf_keras) as `.h5`; `-`: that package has no such class.
 """
 
@@ -344,28 +356,30 @@ def worse(before, now):
         if new is None or new == cell:
             continue
         good = ("supported", "equal", "exact")
-        was = cell.startswith(good) or cell.endswith(" dB")
-        still = new.startswith(good) or new.endswith(" dB")
+        was, still = (c.startswith(good) or " dB" in c for c in (cell, new))
         if (was and not still) or (cell.startswith("partly") and new.startswith(("refused", "**failed"))):
             yield f"{' / '.join(key)}: was '{cell}', is '{new}'"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write docs/support.md")
+    parser.add_argument("--write", action="store_true", help="write docs/support.md, the measured sections of it")
     parser.add_argument("--check", action="store_true", help="fail where docs/support.md claims more")
     parser.add_argument("--quick", action="store_true", help="one float model for each class")
     parser.add_argument("--only", default="", help="only names that contain one of these, comma-separated")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"some of {','.join(SECTIONS)}")
     options = parser.parse_args()
+    if options.write and (options.only or options.quick):
+        parser.error("--write needs whole sections")
     command.require_binary()
     with tempfile.TemporaryDirectory() as folder:
         tables = measure(options, Path(folder))
-    text = "\n".join(page(tables)) + "\n"
+    before = PAGE.read_text() if PAGE.is_file() else ""
+    text = "\n".join(page(tables, before)) + "\n"
     for title, (columns, rows) in tables.items():
         if "Keras 3" in columns:
             print(f"{title}: {counted(rows)}")
-    found = list(worse(PAGE.read_text(), supported_rows(text))) if options.check else []
+    found = list(worse(before, supported_rows(text))) if options.check else []
     if options.write:
         PAGE.write_text(text)
         print(f"written: {PAGE.relative_to(command.REPOSITORY)}")
