@@ -86,13 +86,16 @@ def infer(path, inputs, folder):
         return [outputs[name] for name in outputs.files]
 
 
+def suited(inputs):
+    """Whether a model takes some numbers only, and must be compared with its source on such."""
+    return any(name.startswith(("positive", "unit")) for name in inputs)
+
+
 def check_float(path, inputs, truth, folder):
     """The worst error of our runtime, of our TFLite file in it, and of LiteRT at each batch."""
     worst = keras_layers.largest_error(infer(path, inputs, folder), truth)
     converted = path.with_suffix(".tflite")
-    # Functions that not every number suits are compared on numbers that do.
-    suited = any(name.startswith(("positive", "unit")) for name in inputs)
-    samples = ["--calibration", folder / "inputs.npz"] if suited else []
+    samples = ["--calibration", folder / "inputs.npz"] if suited(inputs) else []
     succeed("convert", path, "-o", converted, *samples)
     worst = max(worst, keras_layers.largest_error(infer(converted, inputs, folder), truth))
     for batch in BATCHES:
@@ -107,7 +110,7 @@ def check_mode(path, model, mode, truth, inputs, folder):
     converted, data = folder / f"{mode}.tflite", folder / "calibration.npz"
     large = len(model.layers) > LARGE
     np.savez(data, **support_cases.random_inputs(model, 8 if large else 40, 4))
-    calibration = ["--calibration", data] if mode.startswith("int") else []
+    calibration = ["--calibration", data] if mode.startswith("int") or suited(inputs) else []
     done = succeed("convert", path, "-o", converted, "--quantize", mode, *calibration)
     runner = peers.TfliteRunner(converted)
     outputs = keras_layers.in_order(runner.real(runner(inputs)))
@@ -155,8 +158,10 @@ def reloaded(package, model, path):
 def measured(path, model, mode, truth, inputs, folder):
     try:
         decibels, left = check_mode(path, model, mode, truth, inputs, folder)
-    except (Refused, command.Failed):
+    except Refused:
         return "refused"
+    except command.Failed as failure:
+        return f"**failed**: {failure}"
     except Exception as error:
         return f"**{type(error).__name__}**"
     shown = "exact" if decibels > 120 else f"{decibels:.0f} dB"
@@ -324,8 +329,8 @@ def section(title, columns, rows):
 
 EXPLAINED = {
     "TFLite files": " The files of the data set: run by us and by LiteRT, then written again and run by both.",
-    "Trained models": " How far each mode's file is from its source in our runtime, on held-out inputs: the signal-to-noise "
-    "ratio of the worst output, which for a detector that sees nothing is that of small numbers.",
+    "Trained models": " How far each mode's file is from its source in our runtime, on held-out inputs: the "
+    "signal-to-noise ratio of the worst output, which for a detector that sees nothing is that of small numbers.",
 }
 INTRODUCTION = """
 Each row is one class, tried on small models. *Supported*: read, run by us, converted to float TFLite and run by us and
