@@ -58,7 +58,7 @@ pub fn calibrate(
     }
     statistics.record_run(count, ranges);
     if let Some(moments) = moments {
-        moments.end_run(sample);
+        moments.end_run(sample, &outputs);
     }
     Ok(outputs)
 }

@@ -52,6 +52,9 @@ pub struct Report {
     pub outcomes: Vec<Outcome>,
     /// Number of operators whose weights and biases were repaired.
     pub repaired: usize,
+    /// Number of operators that were left as they were, as the model came no nearer to the real one by
+    /// their repair.
+    pub left: usize,
     /// Number of operators whose repair was asked for, but of whose inputs too little is known.
     pub unrepaired: usize,
 }

@@ -111,8 +111,17 @@ pub(crate) fn for_integer(
     }
     let inverse =
         |index: usize| if inverses.len() == 1 { inverses[0] } else { inverses[layout.channel(index)] };
-    let quantized = |(index, w): (usize, &f32)| nearest_away(w * inverse(index)).clamp(-127.0, 127.0) as i8;
+    let quantized = |(index, w): (usize, &f32)| nearest_weight(w * inverse(index));
     Weights { values: weights.iter().enumerate().map(quantized).collect(), scales }
+}
+
+/// [`nearest_away`] within [-127, 127], without a call: there are millions of weights.
+fn nearest_weight(x: f32) -> i8 {
+    let x = x.clamp(-127.0, 127.0);
+    let whole = x as i32 as f32;
+    // Exact, as both lie within a factor of two or the whole part is zero.
+    let rest = x - whole;
+    (if rest.abs() >= 0.5 { whole + 1f32.copysign(rest) } else { whole }) as i8
 }
 
 /// Weights for dynamic range, `q = round(w * 127 / max|w|)` in double precision.
@@ -152,6 +161,13 @@ mod tests {
         let weights =
             for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerTensor, 1.0, Width::Eight);
         assert_eq!(weights.scales, [0.01]);
+    }
+
+    #[test]
+    fn weights_round_as_everything_does() {
+        for x in (-2600..2600).map(|x| x as f32 / 20.0).chain([0.499_999_97, -0.499_999_97, 1.499_999_9]) {
+            assert_eq!(nearest_weight(x), nearest_away(x).clamp(-127.0, 127.0) as i8, "{x}");
+        }
     }
 
     #[test]

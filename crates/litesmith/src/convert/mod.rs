@@ -183,6 +183,12 @@ fn quantize_model(
     observer.stage("quantize", 0);
     let quantize_options = options.quantize_options(mode);
     let report = quantize(model, &quantize_options, &options.recipe, statistics.as_ref(), moments.as_ref())?;
+    if report.left > 0 {
+        observer.note(&format!(
+            "{} layers were left unrepaired: the model is no nearer to its source with their repair",
+            report.left
+        ));
+    }
     if report.unrepaired > 0 {
         observer.note(&format!(
             "{} layers were not repaired: the statistics hold no means of their inputs; measure them anew",

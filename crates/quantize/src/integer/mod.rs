@@ -12,9 +12,10 @@ use crate::error::QuantizeError;
 use crate::mode::{Mode, Options};
 use crate::ranges::of_graph;
 use crate::recipe::Recipe;
-use crate::repair::{Moments, Repair};
+use crate::repair::Moments;
 use crate::report::Report;
-use crate::statistics::Statistics;
+use crate::statistics::{Range, Statistics};
+use decide::Decision;
 use repairs::Repairs;
 
 pub(crate) fn apply(
@@ -24,33 +25,61 @@ pub(crate) fn apply(
     statistics: &Statistics,
     moments: Option<&Moments>,
 ) -> Result<Report, QuantizeError> {
-    let mut float = model.clone();
-    let graph = float.main_mut();
+    let graph = model.main();
     let width = options.mode.width().unwrap_or(Width::Eight);
-    let mut ranges = of_graph(graph, statistics, options, recipe)?;
+    let ranges = of_graph(graph, statistics, options, recipe)?;
     let mut decisions = decide::decide(graph, recipe, width, &ranges);
     repairs::keep_last_softmax(graph, &mut decisions, options);
     let mut report = decide::report(graph, &decisions, width);
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
     }
+    let parts = Parts { model, decisions: &decisions, ranges: &ranges, options, recipe };
     let mut repairs = Repairs::new(graph, &decisions, options, statistics, moments);
-    repairs.change_ranges(graph, &mut ranges, options, recipe);
-    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, width);
-    let new = rewrite::rewrite(graph, &decisions, &parameters, options, &mut repairs)?;
-    (report.repaired, report.unrepaired) = (repairs.repaired, repairs.unrepaired);
-    *model.main_mut() = new;
-    if options.repair == Repair::Auto {
-        repairs.correct_in_sequence(&float, model)?;
-    }
+    let made = parts.make(&mut repairs)?;
+    let best = repairs::nearest(&parts, &repairs, made)?;
+    let is_repaired = best.is_repaired;
+    report.repaired = if is_repaired { repairs.repaired } else { 0 };
+    (report.unrepaired, report.left) = (repairs.unrepaired, if is_repaired { 0 } else { repairs.repaired });
+    *model = best.quantized;
     Ok(report)
+}
+
+/// All that an integer model is made of.
+struct Parts<'a> {
+    model: &'a Model,
+    decisions: &'a [Decision],
+    ranges: &'a [Option<Range>],
+    options: &'a Options,
+    recipe: &'a Recipe,
+}
+
+/// An integer model.
+struct Made {
+    /// The real model whose layers it imitates one by one.
+    float: Model,
+    quantized: Model,
+    is_repaired: bool,
+}
+
+impl Parts<'_> {
+    fn make(&self, repairs: &mut Repairs<'_>) -> Result<Made, QuantizeError> {
+        let width = self.options.mode.width().unwrap_or(Width::Eight);
+        let (mut float, mut ranges) = (self.model.clone(), self.ranges.to_vec());
+        repairs.change_ranges(float.main_mut(), &mut ranges, self.options, self.recipe);
+        let graph = float.main();
+        let parameters = assign::assign(graph, self.decisions, &ranges, self.options.ranges, width);
+        let new = rewrite::rewrite(graph, self.decisions, &parameters, self.options, repairs)?;
+        let mut quantized = self.model.clone();
+        *quantized.main_mut() = new;
+        Ok(Made { float, quantized, is_repaired: repairs.repaired > 0 })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mode::{InterfaceType, Ranges};
-    use crate::statistics::Range;
     use litesmith_graph::{DType, Graph, TensorId, infer_model, text, validate};
 
     fn quantized(source: &str, ranges: &[(&str, f32, f32)], mode: Mode) -> Result<Model, QuantizeError> {

@@ -1,14 +1,15 @@
 //! Which layers of an integer model are repaired.
 
-use litesmith_graph::{Graph, Model, NodeId, Op, TensorId, Width};
+use litesmith_graph::{Graph, NodeId, Op, TensorId, Width};
 
 use super::decide::Decision;
+use super::{Made, Parts};
 use crate::error::QuantizeError;
 use crate::mode::{InterfaceType, Mode, Options, Ranges};
 use crate::observer::Observer;
 use crate::ranges::observer;
 use crate::recipe::Recipe;
-use crate::repair::{Knowledge, Moments, Product, Repair, Repaired, correct_in_sequence};
+use crate::repair::{Knowledge, Moments, Product, Repair, Repaired, correct_in_sequence, nearness};
 use crate::statistics::{Range, Statistics};
 use crate::weights::{Weights, shared};
 
@@ -104,15 +105,34 @@ impl<'a> Repairs<'a> {
         repaired
     }
 
-    /// Corrects the biases of the integer model in sequence; `float` is the model that it was made of.
-    pub(super) fn correct_in_sequence(
-        &self,
-        float: &Model,
-        quantized: &mut Model,
-    ) -> Result<(), QuantizeError> {
-        if let Some(moments) = self.moments {
-            correct_in_sequence(float, quantized, &self.asked, moments)?;
-        }
-        Ok(())
+    /// None at all.
+    fn none(nodes: usize) -> Repairs<'a> {
+        let knowledge = Knowledge::new(&Graph::new(""), None, None);
+        Repairs { knowledge, moments: None, asked: vec![false; nodes], repaired: 0, unrepaired: 0 }
     }
+}
+
+/// Of the repaired model, what more could be done to it, and the model without any repair, the one whose
+/// outputs are nearest to those of the real model.
+pub(super) fn nearest(parts: &Parts<'_>, repairs: &Repairs<'_>, made: Made) -> Result<Made, QuantizeError> {
+    let Some(moments) = repairs.moments.filter(|_| made.is_repaired) else { return Ok(made) };
+    // 16 bits leave no error that another could be hidden by.
+    if parts.options.mode.width() != Some(Width::Eight) {
+        return Ok(made);
+    }
+    let Some(mut best) = nearness(&made.quantized, moments)? else { return Ok(made) };
+    let plain = parts.make(&mut Repairs::none(parts.decisions.len()))?;
+    let mut others = vec![plain];
+    if parts.options.repair == Repair::Auto {
+        let mut corrected = made.quantized.clone();
+        correct_in_sequence(&made.float, &mut corrected, &repairs.asked, moments)?;
+        others.push(Made { float: made.float.clone(), quantized: corrected, is_repaired: true });
+    }
+    let mut chosen = made;
+    for other in others {
+        if let Some(found) = nearness(&other.quantized, moments)?.filter(|found| *found > best) {
+            (best, chosen) = (found, other);
+        }
+    }
+    Ok(chosen)
 }

@@ -9,11 +9,14 @@
 //!    covariance of the taps is known ([`Moments`]), or so that its mean is kept, where only means are;
 //! 3. the mean error that is left goes into the bias: `b - sum (q * scale - w) * mean(x)`.
 //!
-//! With [`Repair::Auto`], biases are corrected once more on the integer model, in [sequence].
+//! With [`Repair::Auto`], biases are corrected once more on the integer model, in [sequence]. Whatever was
+//! done is kept only if it brings the model's outputs [nearer](judge) to those of the real one: where
+//! activations make most of the error, weights may be off in a way that happens to help.
 
 mod channels;
 mod equalize;
 mod inputs;
+mod judge;
 mod moments;
 mod product;
 mod rounding;
@@ -27,6 +30,7 @@ use litesmith_kernels::float::{MatMul, matmul};
 use serde::Deserialize;
 
 pub(crate) use channels::Channels;
+pub(crate) use judge::nearness;
 pub use moments::Moments;
 pub(crate) use product::Product;
 pub(crate) use sequence::correct_in_sequence;

@@ -29,8 +29,9 @@ const DEPTHWISE_PLACES: usize = 512;
 /// Rows that are multiplied with themselves at once.
 const ROWS_AT_ONCE: usize = 256;
 
-/// Most samples that [`Repair::Auto`] runs the integer model on.
-const MOST_SAMPLES: usize = 32;
+/// Most samples that integer models are judged by, and that [`Repair::Auto`] corrects biases with.
+const MOST_JUDGED: usize = 16;
+const MOST_CORRECTED: usize = 32;
 
 /// Values of each model input that are kept of a run.
 const VALUES_PER_RUN: usize = 512;
@@ -46,9 +47,9 @@ pub struct Moments {
     /// Products by the tensor that they read.
     readers: HashMap<TensorId, Vec<(Product, Second)>>,
     inputs: HashMap<TensorId, Vec<f32>>,
-    /// How many samples are kept, and these.
-    wanted: usize,
-    samples: Vec<Vec<Array>>,
+    /// Samples with the model's outputs, and how many are wanted.
+    judged: Kept<(Vec<Array>, Vec<Array>)>,
+    samples: Kept<Vec<Array>>,
 }
 
 impl Moments {
@@ -76,8 +77,8 @@ impl Moments {
             runs: 0,
             readers,
             inputs: graph.inputs.iter().map(|id| (*id, Vec::new())).collect(),
-            wanted: if repair == Repair::Auto { MOST_SAMPLES } else { 0 },
-            samples: Vec::new(),
+            judged: Kept::new(MOST_JUDGED),
+            samples: Kept::new(if repair == Repair::Auto { MOST_CORRECTED } else { 0 }),
         }
     }
 
@@ -100,18 +101,27 @@ impl Moments {
     }
 
     /// Ends the run of a sample.
-    pub(crate) fn end_run(&mut self, sample: &[Array]) {
-        // Spread over all runs, as far as it is known how many there are.
-        let kept_until_now = self.samples.len() as u64 * self.expected as u64;
-        if self.samples.len() < self.wanted && self.runs * self.wanted as u64 >= kept_until_now {
-            self.samples.push(sample.to_vec());
+    pub(crate) fn end_run(&mut self, sample: &[Array], outputs: &[Array]) {
+        // Those that correct are better no judges, if there are enough.
+        let is_judge = self.judged.wants(self.runs, self.expected);
+        if is_judge {
+            self.judged.kept.push((sample.to_vec(), outputs.to_vec()));
+        }
+        let few = self.expected <= MOST_JUDGED + MOST_CORRECTED;
+        if self.samples.wants(self.runs, self.expected) && (few || !is_judge) {
+            self.samples.kept.push(sample.to_vec());
         }
         self.runs += 1;
     }
 
-    /// The samples that were kept.
+    /// The samples to correct biases with.
     pub(super) fn samples(&self) -> &[Vec<Array>] {
-        &self.samples
+        &self.samples.kept
+    }
+
+    /// Samples to judge by, with the outputs of the real model.
+    pub(super) fn judged(&self) -> &[(Vec<Array>, Vec<Array>)] {
+        &self.judged.kept
     }
 
     /// How models are run.
@@ -134,6 +144,23 @@ impl Moments {
             Some((_, Second::Depthwise(depthwise))) => depthwise.metrics(),
             None => Vec::new(),
         }
+    }
+}
+
+/// Some of what all runs gave, spread over them as far as it is known how many there are.
+struct Kept<T> {
+    most: usize,
+    kept: Vec<T>,
+}
+
+impl<T> Kept<T> {
+    fn new(most: usize) -> Kept<T> {
+        Kept { most, kept: Vec::new() }
+    }
+
+    fn wants(&self, run: u64, expected: usize) -> bool {
+        let due = self.kept.len() as u64 * expected as u64;
+        self.kept.len() < self.most && run * self.most as u64 >= due
     }
 }
 
@@ -412,7 +439,7 @@ mod tests {
         );
         for pixel in [[100.0, 1.0], [101.0, 3.0], [102.0, 5.0], [103.0, 7.0]] {
             moments.look(TensorId(0), &view(&bytes(&pixel), &[1, 1, 1, 2]));
-            moments.end_run(&[]);
+            moments.end_run(&[], &[]);
         }
         let product = Product::all(model.main()).next().unwrap();
         let metric = &moments.metrics(&product)[0];

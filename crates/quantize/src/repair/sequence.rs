@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use litesmith_graph::{DType, Data, Graph, Model, NodeId, Op, Tensor, TensorId, TensorKind};
 use litesmith_runtime::{Array, Interpreter, Options, RuntimeError};
 
+use super::judge::fed;
 use super::moments::{Moments, Places};
 
 /// Outputs of a channel that are compared, over all samples.
@@ -48,20 +49,6 @@ pub(crate) fn correct_in_sequence(
         walk.alive.retain(|id, _| last.get(id).is_some_and(|last| *last > node));
     }
     Ok(walk.corrected)
-}
-
-/// A sample as an input takes it: where that is integer, as QUANTIZE makes it.
-fn fed(tensor: &Tensor, sample: &Array) -> Array {
-    let parameters = tensor.quantization.as_ref().and_then(|quantization| quantization.single());
-    let (Some((scale, zero_point)), DType::F32) = (parameters, sample.dtype) else { return sample.clone() };
-    let inverse = 1.0 / scale;
-    let floats = sample.floats();
-    let integers = floats.iter().map(|x| (x * inverse).round_ties_even() + zero_point as f32);
-    match tensor.dtype {
-        DType::I8 => Array::from_i8(&sample.shape, &integers.map(|q| q as i8).collect::<Vec<_>>()),
-        DType::U8 => Array::from_u8(&sample.shape, &integers.map(|q| q as u8).collect::<Vec<_>>()),
-        _ => sample.clone(),
-    }
 }
 
 /// For each integer product, the tensor of the float model that its output stands for.
@@ -197,6 +184,42 @@ fn alone(model: &Model, node: NodeId) -> (Model, Vec<TensorId>) {
     (Model { graphs, parameters, signatures: Vec::new(), ..Model::default() }, given)
 }
 
+/// The mean difference of a channel's outputs between the ends of their range, by sample.
+#[derive(Clone, Copy, Default)]
+struct Shift {
+    active: usize,
+    sum: f64,
+    /// Sums over samples: of squared differences and of squared numbers of outputs.
+    squares: f64,
+    weights: f64,
+    cross: f64,
+}
+
+impl Shift {
+    /// Takes in the sum of the differences of a sample.
+    fn add(&mut self, sum: f64, active: usize) {
+        self.active += active;
+        self.sum += sum;
+        self.squares += sum * sum;
+        self.weights += (active * active) as f64;
+        self.cross += sum * active as f64;
+    }
+
+    /// The mean difference, less of it the more samples contradict each other: `m * m^2 / (m^2 + v)` for
+    /// a mean `m` with variance `v` (of the ratio estimator, samples being independent).
+    fn believed(self) -> f64 {
+        if self.active < LEAST_ACTIVE {
+            return 0.0;
+        }
+        let count = self.active as f64;
+        let mean = self.sum / count;
+        let variance =
+            (self.squares - 2.0 * mean * self.cross + mean * mean * self.weights) / (count * count);
+        let square = mean * mean;
+        if square + variance > 0.0 { mean * square / (square + variance) } else { 0.0 }
+    }
+}
+
 /// Where the biases of a node should be.
 struct Moved {
     bias: TensorId,
@@ -218,29 +241,29 @@ impl Moved {
         let channels = biases.len();
         let bounds = bounds(&graph[node].op, scale);
         let ends = bounds.map(|bound| ((bound / scale).round() + zero_point as f32).clamp(-128.0, 127.0));
-        let (mut sums, mut active) = (vec![0f64; channels], vec![0usize; channels]);
+        let mut shifts = vec![Shift::default(); channels];
         let mut error = 0.0;
         for (number, (output, target)) in outputs.iter().zip(targets).enumerate() {
             let values = sampled(&output.floats(), &output.shape, number, outputs.len());
             if values.len() != target.len() || !values.len().is_multiple_of(channels) {
                 return None;
             }
+            let mut of_sample = vec![(0f64, 0usize); channels];
             for (index, (q, target)) in values.iter().zip(target).enumerate() {
                 let difference = f64::from(target - (q - zero_point as f32) * scale);
                 error += difference * difference;
                 if *q > ends[0] && *q < ends[1] {
-                    sums[index % channels] += difference;
-                    active[index % channels] += 1;
+                    let (sum, active) = &mut of_sample[index % channels];
+                    *sum += difference;
+                    *active += 1;
                 }
             }
+            shifts.iter_mut().zip(of_sample).for_each(|(shift, (sum, active))| shift.add(sum, active));
         }
         let mut moved = false;
         for (channel, bias) in biases.iter_mut().enumerate() {
-            if active[channel] < LEAST_ACTIVE {
-                continue;
-            }
             let step = grid.scales.get(if grid.scales.len() == 1 { 0 } else { channel })?;
-            let steps = (sums[channel] / active[channel] as f64 / f64::from(*step)).round();
+            let steps = (shifts[channel].believed() / f64::from(*step)).round();
             let to = (f64::from(*bias) + steps) as i32;
             moved |= to != *bias;
             *bias = to;
