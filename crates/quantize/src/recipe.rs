@@ -46,7 +46,7 @@ pub struct Rule {
     pub percentile: Option<f64>,
     /// For `observer = "ema"`: the weight of what came before.
     pub decay: Option<f64>,
-    /// Whether weights and biases are repaired.
+    /// Whether weights and biases are repaired: `default` or `none`.
     pub repair: Option<Repair>,
 }
 
@@ -102,6 +102,14 @@ pub enum RecipeError {
         /// The bits.
         bits: u32,
     },
+    /// A rule asks for more repair than layers can have by themselves.
+    #[error(
+        "rule {rule} of the recipe: a layer's repair is \"default\" or \"none\"; --repair auto is for the whole model"
+    )]
+    Repair {
+        /// Which rule, from 1.
+        rule: usize,
+    },
     /// A rule gives an observer a number that it does not take.
     #[error("rule {rule} of the recipe: {reason}")]
     Observer {
@@ -131,6 +139,9 @@ impl Recipe {
         for (index, rule) in recipe.rules.iter().enumerate() {
             if let Some(bits) = rule.bits.filter(|bits| *bits != 8) {
                 return Err(RecipeError::Bits { rule: index + 1, bits });
+            }
+            if rule.repair == Some(Repair::Auto) {
+                return Err(RecipeError::Repair { rule: index + 1 });
             }
             let lonely = |given: bool, kind| given && rule.observer != Some(kind);
             let reason = if lonely(rule.percentile.is_some(), ObserverKind::Percentile) {
@@ -248,6 +259,10 @@ mod tests {
         ));
         assert!(Recipe::from_toml("[[rule]]\nlayer = \"x\"").is_err());
         assert!(Recipe::from_toml("[[rule]]\nobserver = \"median\"").is_err());
+        assert!(matches!(
+            Recipe::from_toml("[[rule]]\n[[rule]]\nrepair = \"auto\""),
+            Err(RecipeError::Repair { rule: 2 })
+        ));
         for numbers in ["percentile = 99.0", "observer = \"percentile\"\npercentile = 50.0", "decay = 0.5"] {
             let recipe = Recipe::from_toml(&format!("[[rule]]\n{numbers}"));
             assert!(matches!(recipe, Err(RecipeError::Observer { rule: 1, .. })), "{numbers}");

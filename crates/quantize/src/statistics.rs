@@ -38,20 +38,21 @@ impl Range {
         // Independent lanes let the compiler look at many elements at once.
         const LANES: usize = 16;
         const EXPONENT: u32 = 0x7F80_0000;
-        let mut lanes = [(Range::EMPTY, 0u32); LANES];
+        let (mut least, mut largest) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let mut not_finite = [false; LANES];
         let mut look = |lane: usize, x: f32| {
-            let (range, exponents) = &mut lanes[lane];
-            range.min = if x < range.min { x } else { range.min };
-            range.max = if x > range.max { x } else { range.max };
-            *exponents |= u32::from(x.to_bits() & EXPONENT == EXPONENT);
+            least[lane] = if x < least[lane] { x } else { least[lane] };
+            largest[lane] = if x > largest[lane] { x } else { largest[lane] };
+            not_finite[lane] |= x.to_bits() & EXPONENT == EXPONENT;
         };
-        for chunk in elements.chunks(LANES) {
-            chunk.iter().enumerate().for_each(|(lane, x)| look(lane, *x));
+        let (chunks, rest) = elements.as_chunks::<LANES>();
+        chunks.iter().for_each(|chunk| (0..LANES).for_each(|lane| look(lane, chunk[lane])));
+        rest.iter().enumerate().for_each(|(lane, x)| look(lane, *x));
+        if not_finite.contains(&true) {
+            return Err(elements.iter().copied().find(|x| !x.is_finite()).unwrap_or(f32::NAN));
         }
-        match lanes.iter().any(|(_, not_finite)| *not_finite != 0) {
-            true => Err(elements.iter().copied().find(|x| !x.is_finite()).unwrap_or(f32::NAN)),
-            false => Ok(lanes.into_iter().fold(Range::EMPTY, |all, (range, _)| all.union(range))),
-        }
+        let lanes = least.into_iter().zip(largest).map(|(min, max)| Range { min, max });
+        Ok(lanes.fold(Range::EMPTY, Range::union))
     }
 }
 

@@ -14,14 +14,17 @@
 //! activations make most of the error, weights may be off in a way that happens to help.
 
 mod channels;
+mod covariance;
 mod equalize;
 mod inputs;
 mod judge;
 mod moments;
+mod places;
 mod product;
 mod rounding;
 mod sequence;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use litesmith_graph::{Graph, NodeId, TensorId};
@@ -134,8 +137,6 @@ impl<'a> Knowledge<'a> {
         input_scale: Option<f32>,
     ) -> Option<Repaired> {
         let means = self.means.get(&product.input).filter(|means| means.len() == product.channels)?;
-        let coverage = product.coverage(graph);
-        let mean = |row: usize, tap: usize| means[product.channel(row, tap)] * coverage[tap];
         let weights = product.weights(graph);
         let mut bias = product.bias(graph).into_owned();
         let scale = |row: usize| plain.scales[if plain.scales.len() == 1 { 0 } else { row }];
@@ -144,20 +145,16 @@ impl<'a> Knowledge<'a> {
             let smallest = input_scale.unwrap_or(1.0) * scale(row) * SEARCHED_FACTORS[1];
             plain.scales.len() == product.rows && bias[row].abs() < LARGEST_BIAS / 2.0 * smallest
         };
-        let rows: Vec<Row> = (0..product.rows)
-            .map(|row| Row {
-                weights: (0..product.taps).map(|tap| weights[product.index(row, tap)]).collect(),
-                scale: scale(row),
-                may_search: may_search(row),
-            })
-            .collect();
+        let row =
+            |row| Row { weights: product.row(&weights, row), scale: scale(row), may_search: may_search(row) };
+        let rows: Vec<Row<'_>> = (0..product.rows).map(row).collect();
+        let means = TapMeans::new(product, graph, means);
         let metrics = self.moments.map(|moments| (moments, moments.metrics(product)));
         let rounded = match metrics.filter(|(_, metrics)| !metrics.is_empty()) {
             None => {
-                let means = |row: usize| (0..product.taps).map(|tap| mean(row, tap)).collect::<Vec<f64>>();
-                let round = |(row, known): (usize, &Row)| Rounded {
-                    scale: known.scale,
-                    values: keep_sum(&known.targets(known.scale), &means(row)),
+                let round = |(number, row): (usize, &Row<'_>)| Rounded {
+                    scale: row.scale,
+                    values: keep_sum(&row.targets(row.scale), &means.of(number)),
                 };
                 rows.iter().enumerate().map(round).collect()
             }
@@ -172,30 +169,56 @@ impl<'a> Knowledge<'a> {
         };
         let mut values = vec![0i8; weights.len()];
         let mut scales = plain.scales.clone();
-        for (row, Rounded { scale, values: integers }) in rounded.into_iter().enumerate() {
+        for (number, Rounded { scale, values: integers }) in rounded.into_iter().enumerate() {
             if scales.len() > 1 {
-                scales[row] = scale;
+                scales[number] = scale;
             }
-            let mut shift = 0.0;
-            for (tap, integer) in integers.into_iter().enumerate() {
-                let index = product.index(row, tap);
-                values[index] = integer as i8;
-                shift += (f64::from(integer) * f64::from(scale) - f64::from(weights[index])) * mean(row, tap);
-            }
-            bias[row] = (f64::from(bias[row]) - shift) as f32;
+            let error =
+                |(integer, weight): (&f32, &f32)| f64::from(*integer) * f64::from(scale) - f64::from(*weight);
+            let errors = integers.iter().zip(&*rows[number].weights).map(error);
+            let shift: f64 = errors.zip(&*means.of(number)).map(|(error, mean)| error * mean).sum();
+            bias[number] = (f64::from(bias[number]) - shift) as f32;
+            let places = (0..product.taps).map(|tap| product.index(number, tap));
+            places.zip(&integers).for_each(|(place, integer)| values[place] = *integer as i8);
         }
         Some(Repaired { weights: Weights { values, scales }, bias })
     }
 }
 
+/// The mean of what each weight of a row is multiplied with, padding included.
+struct TapMeans<'a> {
+    product: &'a Product,
+    channels: &'a [f64],
+    coverage: Vec<f64>,
+    /// Those of all rows, where these see the same taps.
+    common: Option<Vec<f64>>,
+}
+
+impl<'a> TapMeans<'a> {
+    fn new(product: &'a Product, graph: &Graph, channels: &'a [f64]) -> TapMeans<'a> {
+        let coverage = product.coverage(graph);
+        let means = TapMeans { product, channels, coverage, common: None };
+        let common = product.is_dense().then(|| means.of(0).into_owned());
+        TapMeans { common, ..means }
+    }
+
+    fn of(&self, row: usize) -> Cow<'_, [f64]> {
+        let mean = |tap: usize| self.channels[self.product.channel(row, tap)] * self.coverage[tap];
+        match &self.common {
+            Some(common) => Cow::Borrowed(common),
+            None => (0..self.product.taps).map(mean).collect(),
+        }
+    }
+}
+
 /// The real weights of an output channel and the grid that they would be rounded to.
-struct Row {
-    weights: Vec<f32>,
+struct Row<'a> {
+    weights: Cow<'a, [f32]>,
     scale: f32,
     may_search: bool,
 }
 
-impl Row {
+impl Row<'_> {
     /// The weights in steps.
     fn targets(&self, scale: f32) -> Vec<f32> {
         self.weights.iter().map(|weight| weight / scale).collect()
@@ -210,7 +233,7 @@ struct Rounded {
 
 /// Rounds rows of few weights, each on the grid of several that fits best.
 fn search<'a>(
-    rows: &[Row],
+    rows: &[Row<'_>],
     metric: &(dyn Fn(usize) -> &'a Metric + Sync),
     pool: &ThreadPool,
 ) -> Vec<Rounded> {
@@ -246,7 +269,7 @@ fn search<'a>(
 }
 
 /// Rounds rows of many weights that share a metric.
-fn descend(rows: &[Row], metric: &Metric, moments: &Moments) -> Vec<Rounded> {
+fn descend(rows: &[Row<'_>], metric: &Metric, moments: &Moments) -> Vec<Rounded> {
     let taps = rows.first().map_or(0, |row| row.weights.len());
     let targets: Vec<Vec<f32>> = rows.iter().map(|row| row.targets(row.scale)).collect();
     let errors: Vec<f32> = targets.iter().flatten().map(|target| nearest(*target) - target).collect();
@@ -267,7 +290,8 @@ fn descend(rows: &[Row], metric: &Metric, moments: &Moments) -> Vec<Rounded> {
             metric.descend(rounded, gradient);
         }
     });
-    let rounded = |(row, work): (&Row, &[f32])| Rounded { scale: row.scale, values: work[..taps].to_vec() };
+    let rounded =
+        |(row, work): (&Row<'_>, &[f32])| Rounded { scale: row.scale, values: work[..taps].to_vec() };
     rows.iter().zip(work.chunks_exact(2 * taps)).map(rounded).collect()
 }
 

@@ -94,6 +94,14 @@ impl Product {
         }
     }
 
+    /// The weights of a row, of all that lie in memory.
+    pub(super) fn row<'a>(&self, weights: &'a [f32], row: usize) -> Cow<'a, [f32]> {
+        match self.multiplier {
+            Some(_) => (0..self.taps).map(|tap| weights[self.index(row, tap)]).collect(),
+            None => Cow::Borrowed(&weights[row * self.taps..][..self.taps]),
+        }
+    }
+
     /// The input channel that a weight is multiplied with.
     pub(super) fn channel(&self, row: usize, tap: usize) -> usize {
         match self.multiplier {

@@ -9,7 +9,8 @@ use litesmith_graph::{DType, Data, Graph, Model, NodeId, Op, Tensor, TensorId, T
 use litesmith_runtime::{Array, Interpreter, Options, RuntimeError};
 
 use super::judge::fed;
-use super::moments::{Moments, Places};
+use super::moments::Moments;
+use super::places::Places;
 
 /// Outputs of a channel that are compared, over all samples.
 const PLACES: usize = 4096;
