@@ -35,14 +35,17 @@ def photographs():
     return images
 
 
-def crops(count, size, purpose):
-    """uint8 array count,size,size,3: random squares of the photographs in turn, half of them mirrored."""
+def crops(count, size, purpose, sides=(0.4, 1.0)):
+    """uint8 array count,size,size,3: random squares of the photographs in turn, half of them mirrored.
+
+    `sides` are the shortest and longest sides of squares, as shares of the photograph's shorter side.
+    """
     random = np.random.default_rng(purpose)
     images = photographs()
     result = np.empty((count, size, size, 3), np.uint8)
     for i in range(count):
         image = images[i % len(images)]
-        side = int(random.uniform(0.4, 1.0) * min(image.size))
+        side = int(random.uniform(*sides) * min(image.size))
         left = int(random.integers(0, image.width - side + 1))
         top = int(random.integers(0, image.height - side + 1))
         square = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))

@@ -23,7 +23,11 @@ const MOST_DEPTHWISE_TAPS: usize = 64;
 
 /// Most samples that integer models are judged by, and that [`Repair::Auto`] corrects biases with.
 const MOST_JUDGED: usize = 16;
+const MOST_JUDGED_AUTO: usize = 48;
 const MOST_CORRECTED: usize = 32;
+
+/// Of fewer samples than this, those that correct must also judge.
+const FEW: usize = 8;
 
 /// Multiply-accumulates that judging may take if time matters, and the fewest samples that say anything:
 /// of large models, calibration and covariances alone take seconds.
@@ -82,7 +86,10 @@ impl Moments {
             macs: 0,
             thorough: repair == Repair::Auto,
             inputs: graph.inputs.iter().map(|id| (*id, Vec::new())).collect(),
-            judged: Kept::new(MOST_JUDGED),
+            judged: match repair {
+                Repair::Auto => Kept::new(runs.div_ceil(2).min(MOST_JUDGED_AUTO)),
+                Repair::None | Repair::Default => Kept::new(MOST_JUDGED),
+            },
             samples: Kept::new(if repair == Repair::Auto { MOST_CORRECTED } else { 0 }),
         }
     }
@@ -121,8 +128,8 @@ impl Moments {
         if is_judge {
             self.judged.kept.push((sample.to_vec(), outputs.to_vec()));
         }
-        let few = self.expected <= MOST_JUDGED + MOST_CORRECTED;
-        if self.samples.wants(self.runs, self.expected) && (few || !is_judge) {
+        let may_correct = !is_judge || self.expected < FEW;
+        if may_correct && self.samples.wants(self.runs, self.expected) {
             self.samples.kept.push(sample.to_vec());
         }
         self.runs += 1;
