@@ -106,7 +106,8 @@ fn tflite_sources_and_single_layers_are_repaired_alike() {
     let mut options = options(Quantization::Int8);
     let from_tflite = convert(&source, &out, &options, &Silent).unwrap();
     assert_eq!(from_tflite.repaired_operators, from_keras.repaired_operators);
-    options.recipe = Recipe::from_toml("[[rule]]\noperators = [\"FULLY_CONNECTED\"]\nrepair = \"none\"").unwrap();
+    options.recipe =
+        Recipe::from_toml("[[rule]]\noperators = [\"FULLY_CONNECTED\"]\nrepair = \"none\"").unwrap();
     let some = convert(&source, &out, &options, &Silent).unwrap();
     assert!(some.repaired_operators > 0 && some.repaired_operators < from_tflite.repaired_operators);
     (options.ranges, options.recipe) = (Ranges::Tensorflow, Recipe::default());
