@@ -1,7 +1,7 @@
 //! Back to real numbers: every tensor of a quantized model becomes single precision.
 
 use litesmith_graph::ops::{self, Identity};
-use litesmith_graph::{DType, Data, Graph, Model, Op, State, Tensor, TensorKind, infer_model};
+use litesmith_graph::{DType, Data, Graph, Model, Op, Quantization, State, Tensor, TensorKind, infer_model};
 
 use crate::error::QuantizeError;
 use crate::float16::widen;
@@ -24,6 +24,7 @@ pub fn is_quantized(model: &Model) -> bool {
 /// If a quantized constant is stored sparsely, or the model does not fit itself.
 pub fn dequantize(model: &mut Model) -> Result<(), QuantizeError> {
     widen(model);
+    tell_states(model);
     let quantized = |graph: &Graph, id: litesmith_graph::TensorId| graph[id].quantization.is_some();
     for graph in &mut model.graphs {
         for node in 0..graph.nodes.len() {
@@ -51,6 +52,26 @@ pub fn dequantize(model: &mut Model) -> Result<(), QuantizeError> {
         }
     }
     Ok(infer_model(model)?)
+}
+
+/// Gives states the quantization of what is read from them, where files tell it of the latter alone.
+fn tell_states(model: &mut Model) {
+    let mut known: Vec<Option<Quantization>> = vec![None; model.states.len()];
+    for graph in &model.graphs {
+        for node in graph.nodes.iter().filter(|node| matches!(node.op, Op::ReadState(_))) {
+            let (Some(state), Some(value)) = (node.present_inputs().next(), node.outputs.first()) else {
+                continue;
+            };
+            if let TensorKind::State(id) = graph[state].kind {
+                known[id.0 as usize] = known[id.0 as usize].take().or(graph[*value].quantization.clone());
+            }
+        }
+    }
+    for tensor in model.graphs.iter_mut().flat_map(|graph| &mut graph.tensors) {
+        if let (TensorKind::State(id), None) = (&tensor.kind, &tensor.quantization) {
+            tensor.quantization.clone_from(&known[id.0 as usize]);
+        }
+    }
 }
 
 /// Makes a quantized tensor real.
@@ -136,9 +157,6 @@ mod tests {
               AssignState($s, %x)
             }"#;
         let mut model = text::parse(text).unwrap();
-        for tensor in &mut model.main_mut().tensors {
-            tensor.quantization = Some(litesmith_graph::Quantization::per_tensor(0.5, 1));
-        }
         dequantize(&mut model).unwrap();
         validate(&model).unwrap();
         assert_eq!(model.states[0].initial.as_ref().unwrap().elements::<f32>().to_vec(), [1.0, 2.0]);
