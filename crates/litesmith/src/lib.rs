@@ -23,6 +23,7 @@ mod inspect;
 mod observer;
 mod process;
 mod run;
+mod seeded;
 mod shapes;
 
 pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};

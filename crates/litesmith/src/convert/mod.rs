@@ -1,7 +1,7 @@
 //! `convert`: reads any format, optimizes, quantizes, checks, writes.
 
 mod options;
-pub(crate) mod samples;
+mod samples;
 mod verify;
 pub(crate) mod write;
 
