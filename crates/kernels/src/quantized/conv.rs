@@ -5,12 +5,12 @@ use crate::{Isa, ThreadPool, Window};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
 use super::gather::Source;
-use super::product::Product;
+use super::product::ByteProduct;
 use super::requantize::Requantize;
 
 /// A quantized convolution (grouped or not) with its weights packed for one instruction set.
 pub struct Conv2d {
-    product: Product,
+    product: ByteProduct,
     /// Bias less the input's zero point times the weights, by lane.
     initial: Vec<i32>,
     epilogue: Requantizer,
@@ -75,7 +75,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = Product::new(requantize.level(isa), filter, Requantizer::PACKED);
+        let product = ByteProduct::new(requantize.level(isa), filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];
