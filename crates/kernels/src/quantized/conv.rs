@@ -61,9 +61,8 @@ impl Conv2d {
         input_zero_point: u8,
         requantize: Requantize,
     ) -> Conv2d {
-        let (window, groups, order) = (Window::POINT, 1, WeightOrder::OutputFirst);
-        let filter = Filter { window, groups, in_channels, out_channels, order, weights };
-        Conv2d::from_filter(isa, &filter, bias, input_zero_point, &requantize)
+        let window = Window::POINT;
+        Conv2d::new(isa, window, 1, in_channels, out_channels, weights, bias, input_zero_point, requantize)
     }
 
     /// Packs a convolution with this filter.

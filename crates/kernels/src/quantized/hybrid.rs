@@ -4,7 +4,7 @@
 use crate::float::Clamp;
 use crate::{Isa, ThreadPool, Window};
 
-use super::depthwise::{Channelwise, depthwise_filter};
+use super::depthwise::Channelwise;
 use super::dynamic::{SampleQuantization, quantize_samples};
 use super::epilogue::{Epilogue, Rescaler, Rescaling};
 use super::filter::{Filter, WeightOrder};
@@ -160,7 +160,7 @@ impl HybridDepthwise {
         weights: &[i8],
         rescale: &Rescale,
     ) -> HybridDepthwise {
-        let filter = depthwise_filter(window, in_channels, multiplier, weights);
+        let filter = Filter::depthwise(window, in_channels, multiplier, weights);
         if multiplier > 1 {
             return HybridDepthwise(Form::Multiple(HybridConv2d::from_filter(isa, &filter, rescale)));
         }
