@@ -18,6 +18,7 @@ mod legalize;
 mod linear;
 mod merge_blocks;
 mod merge_padding;
+mod recognize;
 mod remove_dead;
 mod share;
 
@@ -49,8 +50,24 @@ pub struct Rewrites {
 
 /// What [`optimize`] does, in order.
 pub const OPTIMIZE: &[Pass] = &[
+    // What is recognized by its parameters, before these are computed with.
+    Pass { name: "recognize-reshapes", apply: recognize::reshape::apply },
+    Pass { name: "drop-copies", apply: drop_identities::copies },
+    Pass { name: "recognize-powers", apply: recognize::power::apply },
+    Pass { name: "recognize-reductions", apply: recognize::reduction::apply },
+    Pass { name: "recognize-dense", apply: recognize::dense::apply },
+    Pass { name: "recognize-bias", apply: recognize::bias::apply },
+    Pass { name: "recognize-batch-norm", apply: recognize::batch_norm::apply },
+    Pass { name: "recognize-layer-norm", apply: recognize::layer_norm::apply },
+    Pass { name: "recognize-prelu", apply: recognize::prelu::apply },
     Pass { name: "fold-constants", apply: fold_constants::apply },
     Pass { name: "drop-identities", apply: drop_identities::apply },
+    // What is recognized by its constants.
+    Pass { name: "recognize-clamps", apply: recognize::clamp::apply },
+    Pass { name: "recognize-gates", apply: recognize::gate::apply },
+    Pass { name: "recognize-gelu", apply: recognize::gelu::apply },
+    Pass { name: "recognize-groups", apply: recognize::grouped::apply },
+    Pass { name: "remove-dead", apply: remove_dead::apply },
     Pass { name: "merge-blocks", apply: merge_blocks::apply },
     Pass { name: "fold-batch-norm", apply: fold_batch_norm::apply },
     Pass { name: "fold-affine", apply: fold_affine::apply },
@@ -115,5 +132,15 @@ mod testing {
         let lines =
             |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n");
         assert_eq!(lines(&text::print(&model)).trim(), lines(after).trim());
+    }
+
+    /// Runs a pass over a model that it must leave as it is.
+    pub(crate) fn stays(
+        pass: fn(&mut litesmith_graph::Graph, &[litesmith_graph::Parameter]) -> usize,
+        text: &str,
+    ) {
+        let mut model = text::parse(text).expect("the text parses");
+        infer_model(&mut model).expect("shapes can be inferred");
+        check(&[pass], text, &text::print(&model));
     }
 }
