@@ -14,6 +14,7 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fuse_activations;
 mod groups;
+mod layout;
 mod legalize;
 mod linear;
 mod merge_blocks;
@@ -24,6 +25,7 @@ mod share;
 
 pub use batch::{BatchError, set_batch};
 pub use groups::{FusionGroup, fusion_groups};
+pub use layout::{Interface, channels_first, channels_last};
 pub use legalize::{LegalizeError, Target, legalize, lower};
 
 use litesmith_graph::model::Parameter;

@@ -26,6 +26,25 @@ use crate::{Pass, drop_identities, fold_affine, fold_constants, fuse_activations
 pub enum Target {
     /// TFLite's builtin operators.
     Tflite,
+    /// ONNX's operators of this version.
+    ///
+    /// The graph is the one that TFLite gets, so that a quantized model has the same integers in both;
+    /// only explicit padding stays with its operator, and a mean that leaves it out can be written.
+    /// [`channels_first`](crate::channels_first) comes last, after quantization.
+    Onnx {
+        /// The version of the operator set. Writing expands single operators that came later.
+        opset: u32,
+    },
+}
+
+impl Target {
+    /// Whether convolutions and poolings have explicit padding of their own.
+    fn pads_explicitly(self) -> bool {
+        match self {
+            Target::Tflite => false,
+            Target::Onnx { .. } => true,
+        }
+    }
 }
 
 /// Why a model cannot be made ready for a target.
@@ -67,7 +86,6 @@ const AFTERWARDS: &[Pass] = &[
 /// # Errors
 /// All operators for which there is no such rewrite.
 pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> {
-    let Target::Tflite = target;
     litesmith_graph::infer_model(model)?;
     let Model { graphs, parameters, .. } = model;
     let mut refused = Vec::new();
@@ -81,7 +99,7 @@ pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> 
         let mut index = 0;
         while index < graph.nodes.len() {
             let id = litesmith_graph::NodeId(index as u32);
-            if let Err(reason) = decompose(graph, parameters, id, &mut called) {
+            if let Err(reason) = decompose(graph, parameters, id, target, &mut called) {
                 let (layer, operator) = (graph[id].name.clone(), graph[id].op.name().to_owned());
                 refused.push(Refused { layer, operator, reason });
             }
@@ -140,6 +158,7 @@ fn decompose(
     graph: &mut Graph,
     parameters: &[Parameter],
     id: litesmith_graph::NodeId,
+    target: Target,
     called: &mut Called,
 ) -> Result<(), String> {
     match &graph[id].op {
@@ -155,11 +174,13 @@ fn decompose(
             Ok(())
         }
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) => {
-            padding::convolution(graph, id);
+            if !target.pads_explicitly() {
+                padding::convolution(graph, id);
+            }
             zero_bias(graph, id);
             Ok(())
         }
-        Op::Pool2D(_) => padding::pool(graph, id),
+        Op::Pool2D(_) if !target.pads_explicitly() => padding::pool(graph, id),
         Op::Reshape(_) => {
             reshape::reshape(graph, id);
             Ok(())
