@@ -93,6 +93,20 @@ pub fn optimize(
     run(model, OPTIMIZE, look)
 }
 
+/// Lets convolutions and maximum poolings pad by themselves instead of an operator before them: for targets
+/// that know explicit padding, after quantization. What the model computes keeps every bit. Returns the
+/// number of paddings.
+///
+/// # Errors
+/// If the model does not fit itself.
+pub fn absorb_padding(model: &mut Model) -> Result<usize, ModelError> {
+    let passes = [
+        Pass { name: "absorb-padding", apply: merge_padding::absorb },
+        Pass { name: "remove-dead", apply: remove_dead::apply },
+    ];
+    Ok(run(model, &passes, &mut |_, _| {})?[0].count)
+}
+
 /// Runs these passes once, in order.
 fn run(
     model: &mut Model,

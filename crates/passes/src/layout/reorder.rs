@@ -164,6 +164,9 @@ impl Asked<'_> {
         let ordered = outputs || inputs.contains(&Operand::Ordered);
         let fits = |(input, operand): (&Option<TensorId>, &Operand)| match operand {
             Operand::Ordered => input.is_some_and(|id| has_order(self.graph[id].shape.rank())),
+            Operand::Entries(rank) => {
+                input.is_some_and(|id| self.graph[id].shape.dims().first() == Some(&Dim::Fixed(*rank)))
+            }
             _ => true,
         };
         let outputs_fit =
@@ -315,7 +318,7 @@ fn strided_slice(asked: Asked<'_>, op: &StridedSlice) -> Option<Reordered> {
     let permutation = asked.permutation(rank);
     let computed = asked.node.inputs.len() > 1;
     let given = if computed { asked.shape(1)?.elements()? } else { op.begin.len() };
-    if given > rank || (computed && (given < rank || op.shrink_axis_mask != 0)) {
+    if !has_order(rank) || given > rank || (computed && (given < rank || op.shrink_axis_mask != 0)) {
         return None;
     }
     // Axes that are left out are taken whole.

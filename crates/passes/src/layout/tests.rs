@@ -425,17 +425,3 @@ fn the_smallest_tensor_is_turned() {
         text::print(&model)
     );
 }
-
-#[test]
-fn explicit_padding_stays_with_its_operator_for_onnx() {
-    let text = r#"graph main(%x: f32[1,4,4,1]) -> (%z) {
-          %w: f32[1,1,1,1] = [2]
-          %y: f32[1,5,4,1] = Conv2D(%x, %w, _) {"padding":{"explicit":{"before":[1,0],"after":[0,0]}}} # conv
-          %z: f32[1,6,4,1] = Pool2D(%y) {"kind":"average","padding":{"explicit":{"before":[0,0],"after":[1,0]}}} # pool
-        }"#;
-    let model = arranged(text, |model| {
-        crate::legalize(model, crate::Target::Onnx { opset: 13 }).expect("it is legal");
-    });
-    let names: Vec<_> = model.main().nodes.iter().map(|node| node.op.name()).collect();
-    assert_eq!(names, ["Conv2D", "Pool2D"]);
-}

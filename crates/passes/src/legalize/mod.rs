@@ -29,22 +29,13 @@ pub enum Target {
     /// ONNX's operators of this version.
     ///
     /// The graph is the one that TFLite gets, so that a quantized model has the same integers in both;
-    /// only explicit padding stays with its operator, and a mean that leaves it out can be written.
-    /// [`channels_first`](crate::channels_first) comes last, after quantization.
+    /// only means that leave out explicit padding stay as they are, which TFLite cannot say. After
+    /// quantization, [`absorb_padding`](crate::absorb_padding) and
+    /// [`channels_first`](crate::channels_first) give it the form that ONNX wants.
     Onnx {
         /// The version of the operator set. Writing expands single operators that came later.
         opset: u32,
     },
-}
-
-impl Target {
-    /// Whether convolutions and poolings have explicit padding of their own.
-    fn pads_explicitly(self) -> bool {
-        match self {
-            Target::Tflite => false,
-            Target::Onnx { .. } => true,
-        }
-    }
 }
 
 /// Why a model cannot be made ready for a target.
@@ -174,13 +165,11 @@ fn decompose(
             Ok(())
         }
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) => {
-            if !target.pads_explicitly() {
-                padding::convolution(graph, id);
-            }
+            padding::convolution(graph, id);
             zero_bias(graph, id);
             Ok(())
         }
-        Op::Pool2D(_) if !target.pads_explicitly() => padding::pool(graph, id),
+        Op::Pool2D(_) => padding::pool(graph, id, target),
         Op::Reshape(_) => {
             reshape::reshape(graph, id);
             Ok(())
