@@ -1,9 +1,9 @@
 //! A model whose images are kept channels first computes the same.
 
+use std::collections::HashMap;
+
 use litesmith_graph::ops::*;
-use litesmith_graph::{
-    DType, Dim, Facts, Graph, Inputs, Model, Op, Shape, Tensor, TensorId, TensorKind, text, validate,
-};
+use litesmith_graph::{DType, Dim, Facts, Graph, Inputs, Model, Op, Shape, Tensor, TensorId, text, validate};
 use litesmith_passes::{Interface, Target, absorb_padding, channels_first, channels_last, legalize};
 use litesmith_quantize::{Mode, Options as QuantizeOptions, Recipe, Statistics, calibrate, lower, quantize};
 use litesmith_runtime::{Array, Interpreter, Options};
@@ -11,7 +11,7 @@ use litesmith_runtime::{Array, Interpreter, Options};
 /// Sizes of the images that models take.
 const SIZES: [usize; 4] = [2, 6, 6, 4];
 /// Models that are tried.
-const MODELS: u32 = 120;
+const MODELS: u32 = 200;
 
 struct Random(u32);
 
@@ -32,6 +32,8 @@ struct Growing {
     random: Random,
     /// What can be read.
     made: Vec<TensorId>,
+    /// What is known of what nodes compute, values of sizes among it.
+    known: HashMap<TensorId, Facts>,
 }
 
 impl Growing {
@@ -47,7 +49,7 @@ impl Growing {
             graph.add_tensor(Tensor::input("y", DType::F32, image)),
             graph.add_tensor(Tensor::input("v", DType::F32, vector)),
         ];
-        Growing { graph, random: Random(seed.wrapping_mul(2_654_435_761)), made }
+        Growing { graph, known: HashMap::new(), random: Random(seed.wrapping_mul(2_654_435_761)), made }
     }
 
     fn constant(&mut self, shape: &[usize]) -> TensorId {
@@ -59,10 +61,9 @@ impl Growing {
     /// Adds the node if it fits.
     fn push(&mut self, op: impl Into<Op>, inputs: &[TensorId]) -> bool {
         let op = op.into();
-        let facts: Vec<Facts> = inputs
-            .iter()
-            .map(|id| Facts::new(self.graph[*id].dtype, self.graph[*id].shape.clone()))
-            .collect();
+        let stated = |id: &TensorId| Facts::new(self.graph[*id].dtype, self.graph[*id].shape.clone());
+        let known = |id: &TensorId| self.known.get(id).cloned().unwrap_or_else(|| stated(id));
+        let facts: Vec<Facts> = inputs.iter().map(known).collect();
         let given: Vec<Option<&Facts>> = facts.iter().map(Some).collect();
         let Ok(outputs) = op.infer(Inputs(&given)) else { return false };
         let small = |facts: &Facts| (1..6000).contains(&facts.shape.elements_per_sample());
@@ -74,8 +75,10 @@ impl Growing {
             .into_iter()
             .enumerate()
             .map(|(place, facts)| {
-                let tensor = Tensor::activation(&format!("{name}:{place}"), facts.dtype, facts.shape);
-                self.graph.add_tensor(tensor)
+                let name = format!("{name}:{place}");
+                let id = self.graph.add_tensor(Tensor::activation(&name, facts.dtype, facts.shape.clone()));
+                self.known.insert(id, facts);
+                id
             })
             .collect();
         self.graph.add_node(&name, op, inputs.iter().copied().map(Some).collect(), ids.clone());
@@ -107,7 +110,7 @@ impl Growing {
             return;
         }
         let axis = self.random.below(rank) as i32;
-        match self.random.below(30) {
+        match self.random.below(32) {
             0..=4 if rank == 4 => {
                 let weights = self.constant(&[4, 3, 3, last]);
                 self.push(Conv2D { padding: Padding::Same, ..Conv2D::default() }, &[x, weights]);
@@ -220,8 +223,24 @@ impl Growing {
             27 => {
                 self.push(ExpandDims { axis }, &[x]);
             }
-            28 => {
-                self.push(Squeeze::default(), &[x]);
+            28 if rank == 5 => {
+                let weights = self.constant(&[2, 1, 2, last, 4]);
+                self.push(Conv3D { padding: Padding::Same, ..Conv3D::default() }, &[x, weights]);
+            }
+            29 => {
+                if self.push(ShapeOf::default(), &[x]) {
+                    let sizes = TensorId(self.graph.tensors.len() as u32 - 1);
+                    let row = self.constant(&[last]);
+                    self.push(BroadcastTo { shape: Vec::new() }, &[row, sizes]);
+                }
+            }
+            30 => {
+                let one = |axis: &i32| self.graph[x].shape.dims()[*axis as usize] == Dim::Fixed(1);
+                let axes: Vec<i32> = (0..rank as i32).filter(one).collect();
+                // An empty list would mean whatever turns out to be of size 1.
+                if !axes.is_empty() {
+                    self.push(Squeeze { axes }, &[x]);
+                }
             }
             _ => {
                 let indices = self.graph.add_tensor(Tensor::integers("indices", &[0, 0]));
@@ -265,7 +284,7 @@ fn noise(shape: &[usize], seed: usize) -> Array {
 
 fn run(model: &Model, inputs: &[Array]) -> Vec<Array> {
     let mut interpreter = Interpreter::new(model, &Options::default().with_threads(1)).unwrap();
-    interpreter.run(inputs).unwrap()
+    interpreter.run(inputs).unwrap_or_else(|error| panic!("{error}\n{}", text::print(model)))
 }
 
 /// An image or volume with its channels moved to the second axis; what is neither stays.
@@ -303,8 +322,8 @@ fn every_model_computes_the_same_in_both_orders() {
         let source = model(seed, reductions, seed as usize % 4);
         let given = inputs(&source);
         // Sizes that are not known when it is made may not fit.
-        let mut interpreter = Interpreter::new(&source, &Options::default()).unwrap();
-        let Ok(expected) = interpreter.run(&given) else {
+        let made = Interpreter::new(&source, &Options::default());
+        let Ok(expected) = made.and_then(|mut interpreter| interpreter.run(&given)) else {
             refused += 1;
             continue;
         };
@@ -354,18 +373,22 @@ fn inputs_and_outputs_can_be_channels_first() {
 
 #[test]
 fn integers_are_the_same_in_both_orders() {
-    for (mode, seed) in
-        [Mode::Int8, Mode::Int16x8, Mode::Dynamic, Mode::Float16].into_iter().zip(0..8).cycle().take(12)
-    {
-        let mut source = model(seed * 3, mode == Mode::Int8, 1);
+    let mut tried = 0;
+    for seed in 0..MODELS / 2 {
+        let mode = [Mode::Int8, Mode::Int16x8, Mode::Dynamic, Mode::Float16][seed as usize % 4];
+        let mut source = model(seed, mode == Mode::Int8, 1);
         legalize(&mut source, Target::Onnx { opset: 21 }).unwrap();
         let given = inputs(&source);
         if matches!(mode, Mode::Int8 | Mode::Int16x8) {
             lower(&mut source, mode, &Recipe::default()).unwrap();
         }
         let mut statistics = Statistics::new();
-        let mut interpreter = Interpreter::new(&source, &Options::default()).unwrap();
-        calibrate(&mut interpreter, &source, &given, &mut statistics, None).unwrap();
+        let Ok(mut interpreter) = Interpreter::new(&source, &Options::default()) else { continue };
+        // Sizes that are not known when it is made may not fit.
+        if calibrate(&mut interpreter, &source, &given, &mut statistics, None).is_err() {
+            continue;
+        }
+        tried += 1;
         let integers = matches!(mode, Mode::Int8 | Mode::Int16x8);
         let statistics = integers.then_some(&statistics);
         quantize(&mut source, &QuantizeOptions::new(mode), &Recipe::default(), statistics, None).unwrap();
@@ -374,8 +397,8 @@ fn integers_are_the_same_in_both_orders() {
         validate(&first).unwrap();
         let what = || format!("{mode:?} {seed}:\n{}\n{}", text::print(&source), text::print(&first));
         assert_same(&run(&source, &given), &run(&first, &given), true, &what);
-        assert!(first.main().inputs.iter().all(|id| first.main()[*id].kind == TensorKind::Input));
     }
+    assert!(tried > MODELS / 8, "{tried} models run");
 }
 
 #[test]

@@ -109,6 +109,8 @@ pub(super) fn reordered(asked: Asked<'_>) -> Option<Reordered> {
         Op::Squeeze(op) => {
             let shape = asked.shape(0)?;
             let dropped: Vec<usize> = if op.axes.is_empty() {
+                // Of a size that is not known yet it is not known either whether it goes.
+                shape.to_fixed()?;
                 (0..shape.rank()).filter(|axis| shape.dims()[*axis] == Dim::Fixed(1)).collect()
             } else {
                 op.axes.iter().map(|axis| resolved(*axis, shape.rank())).collect::<Option<_>>()?

@@ -47,6 +47,7 @@ pub(super) fn rewrite(
         turned: HashMap::new(),
         made: HashMap::new(),
         permuted_from: HashMap::new(),
+        permuted_to: HashMap::new(),
         layer: String::new(),
     };
     for (index, node) in nodes.into_iter().enumerate() {
@@ -87,6 +88,8 @@ struct Rewriter<'a> {
     made: HashMap<(TensorId, Made), TensorId>,
     /// Of what and how tensors are permuted, outside brackets.
     permuted_from: HashMap<TensorId, (TensorId, Vec<usize>)>,
+    /// The other way round: what there is of a tensor, permuted.
+    permuted_to: HashMap<(TensorId, Vec<usize>), TensorId>,
     /// Whom new nodes belong to.
     layer: String,
 }
@@ -179,9 +182,16 @@ impl Rewriter<'_> {
         if is_identity(&by) {
             return source;
         }
+        let known = self.permuted_to.get(&(source, by.clone())).copied();
+        if let Some(known) =
+            known.filter(|id| self.graph[*id].quantization == self.graph[output].quantization)
+        {
+            return known;
+        }
         let layer = self.layer.clone();
         self.graph.add_node(&layer, Transpose::by(&by), vec![Some(source)], vec![output]);
-        self.permuted_from.insert(output, (source, by));
+        self.permuted_from.insert(output, (source, by.clone()));
+        self.permuted_to.insert((source, by), output);
         output
     }
 
