@@ -12,9 +12,9 @@
 //!   `TransposeConv3D`, `Pool2D`, `Resize`, `SpaceToDepth`, `DepthToSpace`) stands in a **bracket**: its
 //!   image (input 0; of transposed convolutions input 2) is computed by a `Transpose` `[0,2,3,1]`
 //!   (`[0,2,3,4,1]` for volumes), its output is read by a `Transpose` `[0,3,1,2]` (`[0,4,1,2,3]`), and
-//!   nobody else reads either's inner side. The three are consecutive nodes of the same name. Weights, biases, output
-//!   shapes and attributes are those of the channels-last operator. There is no layout-bound node without
-//!   its bracket.
+//!   nobody else reads the two tensors between the three, which are consecutive nodes of the same name.
+//!   Weights, biases, output shapes and attributes are those of the channels-last operator. There is no
+//!   layout-bound node without its bracket.
 //! - **`Softmax`, `L2Norm`, `BatchNorm`** of three to five axes stand in such a bracket too (`[0,2,1]` on
 //!   both sides for sequences) where that saves transpositions: they are one node over axis 1. Else they
 //!   are as they were.
@@ -31,6 +31,7 @@
 //!   few, those that move the fewest bytes. Transpositions of the source take part: one that turns one
 //!   order into the other vanishes, others take what they can of their neighbours.
 //!
+//! [`absorb_padding`](crate::absorb_padding) goes before, while convolutions still see what pads for them.
 //! Passes that cancel transpositions would undo brackets behind an input's transposition: none of them
 //! may follow.
 //!
