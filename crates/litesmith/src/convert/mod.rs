@@ -1,5 +1,6 @@
 //! `convert`: reads any format, optimizes, quantizes, checks, writes.
 
+mod conditioning;
 mod options;
 mod samples;
 mod verify;
@@ -88,6 +89,9 @@ pub fn convert(
     }
     let samples = Samples::open(&model, options)?;
     go_on(observer)?;
+    // Before there is a second model: each is as large as the file, and so are its packed weights.
+    let expected = verify::outputs(&source, options, &samples, observer)?;
+    go_on(observer)?;
 
     observer.stage("optimize", 0);
     let rewrites = optimize(&mut model, &mut |pass, model| dump(observer, pass, model))?;
@@ -103,7 +107,7 @@ pub fn convert(
 
     let report = quantize_model(&mut model, options, &samples, observer)?;
     go_on(observer)?;
-    let check = verify::verify(&source, &model, options, &samples, observer)?;
+    let check = verify::verify((&source, &expected), &model, options, &samples, observer)?;
     go_on(observer)?;
 
     observer.stage("write", 0);

@@ -48,10 +48,30 @@ impl Samples {
         self.feed.as_ref()
     }
 
-    /// Seeded inputs, valid for their types, one sample each.
-    pub(super) fn seeded(&self) -> Result<Vec<Vec<Array>>, Error> {
-        (0..SEEDED as u64)
-            .map(|sample| self.seeded.iter().map(|info| seeded_input(info, sample)).collect())
-            .collect()
+    /// How many runs [`Samples::each`] makes.
+    pub(super) fn count(&self, most: usize) -> usize {
+        self.feed.as_ref().map_or(SEEDED, Feed::len).min(most)
+    }
+
+    /// Shows the inputs of up to `most` runs, and how many samples each holds: those of the data, else
+    /// seeded ones that are valid for their types.
+    ///
+    /// # Errors
+    /// Those of `run`, and what is wrong with the data.
+    pub(super) fn each(
+        &self,
+        most: usize,
+        mut run: impl FnMut(&[Array], usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Some(feed) = &self.feed {
+            return feed.batches()?.take(most).try_for_each(|fed| {
+                let fed = fed?;
+                run(&fed.arrays, fed.samples)
+            });
+        }
+        (0..SEEDED.min(most) as u64).try_for_each(|seed| {
+            let inputs = self.seeded.iter().map(|info| seeded_input(info, seed));
+            run(&inputs.collect::<Result<Vec<_>, _>>()?, 1)
+        })
     }
 }

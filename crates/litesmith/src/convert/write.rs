@@ -1,5 +1,6 @@
 //! The output file.
 
+use std::io::{self, Write};
 use std::path::Path;
 
 use litesmith_formats::{keras, mapping, output, tflite};
@@ -49,15 +50,19 @@ pub(super) fn write(
     source: &Model,
     model: &Model,
 ) -> Result<u64, Error> {
-    let bytes = match target {
-        Target::Tflite => tflite::write(model)?,
-        Target::Keras if source.source.format == Format::Keras => {
-            keras::write_keras(&mapping::open(input)?, source, &[])?
+    match target {
+        Target::Tflite => {
+            let file = tflite::encode(model)?;
+            put_by(output, |output| file.write_to(output))?;
+            Ok(file.len())
         }
-        Target::Keras => return Err(not_supported("Keras", "only a .keras source can be written as .keras")),
-    };
-    put(output, &bytes)?;
-    Ok(bytes.len() as u64)
+        Target::Keras if source.source.format == Format::Keras => {
+            let bytes = keras::write_keras(&mapping::open(input)?, source, &[])?;
+            put(output, &bytes)?;
+            Ok(bytes.len() as u64)
+        }
+        Target::Keras => Err(not_supported("Keras", "only a .keras source can be written as .keras")),
+    }
 }
 
 /// Puts a complete file into place: whoever looks sees the old one or the new one.
@@ -65,6 +70,9 @@ pub(super) fn write(
 /// # Errors
 /// [`Error::Failed`], whatever the system refuses: a missing folder is the machine's failure too.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    output::write_atomically(path, |file| file.write_all(bytes))
-        .map_err(|error| Error::Failed(error.to_string()))
+    put_by(path, |file| file.write_all(bytes))
+}
+
+fn put_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    output::write_atomically(path, write).map_err(|error| Error::Failed(error.to_string()))
 }
