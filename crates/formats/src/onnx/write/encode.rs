@@ -46,7 +46,6 @@ pub struct Encoded {
     /// The graph without its initializers.
     graph: Vec<u8>,
     tensors: Vec<Tensor>,
-    data_length: u64,
     written: Written,
 }
 
@@ -96,7 +95,6 @@ impl Parts<'_> {
             head: head.encode_to_vec(),
             graph: graph.encode_to_vec(),
             tensors,
-            data_length,
             written: Written {
                 opset: self.opset.version,
                 opset_reason: self.opset.reason,

@@ -94,7 +94,7 @@ impl Spelling<'_, '_> {
     }
 
     /// A stored tensor with its axes in another order. Integers are moved as they are.
-    fn turned(&mut self, tensor: TensorId, value: Value, order: &[usize]) -> Value {
+    pub fn turned(&mut self, tensor: TensorId, value: Value, order: &[usize]) -> Value {
         let name = &self.frame.graph[tensor].name;
         let turned =
             self.writer.shared(name, "Transpose", &[value], Some(("perm", Attribute::sizes(order))))[0];
@@ -105,6 +105,11 @@ impl Spelling<'_, '_> {
             self.writer.values.describe(turned, dtype, shape);
         }
         turned
+    }
+
+    /// Says that a value holds what a tensor stores, in another shape.
+    pub fn describe_like(&mut self, tensor: TensorId, value: Value, shape: Shape) {
+        self.writer.values.describe(value, self.frame.facts[tensor.index()].dtype, shape);
     }
 
     fn rank(&self, tensor: TensorId) -> Result<usize, Refusal> {

@@ -6,6 +6,7 @@
 //! until they are written, permuted on the way ([`initializers`]).
 
 mod drafts;
+mod dynamic;
 mod encode;
 mod graph;
 mod initializers;

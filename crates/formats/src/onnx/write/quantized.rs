@@ -79,7 +79,11 @@ impl<'a> Spelling<'_, 'a> {
 
     /// A constant as it is stored, with axes in another order, once for all who ask.
     pub fn stored_constant(&mut self, source: TensorId, permutation: &[usize]) -> Result<Value, Refusal> {
-        let key = (self.frame.id, source, permutation.to_vec());
+        self.stored_as(source, permutation, self.opset() < 21)
+    }
+
+    fn stored_as(&mut self, source: TensorId, permutation: &[usize], widen: bool) -> Result<Value, Refusal> {
+        let key = (self.frame.id, source, permutation.to_vec(), widen);
         if let Some(value) = self.writer.constants.get(&key) {
             return Ok(*value);
         }
@@ -99,7 +103,6 @@ impl<'a> Spelling<'_, 'a> {
             let dense = sparsity.to_dense(&shape, size, &bytes, length);
             bytes = dense.ok_or_else(does_not_fit)?.into();
         }
-        let widen = self.opset() < 21;
         let content = Content::permuted(bytes, tensor.dtype, &shape, permutation, widen);
         let content = content.ok_or_else(does_not_fit)?;
         let dims: Vec<usize> = permutation.iter().map(|axis| shape[*axis]).collect();
@@ -107,6 +110,11 @@ impl<'a> Spelling<'_, 'a> {
         let value = self.writer.weight(&tensor.name, dtype, &dims, content);
         self.writer.constants.insert(key, value);
         Ok(value)
+    }
+
+    /// A constant of integers as whole bytes, whatever version of the operators is written.
+    pub fn stored_bytes(&mut self, source: TensorId, permutation: &[usize]) -> Result<Value, Refusal> {
+        self.stored_as(source, permutation, true)
     }
 
     /// A stored constant as float32.
@@ -150,6 +158,18 @@ impl<'a> Spelling<'_, 'a> {
         }
         let value = self.input(index)?;
         Ok(self.transpose(value, permutation))
+    }
+
+    /// An operand of a product with axes in another order: those of constants are permuted in the file,
+    /// integers are moved before they are dequantized.
+    pub fn operand(&mut self, index: usize, permutation: &[usize]) -> Result<Value, Refusal> {
+        let tensor = self.tensor(index)?;
+        if self.fixed_source(tensor).is_some() || permutation.iter().copied().eq(0..permutation.len()) {
+            return self.weights(index, permutation);
+        }
+        let stored = self.stored(tensor)?;
+        let moved = self.turned(tensor, stored, permutation);
+        self.real(tensor, moved)
     }
 
     /// Integers behind DequantizeLinear, once for all who read them.

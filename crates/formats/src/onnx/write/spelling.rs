@@ -110,6 +110,12 @@ impl<'w, 'a> Spelling<'w, 'a> {
         Ok(&self.facts(index)?.shape)
     }
 
+    /// The sizes of an input, all of which must be fixed.
+    pub fn fixed_sizes(&self, index: usize) -> Result<Vec<usize>, Refusal> {
+        let shape = self.shape(index)?;
+        shape.to_fixed().ok_or_else(|| Refusal(format!("the shape {shape} of its input {index} is not fixed")))
+    }
+
     /// The type of what [`Spelling::input`] gives: float32 for quantized integers.
     pub fn dtype(&self, index: usize) -> Result<DType, Refusal> {
         let stored = self.facts(index)?.dtype;

@@ -21,8 +21,9 @@ pub(super) struct Writer<'a> {
     pub opset: u32,
     pub values: Values,
     pub initializers: Initializers,
-    /// Constants of the model that are initializers, by their graph and the order of their axes.
-    pub constants: HashMap<(GraphId, TensorId, Vec<usize>), Value>,
+    /// Constants of the model that are initializers, by their graph, the order of their axes, and whether
+    /// four-bit ones are bytes.
+    pub constants: HashMap<(GraphId, TensorId, Vec<usize>, bool), Value>,
     /// Everything that ONNX cannot say.
     pub refused: Vec<Unsupported>,
     /// The lists of nodes being written, each inside the one before.
