@@ -128,7 +128,7 @@ impl<'a> Spelling<'_, 'a> {
             }
             (_, Some(quantization)) => {
                 let axis = quantization.axis.and_then(|axis| permutation.iter().position(|p| *p == axis));
-                self.dequantized(&tensor.name, stored, quantization, axis)
+                self.dequantized(&tensor.name, stored, tensor.dtype, quantization, axis)
             }
             (dtype, None) => {
                 Err(Refusal(format!("'{}' holds {dtype} without scale or zero point", tensor.name)))
@@ -140,8 +140,8 @@ impl<'a> Spelling<'_, 'a> {
     pub fn real(&mut self, tensor: TensorId, stored: Value) -> Result<Value, Refusal> {
         match self.quantization_of(tensor) {
             Some(quantization) => {
-                let name = &self.frame.graph[tensor].name;
-                self.dequantized(name, stored, quantization, quantization.axis)
+                let tensor = &self.frame.graph[tensor];
+                self.dequantized(&tensor.name, stored, tensor.dtype, quantization, quantization.axis)
             }
             None => Ok(stored),
         }
@@ -177,12 +177,12 @@ impl<'a> Spelling<'_, 'a> {
         &mut self,
         name: &str,
         stored: Value,
+        dtype: DType,
         quantization: &Quantization,
         axis: Option<usize>,
     ) -> Result<Value, Refusal> {
-        let Some((dtype, _)) = self.writer.values.get(stored).kind else {
-            return Err(Refusal(format!("nothing is known of '{name}'")));
-        };
+        // Four-bit constants may be stored as bytes.
+        let dtype = self.writer.values.get(stored).kind.as_ref().map_or(dtype, |(dtype, _)| *dtype);
         let [scale, zero_point] = self.parameters(name, dtype, quantization)?;
         let axis = axis_attribute(quantization, axis);
         let real = self.writer.shared(name, "DequantizeLinear", &[stored, scale, zero_point], axis)[0];
@@ -244,7 +244,7 @@ impl<'a> Spelling<'_, 'a> {
         };
         if graph[tensor].dtype == DType::I32 {
             let stored = self.stored(tensor)?;
-            return self.dequantized(name, stored, &quantization, quantization.axis);
+            return self.dequantized(name, stored, DType::I32, &quantization, quantization.axis);
         }
         self.wide_bias(index, &quantization)
     }
@@ -260,7 +260,7 @@ impl<'a> Spelling<'_, 'a> {
         if let Ok(narrow) = narrow {
             let bytes = narrow.iter().flat_map(|value| value.to_le_bytes()).collect();
             let stored = self.writer.constant(&name, DType::I32, &[values.len()], bytes);
-            return self.dequantized(&name, stored, quantization, quantization.axis);
+            return self.dequantized(&name, stored, DType::I32, quantization, quantization.axis);
         }
         let scales = quantization.scales.iter().cycle();
         let real = values.iter().zip(scales).map(|(value, scale)| (*value as f64 * f64::from(*scale)) as f32);
@@ -292,8 +292,6 @@ impl<'a> Spelling<'_, 'a> {
             return Ok(value);
         }
         let stored = self.quantize(tensor, value)?;
-        let facts = &self.frame.facts[tensor.index()];
-        self.writer.values.describe(stored, facts.dtype, facts.shape.clone());
         let real = self.real(tensor, stored)?;
         self.clipped(real, activation)
     }

@@ -32,7 +32,7 @@ pub(super) fn dequantize(s: &mut Spelling<'_, '_>) -> Result<(), Refusal> {
                 return Err(Refusal("its input has no scale".to_owned()));
             };
             let value = s.raw(0)?;
-            s.dequantized(&tensor.name, value, quantization, quantization.axis)?
+            s.dequantized(&tensor.name, value, dtype, quantization, quantization.axis)?
         }
         _ => s.input(0)?,
     };
