@@ -35,11 +35,10 @@ impl Spelling<'_, '_> {
         let sums = self.emit("ConvInteger", &inputs, attributes);
         let space = order.len() - 2;
         let scaled = self.scaled(sums, quantized.scale, 1, space)?;
-        let Some(channels) = self.shape_of_bias(2)? else { return Ok(scaled) };
-        let bias = self.weights(2, &[0])?;
-        let mut shape = vec![1; space + 1];
-        shape[0] = channels;
-        let bias = self.reshape(bias, &shape);
+        if self.tensor_if_any(2).is_none() {
+            return Ok(scaled);
+        }
+        let bias = self.bias_before(2, space)?;
         Ok(self.emit("Add", &[scaled, bias], []))
     }
 
@@ -104,12 +103,17 @@ impl Spelling<'_, '_> {
         Ok(self.emit("Mul", &[sums, scale], []))
     }
 
-    fn shape_of_bias(&self, index: usize) -> Result<Option<i64>, Refusal> {
-        if self.tensor_if_any(index).is_none() {
-            return Ok(None);
+    /// A bias as real numbers with this many axes behind that of the channels.
+    fn bias_before(&mut self, index: usize, behind: usize) -> Result<Value, Refusal> {
+        let dtype = self.facts(index)?.dtype;
+        if let Some(values) = self.constant(index).and_then(|data| data.floats(dtype)) {
+            let mut dims = vec![1; behind + 1];
+            dims[0] = values.len();
+            return Ok(self.floats("bias", &dims, &values));
         }
-        let elements = self.shape(index)?.elements();
-        let channels = elements.and_then(|elements| i64::try_from(elements).ok());
-        channels.map(Some).ok_or_else(|| Refusal("the shape of its bias is not known".to_owned()))
+        let bias = self.weights(index, &[0])?;
+        let mut shape = vec![1; behind + 1];
+        shape[0] = -1;
+        Ok(self.reshape(bias, &shape))
     }
 }

@@ -200,12 +200,7 @@ fn prefix(field: u32, length: u64) -> Vec<u8> {
     bytes
 }
 
-fn tensor(
-    initializer: Initializer,
-    names: &Names,
-    data_file: Option<&str>,
-    data_length: &mut u64,
-) -> Tensor {
+fn tensor(initializer: Initializer, names: &Names, data_file: Option<&str>, data_length: &mut u64) -> Tensor {
     let Initializer { value, dtype, dims, content } = initializer;
     let mut message = TensorProto {
         dims: dims.iter().map(|size| *size as i64).collect(),

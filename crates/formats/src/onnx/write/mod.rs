@@ -15,6 +15,8 @@ mod operators;
 mod opset;
 mod quantized;
 mod spelling;
+#[cfg(test)]
+mod tests;
 mod values;
 mod writer;
 

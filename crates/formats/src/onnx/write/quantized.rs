@@ -237,11 +237,8 @@ impl<'a> Spelling<'_, 'a> {
         };
         let scales: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();
         let axis = weights.scales.len() > 1;
-        let quantization = Quantization {
-            zero_points: vec![0; scales.len()],
-            scales,
-            axis: axis.then_some(0),
-        };
+        let quantization =
+            Quantization { zero_points: vec![0; scales.len()], scales, axis: axis.then_some(0) };
         if graph[tensor].dtype == DType::I32 {
             let stored = self.stored(tensor)?;
             return self.dequantized(name, stored, DType::I32, &quantization, quantization.axis);
@@ -316,17 +313,22 @@ fn axis_attribute(quantization: &Quantization, axis: Option<usize>) -> Option<(&
 /// Integers as bytes of a type; `None` where it does not hold them.
 fn integers(dtype: DType, values: &[i32]) -> Option<Vec<u8>> {
     Some(match dtype {
-        DType::I8 => values.iter().map(|v| i8::try_from(*v).map(i8::cast_unsigned)).collect::<Result<_, _>>().ok()?,
+        DType::I8 => {
+            values.iter().map(|v| i8::try_from(*v).map(i8::cast_unsigned)).collect::<Result<_, _>>().ok()?
+        }
         DType::U8 => values.iter().map(|v| u8::try_from(*v)).collect::<Result<_, _>>().ok()?,
         DType::I16 => {
             let narrow: Vec<i16> = values.iter().map(|v| i16::try_from(*v)).collect::<Result<_, _>>().ok()?;
             narrow.iter().flat_map(|v| v.to_le_bytes()).collect()
         }
         DType::I32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::I4 => values.chunks(2).map(|pair| {
-            let half = |v: i32| (v & 0xF) as u8;
-            half(pair[0]) | pair.get(1).map_or(0, |v| half(*v) << 4)
-        }).collect(),
+        DType::I4 => values
+            .chunks(2)
+            .map(|pair| {
+                let half = |v: i32| (v & 0xF) as u8;
+                half(pair[0]) | pair.get(1).map_or(0, |v| half(*v) << 4)
+            })
+            .collect(),
         _ => return None,
     })
 }

@@ -1,7 +1,7 @@
 //! One node being written: what operators ask for and what they give.
 
 use litesmith_graph::operator::Facts;
-use litesmith_graph::{DType, Data, GraphId, Node, Op, Quantization, Shape, TensorId};
+use litesmith_graph::{DType, Data, Node, Op, Quantization, Shape, TensorId};
 
 use super::Refusal;
 use super::drafts::{Attribute, Body};
@@ -113,7 +113,9 @@ impl<'w, 'a> Spelling<'w, 'a> {
     /// The sizes of an input, all of which must be fixed.
     pub fn fixed_sizes(&self, index: usize) -> Result<Vec<usize>, Refusal> {
         let shape = self.shape(index)?;
-        shape.to_fixed().ok_or_else(|| Refusal(format!("the shape {shape} of its input {index} is not fixed")))
+        shape
+            .to_fixed()
+            .ok_or_else(|| Refusal(format!("the shape {shape} of its input {index} is not fixed")))
     }
 
     /// The type of what [`Spelling::input`] gives: float32 for quantized integers.
@@ -234,12 +236,6 @@ impl<'w, 'a> Spelling<'w, 'a> {
         self.writer.nested(&name, inputs, fill)
     }
 
-    /// Writes the nodes of a graph of the model where this node stands, with values as stored; returns
-    /// its outputs as stored.
-    pub fn inline(&mut self, graph: GraphId, arguments: &[Value]) -> Result<Vec<Value>, Refusal> {
-        self.writer.inline(graph, arguments)
-    }
-
     // --------------------------------------------------------------- constants
 
     /// A vector of int64.
@@ -264,11 +260,6 @@ impl<'w, 'a> Spelling<'w, 'a> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let hint = format!("{}/{hint}", self.layer());
         self.writer.constant(&hint, DType::F32, dims, bytes)
-    }
-
-    /// A single truth value.
-    pub fn truth(&mut self, value: bool) -> Value {
-        self.writer.constant(&format!("bool_{value}"), DType::Bool, &[], vec![u8::from(value)])
     }
 
     /// A single number of the type that [`Spelling::input`] gives for this input.

@@ -1,6 +1,6 @@
 //! The values of an ONNX file: numbered while nodes are written, named when all are known.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use litesmith_graph::{DType, Shape};
 
@@ -51,9 +51,9 @@ impl Values {
         &self.0[value.0 as usize]
     }
 
-    /// Says what a value holds.
+    /// Says what a value holds, unless that is known.
     pub fn describe(&mut self, value: Value, dtype: DType, shape: Shape) {
-        self.0[value.0 as usize].kind = Some((dtype, shape));
+        self.0[value.0 as usize].kind.get_or_insert((dtype, shape));
     }
 
     /// Gives a value a better name than that of the node that it comes from, unless it has one.
@@ -80,7 +80,7 @@ impl Values {
     pub fn names(&self) -> Names {
         let mut taken = Unique::default();
         for entry in self.0.iter().filter(|entry| entry.is_fixed) {
-            taken.0.insert(entry.name.clone());
+            taken.take(&entry.name);
         }
         let name = |entry: &Entry| if entry.is_fixed { entry.name.clone() } else { taken.make(&entry.name) };
         Names(self.0.iter().map(name).collect())
@@ -99,22 +99,53 @@ impl Names {
 
 /// Makes names that have not been given away.
 #[derive(Default)]
-pub(super) struct Unique(HashSet<String>);
+pub(super) struct Unique {
+    /// Each name with the next number to try behind it.
+    taken: HashMap<String, usize>,
+}
 
 impl Unique {
     /// The name itself, or with the first number that makes it a new one.
     pub fn make(&mut self, name: &str) -> String {
         let name = if name.is_empty() { "value" } else { name };
-        if self.0.insert(name.to_owned()) {
+        let Some(mut number) = self.taken.get(name).copied() else {
+            self.take(name);
             return name.to_owned();
-        }
-        let mut number = 1;
-        loop {
-            let numbered = format!("{name}_{number}");
-            if self.0.insert(numbered.clone()) {
-                return numbered;
-            }
+        };
+        let made = loop {
+            let made = format!("{name}_{number}");
             number += 1;
-        }
+            if !self.taken.contains_key(&made) {
+                break made;
+            }
+        };
+        self.taken.insert(name.to_owned(), number);
+        self.take(&made);
+        made
+    }
+
+    fn take(&mut self, name: &str) {
+        self.taken.insert(name.to_owned(), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_given_once_and_those_of_outputs_first() {
+        let mut values = Values::default();
+        let inner = values.add("y", Origin::Node(1));
+        let other = values.add("y", Origin::Node(1));
+        let output = values.add("dense/MatMul/output", Origin::Node(1));
+        let nameless = values.add("", Origin::Input);
+        assert!(values.fix(output, "y"));
+        assert!(!values.fix(output, "z"));
+        values.call(inner, "y_1");
+        values.call(inner, "never");
+        let names = values.names();
+        let all = [inner, other, output, nameless, Value::ABSENT].map(|value| names.of(value));
+        assert_eq!(all, ["y_1", "y_2", "y", "value", ""]);
     }
 }

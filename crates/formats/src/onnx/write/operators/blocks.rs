@@ -35,8 +35,8 @@ pub(super) fn space_to_batch(spelling: &mut Spelling<'_, '_>, op: &SpaceToBatch)
     for (axis, block) in (1..).zip(&op.block) {
         sizes.extend([size(&out[axis], axis, 1, *block)?, Size::fixed(*block)?]);
     }
-    for axis in cut + 1..rank {
-        sizes.push(size(&dims[axis], axis, 1, 1)?);
+    for (axis, dim) in dims.iter().enumerate().skip(cut + 1) {
+        sizes.push(size(dim, axis, 1, 1)?);
     }
     let blocks = spelling.reshape_to(padded, &sizes)?;
     let order: Vec<usize> = (0..cut)

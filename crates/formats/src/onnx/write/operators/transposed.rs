@@ -81,7 +81,8 @@ fn cuts(window: &Window, input: &[Dim], output: &[Dim]) -> Option<Vec<Cut>> {
     let cut = |axis: usize| {
         let (input, size) = (input[axis].fixed()?, output[axis].fixed()?);
         let (before, after) = window.amounts(axis, &output[axis])?;
-        let whole = input.checked_sub(1)?.checked_mul(window.stride[axis])?.checked_add(window.reach(axis))?;
+        let whole =
+            input.checked_sub(1)?.checked_mul(window.stride[axis])?.checked_add(window.reach(axis))?;
         let beyond = (size + before + after).checked_sub(whole)?;
         Some(Cut { before, after, beyond })
     };
