@@ -90,12 +90,12 @@ def allowed(case, optimized):
     return max(STEPS.get((case.operator, type), 0) for type in types)
 
 
-def convert(path, target, opset):
-    command.succeed("convert", path, "-o", target, *(["--opset", opset] if opset else []))
+def convert(path, target, opset, *more):
+    command.succeed("convert", path, "-o", target, *more, *(["--opset", opset] if opset else []))
 
 
 def onnx_runtime(path, inputs, optimized):
-    """Outputs in order."""
+    """Outputs in order, for inputs by name."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -105,7 +105,7 @@ def onnx_runtime(path, inputs, optimized):
     else:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {f"x{i}": value for i, value in enumerate(inputs)})
+    return session.run(None, inputs)
 
 
 def check(case, folder, reference, opset):
@@ -119,7 +119,7 @@ def check(case, folder, reference, opset):
     wanted, counts = expected(case, source, inputs, reference)
     passed, texts = True, []
     for optimized in (True, False):
-        got = onnx_runtime(target, inputs, optimized)
+        got = onnx_runtime(target, {f"x{i}": value for i, value in enumerate(inputs)}, optimized)
         if len(got) != len(wanted):
             return False, f"{len(got)} outputs instead of {len(wanted)}"
         worst = max(difference(g[c], w[c]) for g, w, c in zip(got, wanted, counts, strict=True))
