@@ -5,6 +5,7 @@ use litesmith_graph::DType;
 
 use super::Refusal;
 use super::drafts::Attribute;
+use super::initializers::Form;
 use super::spelling::Spelling;
 use super::values::Value;
 
@@ -22,7 +23,8 @@ impl Spelling<'_, '_> {
         is_real && self.quantization(weights).is_some() && self.constant(weights).is_some()
     }
 
-    /// A convolution of a channels-first image with weights of input 1 and the bias of input 2.
+    /// A convolution of a channels-first image with weights of input 1 and the bias of input 2. The
+    /// weights are written without sign: ONNX Runtime computes that three times as fast.
     pub fn dynamic_convolution(
         &mut self,
         image: Value,
@@ -30,7 +32,7 @@ impl Spelling<'_, '_> {
         attributes: Vec<(&'static str, Attribute)>,
     ) -> Result<Value, Refusal> {
         let quantized = self.dynamic(image);
-        let (weights, zero_point) = self.integer_weights(1, order)?;
+        let (weights, zero_point) = self.integer_weights(1, order, Form::Unsigned)?;
         let inputs = [quantized.integers, weights, quantized.zero_point, zero_point];
         let sums = self.emit("ConvInteger", &inputs, attributes);
         let space = order.len() - 2;
@@ -51,7 +53,7 @@ impl Spelling<'_, '_> {
         order: &[usize],
     ) -> Result<Value, Refusal> {
         let quantized = self.dynamic(value);
-        let (integers, zero_point) = self.integer_weights(weights, order)?;
+        let (integers, zero_point) = self.integer_weights(weights, order, Form::Bytes)?;
         let inputs = [quantized.integers, integers, quantized.zero_point, zero_point];
         let sums = self.emit("MatMulInteger", &inputs, []);
         let scaled = self.scaled(sums, quantized.scale, weights, 0)?;
@@ -70,19 +72,29 @@ impl Spelling<'_, '_> {
         Quantized { integers: outputs[0], scale: outputs[1], zero_point: outputs[2] }
     }
 
-    /// Weights as they are stored, and their zero point where it is not 0.
-    fn integer_weights(&mut self, index: usize, order: &[usize]) -> Result<(Value, Value), Refusal> {
+    /// Weights as integers, and their zero point where it is not 0.
+    fn integer_weights(
+        &mut self,
+        index: usize,
+        order: &[usize],
+        form: Form,
+    ) -> Result<(Value, Value), Refusal> {
         let tensor = self.tensor(index)?;
         let Some(quantization) = self.quantization(index) else {
             return Err(Refusal("its weights have no scale".to_owned()));
         };
-        let stored = self.stored_bytes(tensor, order)?;
-        if quantization.zero_points.iter().all(|zero_point| *zero_point == 0) {
-            return Ok((stored, Value::ABSENT));
+        let integers = self.constant_in(tensor, order, form)?;
+        let dtype = form.dtype(self.facts(index)?.dtype);
+        let shift = if dtype == self.facts(index)?.dtype || form == Form::Bytes { 0 } else { 128 };
+        let mut zero_points: Vec<i32> = quantization.zero_points.iter().map(|zero| zero + shift).collect();
+        if zero_points.iter().all(|zero| *zero == 0) {
+            return Ok((integers, Value::ABSENT));
         }
-        let dtype = self.facts(index)?.dtype;
-        let [_, zero_point] = self.parameters(&format!("{}/weights", self.layer()), dtype, quantization)?;
-        Ok((stored, zero_point))
+        if zero_points.windows(2).all(|pair| pair[0] == pair[1]) {
+            zero_points.truncate(1);
+        }
+        let name = format!("{}/weights", self.layer());
+        Ok((integers, self.zero_points(&name, dtype, &zero_points)?))
     }
 
     /// Sums as real numbers: times the activations' scale and that of each channel's weights. Behind the

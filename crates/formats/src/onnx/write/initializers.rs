@@ -61,8 +61,29 @@ struct Change {
     axes: Vec<(usize, usize)>,
     /// Bytes of an element; `None` for four-bit ones.
     size: Option<usize>,
-    /// Whether four-bit elements become bytes.
-    widen: bool,
+    form: Form,
+}
+
+/// How integers of four or eight bits are written. Others are written as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// As they are.
+    Same,
+    /// Those of four bits as bytes.
+    Bytes,
+    /// As bytes without sign, signed ones 128 higher.
+    Unsigned,
+}
+
+impl Form {
+    /// The type of the elements in the file.
+    pub fn dtype(self, dtype: DType) -> DType {
+        match (self, dtype) {
+            (Form::Bytes, DType::I4) => DType::I8,
+            (Form::Unsigned, DType::I4 | DType::I8) => DType::U8,
+            _ => dtype,
+        }
+    }
 }
 
 impl Content {
@@ -71,15 +92,14 @@ impl Content {
         Content { length: bytes.len(), bytes, change: None }
     }
 
-    /// Elements of this type and shape whose axis `i` becomes axis `permutation[i]` of the source;
-    /// four-bit ones become bytes where `widen` says so. `None` where there are not as many bytes as the
-    /// shape says.
+    /// Elements of this type and shape whose axis `i` becomes axis `permutation[i]` of the source.
+    /// `None` where there are not as many bytes as the shape says.
     pub fn permuted(
         bytes: Bytes,
         dtype: DType,
         shape: &[usize],
         permutation: &[usize],
-        widen: bool,
+        form: Form,
     ) -> Option<Content> {
         let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
         let length = dtype.bytes(elements)?;
@@ -87,9 +107,9 @@ impl Content {
             return None;
         }
         let bytes = bytes.slice(..length);
-        let widen = widen && dtype == DType::I4;
+        let target = form.dtype(dtype);
         let is_same = permutation.iter().copied().eq(0..shape.len());
-        if is_same && !widen {
+        if is_same && target == dtype {
             return Some(Content::plain(bytes));
         }
         let mut strides = vec![1usize; shape.len()];
@@ -99,8 +119,9 @@ impl Content {
         let axis = |axis: &usize| Some((*shape.get(*axis)?, *strides.get(*axis)?));
         let axes = permutation.iter().map(axis).collect::<Option<Vec<_>>>()?;
         let size = if dtype == DType::I4 { None } else { Some(dtype.bits()? / 8) };
-        let length = if widen { elements } else { length };
-        Some(Content { bytes, length, change: Some(Change { axes, size, widen }) })
+        let form = if target == dtype { Form::Same } else { form };
+        let length = target.bytes(elements)?;
+        Some(Content { bytes, length, change: Some(Change { axes, size, form }) })
     }
 
     /// Number of bytes that are written.
@@ -124,9 +145,14 @@ impl Content {
             let start: usize = index.iter().zip(outer).map(|(i, (_, stride))| i * stride).sum();
             for step in 0..inner.0 {
                 let at = start + step * inner.1;
-                match change.size {
-                    Some(size) => chunk.push(&self.bytes[at * size..][..size])?,
-                    None => chunk.push_half(nibble(&self.bytes, at), change.widen)?,
+                match (change.size, change.form) {
+                    (Some(_), Form::Unsigned) => chunk.push(&[self.bytes[at] ^ 0x80])?,
+                    (Some(size), _) => chunk.push(&self.bytes[at * size..][..size])?,
+                    (None, Form::Same) => chunk.push_half(nibble(&self.bytes, at))?,
+                    (None, Form::Bytes) => chunk.push(&nibble(&self.bytes, at).to_le_bytes())?,
+                    (None, Form::Unsigned) => {
+                        chunk.push(&[nibble(&self.bytes, at).cast_unsigned() ^ 0x80])?
+                    }
                 }
             }
             if !advance(&mut index, outer) {
@@ -173,10 +199,7 @@ impl Chunk<'_> {
         Ok(())
     }
 
-    fn push_half(&mut self, element: i8, widen: bool) -> io::Result<()> {
-        if widen {
-            return self.push(&element.to_le_bytes());
-        }
+    fn push_half(&mut self, element: i8) -> io::Result<()> {
         let element = element.cast_unsigned() & 0xF;
         match self.half.take() {
             Some(first) => self.push(&[first | element << 4]),
@@ -209,7 +232,7 @@ mod tests {
         let shape = [2, 3, 2];
         let source: Vec<u16> = (0..12).collect();
         let bytes: Vec<u8> = source.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let content = Content::permuted(bytes.into(), DType::I16, &shape, &[2, 0, 1], false).unwrap();
+        let content = Content::permuted(bytes.into(), DType::I16, &shape, &[2, 0, 1], Form::Same).unwrap();
         let expected = [0u16, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11];
         let expected: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
         assert_eq!(written(&content), expected);
@@ -219,17 +242,26 @@ mod tests {
     fn four_bit_elements_are_permuted_and_widened() {
         // Rows [1, -2, 3] and [-4, 5, -6].
         let bytes = Bytes::from_static(&[0xE1, 0xC3, 0xA5]);
-        let narrow = Content::permuted(bytes.clone(), DType::I4, &[2, 3], &[1, 0], false).unwrap();
+        let narrow = Content::permuted(bytes.clone(), DType::I4, &[2, 3], &[1, 0], Form::Same).unwrap();
         assert_eq!(written(&narrow), [0xC1, 0x5E, 0xA3]);
-        let wide = Content::permuted(bytes, DType::I4, &[2, 3], &[0, 1], true).unwrap();
+        let wide = Content::permuted(bytes, DType::I4, &[2, 3], &[0, 1], Form::Bytes).unwrap();
         let expected: Vec<u8> = [1i8, -2, 3, -4, 5, -6].iter().map(|x| x.cast_unsigned()).collect();
         assert_eq!(written(&wide), expected);
     }
 
     #[test]
+    fn signed_bytes_are_shifted_to_unsigned_ones() {
+        let bytes = Bytes::from_static(&[0x80, 0xFF, 0, 127]);
+        let content = Content::permuted(bytes, DType::I8, &[2, 2], &[1, 0], Form::Unsigned).unwrap();
+        assert_eq!(written(&content), [0, 128, 127, 255]);
+        let four = Content::permuted(Bytes::from_static(&[0x18]), DType::I4, &[2], &[0], Form::Unsigned);
+        assert_eq!(written(&four.unwrap()), [120, 129]);
+    }
+
+    #[test]
     fn bytes_that_do_not_fit_the_shape_are_refused() {
         let bytes = Bytes::from_static(&[0; 7]);
-        assert!(Content::permuted(bytes.clone(), DType::F32, &[2], &[0], false).is_none());
-        assert!(Content::permuted(bytes, DType::I8, &[usize::MAX, 2], &[0, 1], false).is_none());
+        assert!(Content::permuted(bytes.clone(), DType::F32, &[2], &[0], Form::Same).is_none());
+        assert!(Content::permuted(bytes, DType::I8, &[usize::MAX, 2], &[0, 1], Form::Same).is_none());
     }
 }

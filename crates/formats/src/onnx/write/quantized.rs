@@ -6,7 +6,7 @@ use litesmith_graph::{DType, Graph, Model, Node, Op, Quantization, TensorId};
 
 use super::Refusal;
 use super::drafts::Attribute;
-use super::initializers::Content;
+use super::initializers::{Content, Form};
 use super::spelling::Spelling;
 use super::values::Value;
 
@@ -77,13 +77,21 @@ impl<'a> Spelling<'_, 'a> {
         if tensor == source { Ok(stored) } else { self.widened(source, stored, permutation) }
     }
 
-    /// A constant as it is stored, with axes in another order, once for all who ask.
+    /// A constant as it is stored, with axes in another order. Four-bit integers are bytes before the
+    /// version that has them.
     pub fn stored_constant(&mut self, source: TensorId, permutation: &[usize]) -> Result<Value, Refusal> {
-        self.stored_as(source, permutation, self.opset() < 21)
+        let form = if self.opset() < 21 { Form::Bytes } else { Form::Same };
+        self.constant_in(source, permutation, form)
     }
 
-    fn stored_as(&mut self, source: TensorId, permutation: &[usize], widen: bool) -> Result<Value, Refusal> {
-        let key = (self.frame.id, source, permutation.to_vec(), widen);
+    /// A constant with axes in another order and integers in this form, once for all who ask.
+    pub fn constant_in(
+        &mut self,
+        source: TensorId,
+        permutation: &[usize],
+        form: Form,
+    ) -> Result<Value, Refusal> {
+        let key = (self.frame.id, source, permutation.to_vec(), form);
         if let Some(value) = self.writer.constants.get(&key) {
             return Ok(*value);
         }
@@ -103,18 +111,12 @@ impl<'a> Spelling<'_, 'a> {
             let dense = sparsity.to_dense(&shape, size, &bytes, length);
             bytes = dense.ok_or_else(does_not_fit)?.into();
         }
-        let content = Content::permuted(bytes, tensor.dtype, &shape, permutation, widen);
+        let content = Content::permuted(bytes, tensor.dtype, &shape, permutation, form);
         let content = content.ok_or_else(does_not_fit)?;
         let dims: Vec<usize> = permutation.iter().map(|axis| shape[*axis]).collect();
-        let dtype = if widen && tensor.dtype == DType::I4 { DType::I8 } else { tensor.dtype };
-        let value = self.writer.weight(&tensor.name, dtype, &dims, content);
+        let value = self.writer.weight(&tensor.name, form.dtype(tensor.dtype), &dims, content);
         self.writer.constants.insert(key, value);
         Ok(value)
-    }
-
-    /// A constant of integers as whole bytes, whatever version of the operators is written.
-    pub fn stored_bytes(&mut self, source: TensorId, permutation: &[usize]) -> Result<Value, Refusal> {
-        self.stored_as(source, permutation, true)
     }
 
     /// A stored constant as float32.
@@ -214,11 +216,16 @@ impl<'a> Spelling<'_, 'a> {
         let dims: &[usize] = if count == 1 { &[] } else { &[count] };
         let scales = quantization.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect();
         let scale = self.writer.constant(&format!("{name}/scale"), DType::F32, dims, scales);
-        let zero_points = integers(dtype, &quantization.zero_points).ok_or_else(|| {
+        Ok([scale, self.zero_points(name, dtype, &quantization.zero_points)?])
+    }
+
+    /// Zero points as a constant.
+    pub fn zero_points(&mut self, name: &str, dtype: DType, values: &[i32]) -> Result<Value, Refusal> {
+        let bytes = integers(dtype, values).ok_or_else(|| {
             Refusal(format!("'{name}' has a zero point that {dtype} does not hold, or no quantized type"))
         })?;
-        let zero_point = self.writer.constant(&format!("{name}/zero_point"), dtype, dims, zero_points);
-        Ok([scale, zero_point])
+        let dims: &[usize] = if values.len() == 1 { &[] } else { &[values.len()] };
+        Ok(self.writer.constant(&format!("{name}/zero_point"), dtype, dims, bytes))
     }
 
     /// A bias `[channels]` as real numbers: integers count in steps of the product of the other scales.

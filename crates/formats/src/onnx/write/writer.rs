@@ -8,7 +8,7 @@ use litesmith_graph::{DType, GraphId, Model, Shape, TensorId};
 
 use super::drafts::{Attribute, Body, Draft};
 use super::graph::write_graph;
-use super::initializers::{Content, Initializers};
+use super::initializers::{Content, Form, Initializers};
 use super::values::{Origin, Unique, Value, Values};
 use super::{Refusal, Unsupported};
 
@@ -21,9 +21,9 @@ pub(super) struct Writer<'a> {
     pub opset: u32,
     pub values: Values,
     pub initializers: Initializers,
-    /// Constants of the model that are initializers, by their graph, the order of their axes, and whether
-    /// four-bit ones are bytes.
-    pub constants: HashMap<(GraphId, TensorId, Vec<usize>, bool), Value>,
+    /// Constants of the model that are initializers, by their graph, the order of their axes, and the
+    /// form of their integers.
+    pub constants: HashMap<(GraphId, TensorId, Vec<usize>, Form), Value>,
     /// Everything that ONNX cannot say.
     pub refused: Vec<Unsupported>,
     /// The lists of nodes being written, each inside the one before.

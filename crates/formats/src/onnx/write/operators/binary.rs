@@ -73,6 +73,9 @@ fn float_modulo(spelling: &mut Spelling<'_, '_>, dtype: DType, a: Value, b: Valu
 pub(super) fn compare(spelling: &mut Spelling<'_, '_>, kind: CompareKind) -> Result<(), Refusal> {
     let equality = matches!(kind, CompareKind::Equal | CompareKind::NotEqual);
     let own = spelling.dtype(0)?;
+    if own == DType::Text {
+        spelling.needs_opset(19, "a comparison of texts")?;
+    }
     // ONNX does not order truth values.
     let dtype = if own == DType::Bool && !equality { DType::I32 } else { own };
     let (a, b) = (spelling.input_as(0, dtype)?, spelling.input_as(1, dtype)?);
