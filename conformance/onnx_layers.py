@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every ordinary Keras layer as ONNX: ONNX Runtime on what litesmith makes of a Keras file computes what Keras computes.
+"""Every ordinary Keras layer as ONNX: ONNX Runtime on what litesmith writes computes what Keras computes.
 
     cargo build --release && conformance/.venv/bin/python conformance/onnx_layers.py [--cases conv,dense] [--int8]
 
