@@ -35,7 +35,7 @@ pub(super) fn absorb<'a>(writer: &mut Writer<'a>, frame: &mut Frame<'a>, node: &
     };
     let rank = transpose.permutation.len();
     let graph = frame.graph;
-    if !(4..=5).contains(&rank) || graph[input].quantization != graph[output].quantization {
+    if !(3..=5).contains(&rank) || graph[input].quantization != graph[output].quantization {
         return false;
     }
     if transpose.permutation == to_first(rank) {
@@ -82,8 +82,24 @@ impl Spelling<'_, '_> {
         Ok(())
     }
 
+    /// An input as [`Spelling::input`] gives it, channels first where it is written so and not otherwise,
+    /// and the axis of its channels: for operators that work along them wherever they are.
+    pub fn along_channels(&mut self, index: usize) -> Result<(Value, i64), Refusal> {
+        let tensor = self.tensor(index)?;
+        let place = tensor.index();
+        if self.frame.values[place].is_none() && self.frame.first[place].is_some() {
+            return Ok((self.image(index)?, 1));
+        }
+        Ok((self.input(index)?, -1))
+    }
+
+    /// Gives an output whose channels have the axis that [`Spelling::along_channels`] told.
+    pub fn output_along_channels(&mut self, index: usize, value: Value, axis: i64) -> Result<(), Refusal> {
+        if axis == 1 { self.output_image(index, value) } else { self.output(index, value) }
+    }
+
     /// A tensor channels last, where only its channels-first form is written.
-    pub fn to_last(&mut self, tensor: TensorId, first: Value) -> Value {
+    pub fn channels_last(&mut self, tensor: TensorId, first: Value) -> Value {
         let rank = self.frame.facts[tensor.index()].shape.rank();
         let last = self.turned(tensor, first, &to_last(rank));
         let facts = &self.frame.facts[tensor.index()];
@@ -115,7 +131,7 @@ impl Spelling<'_, '_> {
     fn rank(&self, tensor: TensorId) -> Result<usize, Refusal> {
         match self.frame.facts[tensor.index()].shape.rank() {
             rank @ 3..=5 => Ok(rank),
-            rank => Err(Refusal(format!("an image or volume has 4 or 5 dimensions, this one has {rank}"))),
+            rank => Err(Refusal(format!("an image or volume has 3 to 5 dimensions, this one has {rank}"))),
         }
     }
 }

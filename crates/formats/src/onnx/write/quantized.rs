@@ -44,7 +44,7 @@ impl<'a> Spelling<'_, 'a> {
             return self.fixed_value(tensor, source, &permutation);
         }
         if let Some(first) = self.frame.first[tensor.index()] {
-            return Ok(self.to_last(tensor, first));
+            return Ok(self.channels_last(tensor, first));
         }
         let name = &self.frame.graph[tensor].name;
         Err(Refusal(format!("'{name}' is a variable: ONNX models have no state from one run to the next")))

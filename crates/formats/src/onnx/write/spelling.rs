@@ -7,7 +7,7 @@ use super::Refusal;
 use super::drafts::{Attribute, Body};
 use super::graph::Frame;
 use super::values::Value;
-use super::writer::Writer;
+use super::writer::{Fill, Writer};
 
 /// A node of a graph being written.
 pub(super) struct Spelling<'w, 'a> {
@@ -230,7 +230,7 @@ impl<'w, 'a> Spelling<'w, 'a> {
         &mut self,
         name: &str,
         inputs: &[(&str, DType, Shape)],
-        fill: &mut dyn FnMut(&mut Writer<'a>, &[Value]) -> Result<Vec<Value>, Refusal>,
+        fill: Fill<'_, 'a>,
     ) -> Result<Body, Refusal> {
         let name = format!("{}/{name}", self.layer());
         self.writer.nested(&name, inputs, fill)

@@ -96,6 +96,20 @@ fn layers_one_after_the_other_stay_channels_first_without_brackets() {
     assert_eq!(initializer(&graph, &graph.node[1].input[1]).dims, [4, 1, 3, 3]);
 }
 
+#[test]
+fn functions_along_channels_work_where_the_channels_are() {
+    let text = r#"graph main(%x: f32[2,3,7]) -> (%y) {
+        %last: f32[2,7,3] = Transpose(%x) {"permutation":[0,2,1]}
+        %out: f32[2,7,3] = Softmax(%last)
+        %y: f32[2,3,7] = Transpose(%out) {"permutation":[0,2,1]}
+    }"#;
+    let graph = written(text);
+    assert_eq!(operators(&graph), ["Softmax"]);
+    assert_eq!(attribute(&graph.node[0], "axis").i, Some(1));
+    let graph = written(&text.replace("(%y)", "(%y, %last)"));
+    assert_eq!(operators(&graph), ["Softmax", "Transpose"]);
+}
+
 const QUANTIZED: &str = r#"graph main(%x: i8[1,4,4,3] q{"scales":[0.5],"zero_points":[3]}) -> (%y) {
     %w: i8[2,1,1,3] q{"scales":[0.25,0.125],"zero_points":[0,0],"axis":0} = [1,2,3,4,5,6]
     %b: i32[2] q{"scales":[0.125,0.0625],"zero_points":[0,0],"axis":0} = [7,8]

@@ -34,6 +34,9 @@ pub(super) struct Writer<'a> {
     calls: Vec<GraphId>,
 }
 
+/// Writes the nodes of a nested graph that is given these values, and returns its outputs.
+pub(super) type Fill<'f, 'a> = &'f mut dyn FnMut(&mut Writer<'a>, &[Value]) -> Result<Vec<Value>, Refusal>;
+
 /// A list of nodes.
 struct Scope {
     number: usize,
@@ -164,7 +167,7 @@ impl<'a> Writer<'a> {
         &mut self,
         name: &str,
         inputs: &[(&str, DType, Shape)],
-        fill: &mut dyn FnMut(&mut Writer<'a>, &[Value]) -> Result<Vec<Value>, Refusal>,
+        fill: Fill<'_, 'a>,
     ) -> Result<Body, Refusal> {
         let mut formal = Vec::with_capacity(inputs.len());
         for (input, dtype, shape) in inputs {

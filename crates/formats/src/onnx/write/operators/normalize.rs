@@ -31,21 +31,21 @@ pub(super) fn batch_norm(spelling: &mut Spelling<'_, '_>, op: &BatchNorm) -> Res
 }
 
 pub(super) fn l2_norm(spelling: &mut Spelling<'_, '_>) -> Result<(), Refusal> {
-    let x = spelling.input(0)?;
-    let length = reduction(spelling, "ReduceL2", x, vec![-1], true);
+    let (x, axis) = spelling.along_channels(0)?;
+    let length = reduction(spelling, "ReduceL2", x, vec![axis], true);
     let shortest = spelling.scalar_like(0, SHORTEST)?;
     let length = spelling.emit("Max", &[length, shortest], []);
     let value = spelling.emit("Div", &[x, length], []);
-    spelling.output(0, value)
+    spelling.output_along_channels(0, value, axis)
 }
 
 pub(super) fn softmax(spelling: &mut Spelling<'_, '_>, op: &Softmax) -> Result<(), Refusal> {
-    let mut x = spelling.input(0)?;
+    let (mut x, axis) = spelling.along_channels(0)?;
     if op.beta != 1.0 {
         let beta = spelling.scalar_like(0, f64::from(op.beta))?;
         x = spelling.emit("Mul", &[x, beta], []);
     }
     let operator = if op.log { "LogSoftmax" } else { "Softmax" };
-    let value = spelling.emit(operator, &[x], [("axis", Attribute::Int(-1))]);
-    spelling.output(0, value)
+    let value = spelling.emit(operator, &[x], [("axis", Attribute::Int(axis))]);
+    spelling.output_along_channels(0, value, axis)
 }
