@@ -1,5 +1,7 @@
 //! Nodes as they are before values have names.
 
+use std::collections::HashSet;
+
 use litesmith_graph::DType;
 
 use super::values::Value;
@@ -45,4 +47,22 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Body({} nodes)", self.nodes.len())
     }
+}
+
+/// All values that nodes read, those of nested graphs and what these give counted in.
+pub(super) fn read(nodes: &[Draft]) -> HashSet<Value> {
+    let mut found = HashSet::new();
+    let mut waiting: Vec<&[Draft]> = vec![nodes];
+    while let Some(nodes) = waiting.pop() {
+        for node in nodes {
+            found.extend(&node.inputs);
+            for (_, attribute) in &node.attributes {
+                if let Attribute::Graph(body) = attribute {
+                    found.extend(&body.outputs);
+                    waiting.push(&body.nodes);
+                }
+            }
+        }
+    }
+    found
 }

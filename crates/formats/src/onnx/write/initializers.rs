@@ -1,7 +1,7 @@
 //! Constants of a file: small ones shared, large ones kept as slices of the model's memory and brought to
 //! ONNX's layout while they are written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use bytes::Bytes;
@@ -17,6 +17,8 @@ const CHUNK: usize = 1 << 16;
 pub(super) struct Initializers {
     pub entries: Vec<Initializer>,
     known: HashMap<(DType, Vec<usize>, Vec<u8>), Value>,
+    /// Small ones of int8.
+    signed: HashSet<Value>,
 }
 
 /// One constant.
@@ -35,11 +37,30 @@ impl Initializers {
 
     pub fn add_small(&mut self, value: Value, dtype: DType, dims: &[usize], bytes: Vec<u8>) {
         self.known.insert((dtype, dims.to_vec(), bytes.clone()), value);
+        if dtype == DType::I8 {
+            self.signed.insert(value);
+        }
         self.add(value, dtype, dims, Content::plain(bytes.into()));
     }
 
     pub fn add(&mut self, value: Value, dtype: DType, dims: &[usize], content: Content) {
         self.entries.push(Initializer { value, dtype, dims: dims.to_vec(), content });
+    }
+
+    /// Shape and elements of a small constant.
+    pub fn bytes_of(&self, value: Value) -> Option<(Vec<usize>, Bytes)> {
+        let entry = self.entries.iter().find(|entry| entry.value == value)?;
+        Some((entry.dims.clone(), entry.content.bytes.clone()))
+    }
+
+    /// Whether a constant is of int8.
+    pub fn is_signed_byte(&self, value: Value) -> bool {
+        self.signed.contains(&value)
+    }
+
+    /// Leaves out the constants that nobody reads.
+    pub fn retain(&mut self, is_read: impl Fn(Value) -> bool) {
+        self.entries.retain(|entry| is_read(entry.value));
     }
 
     /// Bytes of all elements.

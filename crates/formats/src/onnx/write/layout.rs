@@ -38,8 +38,10 @@ pub(super) fn absorb<'a>(writer: &mut Writer<'a>, frame: &mut Frame<'a>, node: &
     if !(3..=5).contains(&rank) || graph[input].quantization != graph[output].quantization {
         return false;
     }
-    if transpose.permutation == to_first(rank) {
-        let Some(first) = frame.first[input.index()] else { return false };
+    // For sequences one permutation is both.
+    if transpose.permutation == to_first(rank)
+        && let Some(first) = frame.first[input.index()]
+    {
         frame.values[output.index()] = Some(first);
         writer.values.call(first, &graph[output].name);
         let facts = &frame.facts[output.index()];

@@ -17,6 +17,7 @@ mod quantized;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod unsigned;
 mod values;
 mod writer;
 
@@ -46,6 +47,10 @@ pub struct WriteOptions {
     /// Whether weights stand in a file of their own. Those of a file beyond 2 GB, which is the longest
     /// that the format has, always do.
     pub external_data: bool,
+    /// Whether int8 tensors inside the model become uint8, 128 higher with a zero point 128 higher: the
+    /// same real numbers. ONNX Runtime runs that two to six times as fast on x86. Inputs, outputs and
+    /// weights keep their type.
+    pub unsigned_activations: bool,
 }
 
 /// What was written.
@@ -114,10 +119,15 @@ pub fn encode(model: &Model, options: &WriteOptions, file_name: &str) -> Result<
         let facts = &facts[0][tensor.index()];
         writer.values.describe(*value, facts.dtype, facts.shape.clone());
     }
-    let nodes = writer.close();
+    let mut nodes = writer.close();
     if !writer.refused.is_empty() {
         return Err(FormatError::Unsupported(writer.refused));
     }
+    if options.unsigned_activations {
+        unsigned::make_unsigned(&mut nodes, &outputs, &mut writer.values, &mut writer.initializers);
+    }
+    let read = drafts::read(&nodes);
+    writer.initializers.retain(|value| read.contains(&value));
     let parts = Parts {
         model,
         opset,

@@ -6,7 +6,9 @@ use litesmith_graph::{DType, Data, GraphId, Model, Signature, TensorKind, valida
 use prost::Message;
 
 use super::*;
-use crate::onnx::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, Size, TensorProto};
+use crate::onnx::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, Size, TensorProto, ValueInfoProto,
+};
 
 fn options(opset: Option<u32>) -> WriteOptions {
     WriteOptions { opset, ..WriteOptions::default() }
@@ -108,6 +110,32 @@ fn functions_along_channels_work_where_the_channels_are() {
     assert_eq!(attribute(&graph.node[0], "axis").i, Some(1));
     let graph = written(&text.replace("(%y)", "(%y, %last)"));
     assert_eq!(operators(&graph), ["Softmax", "Transpose"]);
+}
+
+#[test]
+fn tensors_inside_can_be_unsigned() {
+    let source = model(
+        r#"graph main(%x: i8[1,2] q{"scales":[0.5],"zero_points":[3]}) -> (%y, %n) {
+            %m: i8[1,2] q{"scales":[0.25],"zero_points":[-1]} = Unary(%x) {"kind":"tanh"}
+            %n: i8[1,2] q{"scales":[0.25],"zero_points":[-1]} = Unary(%m) {"kind":"tanh"}
+            %y: i8[1,2] q{"scales":[0.5],"zero_points":[7]} = Unary(%m) {"kind":"tanh"}
+        }"#,
+    );
+    let unsigned = WriteOptions { unsigned_activations: true, ..WriteOptions::default() };
+    let graph = written_with(&source, &unsigned).graph.unwrap();
+    let zero_point = |node: &NodeProto| {
+        let tensor = initializer(&graph, &node.input[2]);
+        (tensor.data_type, tensor.raw_data.as_ref().unwrap()[0])
+    };
+    let of = |operator: &str| -> Vec<_> {
+        let nodes = graph.node.iter().filter(|node| node.op_type.as_deref() == Some(operator));
+        nodes.map(zero_point).collect()
+    };
+    assert_eq!(of("DequantizeLinear"), [(Some(3), 3), (Some(2), 127)]);
+    assert_eq!(of("QuantizeLinear"), [(Some(2), 127), (Some(3), 255), (Some(3), 7)]);
+    let kind = |info: &ValueInfoProto| info.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().elem_type;
+    let inner = graph.value_info.iter().find(|info| info.name.as_deref() == Some("m")).unwrap();
+    assert_eq!((kind(inner), kind(&graph.output[0])), (Some(2), Some(3)));
 }
 
 const QUANTIZED: &str = r#"graph main(%x: i8[1,4,4,3] q{"scales":[0.5],"zero_points":[3]}) -> (%y) {

@@ -56,6 +56,18 @@ impl Values {
         self.0[value.0 as usize].kind.get_or_insert((dtype, shape));
     }
 
+    /// Changes the type of what a value holds.
+    pub fn retype(&mut self, value: Value, to: DType) {
+        if let Some((dtype, _)) = &mut self.0[value.0 as usize].kind {
+            *dtype = to;
+        }
+    }
+
+    /// What a value is called so far.
+    pub fn name_of(&self, value: Value) -> &str {
+        &self.0[value.0 as usize].name
+    }
+
     /// Gives a value a better name than that of the node that it comes from, unless it has one.
     pub fn call(&mut self, value: Value, name: &str) {
         let entry = &mut self.0[value.0 as usize];
