@@ -480,6 +480,62 @@ def add_movement():
                before=[Tensor((4, 9), BOOL)], version=1)  # fmt: skip
 
 
+def add_integers():
+    """Arithmetic on plain integers, which tell sizes and places."""
+    for operator, kind in (
+        ("ADD", "Add"), ("SUB", "Sub"), ("MUL", "Mul"), ("DIV", "Div"), ("FLOOR_DIV", "FloorDiv"),
+        ("FLOOR_MOD", "FloorMod"), ("MAXIMUM", "MaximumMinimum"), ("MINIMUM", "MaximumMinimum"), ("POW", "Pow"),
+        ("SQUARED_DIFFERENCE", "SquaredDifference"),
+    ):  # fmt: skip
+        positive = operator == "POW"
+        right = constant(np.resize([1, 2, 5] if positive else [-4, 3, 1, -1, 7], (4, 9)), INT32)
+        add(f"{operator} int32", operator, [Tensor((4, 9), INT32, low=-9, high=10), right], Tensor((4, 9), INT32),
+            options=options(kind), version=2 if kind == "MaximumMinimum" else 1)  # fmt: skip
+    add("FLOOR_MOD float32", "FLOOR_MOD", [Tensor((4, 9)), constant(np.resize([-2, 0.7, 1.5], (4, 9)), FLOAT)],
+        Tensor((4, 9)), options=options("FloorMod"), tolerance=1e-6)  # fmt: skip
+    for operator in ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"):
+        add(f"{operator} int32", operator, [Tensor((4, 9), INT32, low=-3, high=3)] * 2, Tensor((4, 9), BOOL),
+            options=options(operator.title().replace("_", "")))  # fmt: skip
+    for operator in ("SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"):
+        add(f"{operator} int32", operator, [Tensor((4, 9), INT32, low=-3, high=4), constant([1], INT32)],
+            Tensor((4,), INT32), options=options("Reducer"))  # fmt: skip
+
+
+def add_computed():
+    """Sizes and places that are known only when the model runs."""
+
+    def given(number, count):
+        return Tensor((count,), INT32, low=number, high=number + 1)
+
+    cube = Tensor((3, 5, 6))
+    add("SLICE computed", "SLICE", [cube, given(1, 3), given(2, 3)], Tensor((2, 2, 2)), options=options("Slice"))
+    add("SLICE computed, the rest", "SLICE", [cube, given(2, 3), given(-1, 3)], Tensor((1, 3, 4)),
+        options=options("Slice"))  # fmt: skip
+    for masks, steps, out in (
+        ({}, 2, (1, 1, 1)), ({"beginMask": 1, "endMask": 6}, 1, (3, 4, 5)),
+        ({"beginMask": 6, "endMask": 3, "shrinkAxisMask": 1}, 1, (3, 3)),
+    ):  # fmt: skip
+        add(f"STRIDED_SLICE computed {masks}", "STRIDED_SLICE", [cube, given(1, 3), given(3, 3), given(steps, 3)],
+            Tensor(out), options=options("StridedSlice", **masks))  # fmt: skip
+    add("STRIDED_SLICE computed, backwards", "STRIDED_SLICE", [cube, given(2, 3), given(0, 3), given(-1, 3)],
+        Tensor((2, 2, 5)), options=options("StridedSlice", beginMask=4))  # fmt: skip
+    add("RESHAPE computed", "RESHAPE", [Tensor((4, 4)), given(2, 4)], Tensor((2, 2, 2, 2)), options=options("Reshape"))
+    add("TILE computed", "TILE", [Tensor((2, 3)), given(2, 2)], Tensor((4, 6)), options=options("Tile"))
+    add("BROADCAST_TO computed", "BROADCAST_TO", [Tensor((2, 1)), given(2, 2)], Tensor((2, 2)), version=2,
+        options=options("BroadcastTo"))  # fmt: skip
+    add("FILL computed", "FILL", [given(3, 2), constant(2.5, FLOAT)], Tensor((3, 3)), options=options("Fill"))
+    pads = Tensor((3, 2), INT32, low=2, high=3)
+    add("PAD computed", "PAD", [cube, pads], Tensor((7, 9, 10)), options=options("Pad"))
+    add("MIRROR_PAD computed", "MIRROR_PAD", [cube, pads], Tensor((7, 9, 10)), options=options("MirrorPad", mode=0))
+    add("DYNAMIC_UPDATE_SLICE", "DYNAMIC_UPDATE_SLICE", [cube, Tensor((3, 2, 3)), given(2, 3)], cube)
+    add("DYNAMIC_UPDATE_SLICE beyond the end", "DYNAMIC_UPDATE_SLICE", [cube, Tensor((3, 1, 6)), given(9, 3)], cube)
+    add("SHAPE", "SHAPE", [cube], Tensor((3,), INT32), options=options("Shape", outType=schema.TensorType.INT32))
+    for axis, indices, out in ((1, (3, 2), (3, 2, 6)), (2, (3,), (3, 5)), (2, (3, 4), (3, 5, 4))):
+        add(f"GATHER in batches, axis {axis}, indices {indices}", "GATHER",
+            [Tensor((3, 5, 6)), Tensor(indices, INT32, low=0, high=5)], Tensor(out), version=5,
+            options=options("Gather", axis=axis, batchDims=1))  # fmt: skip
+
+
 # Writing the file
 
 
@@ -553,3 +609,5 @@ add_arithmetic()
 add_unary()
 add_reductions()
 add_movement()
+add_integers()
+add_computed()

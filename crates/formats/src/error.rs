@@ -49,6 +49,16 @@ pub enum FormatError {
     /// Layers or operators that are not supported, all of them.
     #[error("not supported: {}", list(.0))]
     Unsupported(Vec<Unsupported>),
+    /// A version of ONNX's operators that is not written.
+    #[error("opset {asked} is not written; {least} to {most} are")]
+    Opset {
+        /// The version that is asked for.
+        asked: u32,
+        /// The oldest that is written.
+        least: u32,
+        /// The newest that is written.
+        most: u32,
+    },
     /// What the file says makes no sound model.
     #[error(transparent)]
     Model(#[from] ModelError),

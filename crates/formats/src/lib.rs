@@ -1,4 +1,4 @@
-//! Bytes to models and back: Keras and TFLite.
+//! Bytes to models and back: Keras and TFLite; to ONNX.
 //!
 //! Readers trust nothing in a file: every size, offset, count, shape and recursion is checked, no
 //! code in a file is run, and no file is read that was not named. Writers hand out bytes;
@@ -9,6 +9,7 @@ mod detect;
 mod error;
 pub mod keras;
 pub mod mapping;
+pub mod onnx;
 pub mod output;
 pub mod tflite;
 
