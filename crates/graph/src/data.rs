@@ -65,6 +65,25 @@ impl Data {
         }
     }
 
+    /// Changes elements in place. Bytes that others share, or that are not aligned, are copied first; those
+    /// beyond the last whole element are dropped.
+    pub fn change<T: AnyBitPattern + NoUninit>(&mut self, change: impl FnOnce(&mut [T])) {
+        let mut bytes = match std::mem::take(&mut self.0).try_into_mut() {
+            Ok(bytes) => bytes,
+            Err(shared) => bytes::BytesMut::from(shared.as_ref()),
+        };
+        match bytemuck::try_cast_slice_mut(&mut bytes) {
+            Ok(elements) => change(elements),
+            Err(_) => {
+                let mut elements = Data(bytes.freeze()).elements::<T>().into_owned();
+                change(&mut elements);
+                *self = Data::from_vec(elements);
+                return;
+            }
+        }
+        self.0 = bytes.freeze();
+    }
+
     /// Floating-point elements (`F16`, `F32` or `F64`) as single precision; `None` for other types.
     #[must_use]
     pub fn floats(&self, dtype: DType) -> Option<Cow<'_, [f32]>> {
@@ -112,6 +131,18 @@ mod tests {
         bytes.extend_from_slice(&1.5f32.to_le_bytes());
         let data = Data::new(Bytes::from(bytes).slice(1..));
         assert_eq!(data.elements::<f32>().as_ref(), [1.5]);
+    }
+
+    #[test]
+    fn a_change_does_not_reach_those_who_share() {
+        let mut data = Data::from_vec(vec![1.5f32, 2.0]);
+        let shared = data.clone();
+        data.change(|elements: &mut [f32]| elements[1] = 3.0);
+        assert_eq!(data.elements::<f32>().as_ref(), [1.5, 3.0]);
+        assert_eq!(shared.elements::<f32>().as_ref(), [1.5, 2.0]);
+        let mut unaligned = Data::new(Bytes::from(vec![0u8, 1, 2, 3, 4]).slice(1..));
+        unaligned.change(|elements: &mut [u16]| elements[0] = 0x0605);
+        assert_eq!(unaligned.bytes(), [5, 6, 3, 4]);
     }
 
     #[test]

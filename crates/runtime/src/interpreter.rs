@@ -83,6 +83,19 @@ impl Interpreter {
     /// If the model is broken, an operator has no kernel (all of them are listed), an option cannot
     /// be used, or memory does not suffice.
     pub fn new(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
+        let mut interpreter = Interpreter::unplanned(model, options)?;
+        if let Some(shapes) = prepare::trial_shapes(&interpreter.fused) {
+            interpreter.plan(Mode::Inference, shapes)?;
+        }
+        Ok(interpreter)
+    }
+
+    /// As [`Interpreter::new`], but weights are packed and operators bound only when the model runs: memory
+    /// that they were read from can be given back before.
+    ///
+    /// # Errors
+    /// As [`Interpreter::new`]; operators without kernel are an error of the first run.
+    pub fn unplanned(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
         validate(model)?;
         let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
         let shared = Shared {
@@ -107,7 +120,7 @@ impl Interpreter {
             quantization: graph[*id].quantization.clone(),
         };
         let computed = graph.nodes.iter().flat_map(|node| &node.outputs);
-        let mut interpreter = Interpreter {
+        Ok(Interpreter {
             inputs: graph.inputs.iter().map(info).collect(),
             outputs: graph.outputs.iter().map(info).collect(),
             activations: graph.inputs.iter().chain(computed).copied().collect(),
@@ -120,11 +133,7 @@ impl Interpreter {
             arena: no_arena()?,
             states,
             interrupt,
-        };
-        if let Some(shapes) = prepare::trial_shapes(&interpreter.fused) {
-            interpreter.plan(Mode::Inference, shapes)?;
-        }
-        Ok(interpreter)
+        })
     }
 
     /// The inputs in order.

@@ -6,7 +6,6 @@ mod samples;
 mod verify;
 pub(crate) mod write;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -91,7 +90,7 @@ pub fn convert(
     let samples = Samples::open(&model, options)?;
     go_on(observer)?;
     // Before there is a second model: each is as large as the file, and so are its packed weights.
-    let expected = verify::outputs(&source, options, &samples, observer)?;
+    let expected = verify::outputs_of_source(&source, options, &samples, observer)?;
     go_on(observer)?;
 
     observer.stage("optimize", 0);
@@ -111,8 +110,9 @@ pub fn convert(
     if target == OutputFormat::Onnx {
         arrange(&mut model, options, observer)?;
     }
-    let checked = with_interface_of(&source, &model)?;
-    let check = verify::verify((&source, &expected), &checked, options, &samples, observer)?;
+    let mut moved = with_interface_of(&source, &model)?;
+    let checked = moved.as_mut().unwrap_or(&mut model);
+    let check = verify::verify((&source, &expected), checked, options, &samples, observer)?;
     go_on(observer)?;
 
     observer.stage("write", 0);
@@ -146,8 +146,9 @@ fn arrange(model: &mut Model, options: &ConvertOptions, observer: &dyn Observer)
     Ok(())
 }
 
-/// The model with images in the order of axes in which the source takes and gives them.
-fn with_interface_of<'a>(source: &Model, model: &'a Model) -> Result<Cow<'a, Model>, Error> {
+/// The model with images in the order of axes in which the source takes and gives them; `None` where they
+/// are in that order.
+fn with_interface_of(source: &Model, model: &Model) -> Result<Option<Model>, Error> {
     let shapes = |model: &Model| -> Vec<_> {
         let graph = model.main();
         let ids = graph.inputs.iter().chain(&graph.outputs);
@@ -155,16 +156,18 @@ fn with_interface_of<'a>(source: &Model, model: &'a Model) -> Result<Cow<'a, Mod
     };
     let mut source = source.clone();
     infer_model(&mut source)?;
-    if shapes(&source) == shapes(model) {
-        return Ok(Cow::Borrowed(model));
+    let wanted = shapes(&source);
+    if wanted == shapes(model) {
+        return Ok(None);
     }
-    let mut moved = model.clone();
-    channels_first(&mut moved, Interface::ChannelsLast)?;
-    if shapes(&source) != shapes(&moved) {
-        moved = model.clone();
-        channels_first(&mut moved, Interface::ChannelsFirst)?;
+    for interface in [Interface::ChannelsLast, Interface::ChannelsFirst] {
+        let mut moved = model.clone();
+        channels_first(&mut moved, interface)?;
+        if wanted == shapes(&moved) {
+            return Ok(Some(moved));
+        }
     }
-    Ok(Cow::Owned(moved))
+    Ok(None)
 }
 
 fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {

@@ -6,7 +6,7 @@ use litesmith_quantize::is_quantized;
 use litesmith_runtime::{Array, Interpreter, TensorInfo};
 
 use super::samples::Samples;
-use super::{ConvertOptions, conditioning};
+use super::{ConvertOptions, conditioning, conditioning::Sketches};
 use crate::Quantization;
 use crate::check::{Check, Comparison};
 use crate::error::Error;
@@ -23,84 +23,112 @@ const FLOAT16_TOLERANCE: f64 = 1e-2;
 /// Signal-to-noise ratio in dB below which the user is warned.
 const POOR_SNR: f64 = 15.0;
 
-/// What one run gives: the number of samples and each output as real numbers.
+/// What a model gives on the samples of the check.
 pub(super) struct Outputs {
+    runs: Vec<Run>,
+    /// Activations of the first run, where they are asked for.
+    sketches: Sketches,
+}
+
+/// What one run gives: the number of samples and each output as real numbers.
+struct Run {
     samples: usize,
     values: Vec<Vec<f32>>,
 }
 
-/// Runs a model on the samples of the check.
-pub(super) fn outputs(
+/// Runs the source, before it is converted.
+pub(super) fn outputs_of_source(
+    source: &Model,
+    options: &ConvertOptions,
+    samples: &Samples,
+    observer: &dyn Observer,
+) -> Result<Outputs, Error> {
+    outputs(source, options, samples, observer, tolerance(source, options).is_some())
+}
+
+fn outputs(
     model: &Model,
     options: &ConvertOptions,
     samples: &Samples,
     observer: &dyn Observer,
-) -> Result<Vec<Outputs>, Error> {
+    sketched: bool,
+) -> Result<Outputs, Error> {
     observer.stage("check", samples.count(MOST_SAMPLES));
-    let mut interpreter = Interpreter::new(model, &options.run)?;
-    // Weights are packed from now on; what was read of the file is not needed any more.
+    let mut interpreter = Interpreter::unplanned(model, &options.run)?;
+    // What the weights were read from is not needed any more.
     mapping::release();
-    let mut outputs = Vec::new();
+    let mut outputs = Outputs { runs: Vec::new(), sketches: Sketches::new() };
     samples.each(MOST_SAMPLES, |arrays, count| {
         go_on(observer)?;
-        outputs.push(Outputs { samples: count, values: run(&mut interpreter, samples.inputs(), arrays)? });
+        let inputs = inputs_for(&interpreter, samples.inputs(), arrays)?;
+        let arrays = if sketched && outputs.runs.is_empty() {
+            let (arrays, sketches) = conditioning::sketch(&mut interpreter, model, &inputs)?;
+            outputs.sketches = sketches;
+            arrays
+        } else {
+            interpreter.run(&inputs)?
+        };
+        let values = interpreter.outputs().iter().zip(&arrays);
+        let values = values.map(|(info, array)| dequantize_output(info, array)).collect();
+        outputs.runs.push(Run { samples: count, values });
         observer.step();
         Ok(())
     })?;
     Ok(outputs)
 }
 
-/// Compares the converted model with what the source gave.
+/// Compares the converted model with what the source gave. The model comes back as it was.
 pub(super) fn verify(
-    (source, expected): (&Model, &[Outputs]),
-    converted: &Model,
+    (source, expected): (&Model, &Outputs),
+    converted: &mut Model,
     options: &ConvertOptions,
     samples: &Samples,
     observer: &dyn Observer,
 ) -> Result<Check, Error> {
-    let got = outputs(converted, options, samples, observer)?;
-    let check = compare(expected, &got).result(samples.feed().is_some());
-    // What was rounded to integers before cannot be had back.
-    let exact = match options.quantize {
-        Quantization::Keep => Some(FLOAT_TOLERANCE),
-        Quantization::None if !is_quantized(source) => Some(FLOAT_TOLERANCE),
-        Quantization::Float16 if !is_quantized(source) => Some(FLOAT16_TOLERANCE),
-        _ => None,
-    };
-    let refused = match judge(&check, exact, options.min_snr, observer) {
+    let got = outputs(converted, options, samples, observer, false)?;
+    let check = compare(&expected.runs, &got.runs).result(samples.feed().is_some());
+    let tolerance = tolerance(source, options);
+    let refused = match judge(&check, tolerance, options.min_snr, observer) {
         Ok(()) => return Ok(check),
         Err(refused) => refused,
     };
     // A model that makes much of the least change cannot be held to a tolerance.
-    let pair = conditioning::Pair { source, converted, samples, run: &options.run };
-    match exact.map(|tolerance| pair.amplification(tolerance, &check)).transpose()?.flatten() {
-        Some(note) => {
-            observer.note(&note);
-            Ok(check)
-        }
-        None => Err(refused),
+    let Some(tolerance) = tolerance else { return Err(refused) };
+    let mut note = None;
+    samples.each(1, |arrays, _| {
+        let inputs = inputs_for(&Interpreter::unplanned(converted, &options.run)?, samples.inputs(), arrays)?;
+        let differences = (check.max_relative_diff, tolerance);
+        note =
+            conditioning::amplification(&expected.sketches, converted, &inputs, &options.run, differences)?;
+        Ok(())
+    })?;
+    let Some(note) = note else { return Err(refused) };
+    observer.note(&note);
+    Ok(check)
+}
+
+/// Largest difference that a conversion may make; `None` where weights or activations are rounded.
+fn tolerance(source: &Model, options: &ConvertOptions) -> Option<f64> {
+    match options.quantize {
+        Quantization::Keep => Some(FLOAT_TOLERANCE),
+        // What was rounded to integers before cannot be had back.
+        Quantization::None if !is_quantized(source) => Some(FLOAT_TOLERANCE),
+        Quantization::Float16 if !is_quantized(source) => Some(FLOAT16_TOLERANCE),
+        _ => None,
     }
 }
 
-/// The outputs, as real numbers, for inputs as `given` describes them.
-fn run(
-    interpreter: &mut Interpreter,
+/// Inputs, as `given` describes them, as a model takes them.
+fn inputs_for(
+    interpreter: &Interpreter,
     given: &[TensorInfo],
     arrays: &[Array],
-) -> Result<Vec<Vec<f32>>, Error> {
+) -> Result<Vec<Array>, Error> {
     let inputs = arrays.iter().zip(given).zip(interpreter.inputs());
-    let inputs: Vec<Array> =
-        inputs.map(|((array, from), to)| carry_over(array, from, to)).collect::<Result<_, _>>()?;
-    let outputs = interpreter.run(&inputs)?;
-    Ok(interpreter
-        .outputs()
-        .iter()
-        .zip(&outputs)
-        .map(|(info, array)| dequantize_output(info, array))
-        .collect())
+    inputs.map(|((array, from), to)| carry_over(array, from, to)).collect()
 }
 
-fn compare(expected: &[Outputs], got: &[Outputs]) -> Comparison {
+fn compare(expected: &[Run], got: &[Run]) -> Comparison {
     let mut comparison = Comparison::default();
     for (expected, got) in expected.iter().zip(got) {
         comparison.add(expected.samples, &expected.values, &got.values);
@@ -109,7 +137,7 @@ fn compare(expected: &[Outputs], got: &[Outputs]) -> Comparison {
 }
 
 /// An input that samples are for as a model takes it.
-pub(super) fn carry_over(array: &Array, from: &TensorInfo, to: &TensorInfo) -> Result<Array, Error> {
+fn carry_over(array: &Array, from: &TensorInfo, to: &TensorInfo) -> Result<Array, Error> {
     if from.dtype == to.dtype {
         return Ok(array.clone());
     }

@@ -296,10 +296,15 @@ fn known(facts: &Facts) -> Option<Data> {
     }
 }
 
-/// Which tensors must be there: those that outputs are computed from, or all.
+/// Which tensors must be there: those that outputs are computed from, or all but parameters of which only
+/// something computed is read.
 fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
     if mode == Mode::Observe {
-        return vec![true; graph.tensors.len()];
+        let parameter = |tensor: &Tensor| matches!(tensor.kind, TensorKind::Parameter(_));
+        let mut needed: Vec<bool> = graph.tensors.iter().map(|tensor| !parameter(tensor)).collect();
+        let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
+        read.chain(graph.outputs.iter().copied()).for_each(|id| needed[id.index()] = true);
+        return needed;
     }
     let mut needed = vec![false; graph.tensors.len()];
     for output in &graph.outputs {
