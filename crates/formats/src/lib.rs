@@ -5,11 +5,14 @@
 //! [`output`] puts them into place.
 #![deny(unsafe_code)]
 
+mod composed;
 mod detect;
+mod emit;
 mod error;
 pub mod keras;
 pub mod mapping;
 pub mod output;
+mod refusal;
 pub mod tflite;
 
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 use litesmith_graph::{DType, Op, Shape, Tensor, TensorId};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Numbers, numbers, unsupported};
 use crate::keras::scope::{Operand, Scope};
 
@@ -27,11 +28,6 @@ impl Scope<'_> {
             Some(product) => Ok(product),
             None => Err(self.broken(format!("it needs a constant of sizes {sizes:?}")).into()),
         }
-    }
-
-    /// A scalar constant.
-    pub fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
-        self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
     }
 
     /// A constant of few integers, such as sizes.

@@ -3,6 +3,7 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{FullyConnected, Reshape, ReshapeDim, Transpose};
 
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
