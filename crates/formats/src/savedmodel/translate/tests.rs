@@ -1,0 +1,1 @@
+//! Small flows, family by family.
