@@ -9,10 +9,12 @@ mod composed;
 mod detect;
 mod emit;
 mod error;
+mod inputs;
 pub mod keras;
 pub mod mapping;
 pub mod output;
 mod refusal;
+pub mod savedmodel;
 pub mod tflite;
 
 use std::path::Path;
@@ -33,7 +35,8 @@ pub fn read(path: &Path) -> Result<Model, FormatError> {
         Format::Tflite => return tflite::read(mapping::open(path)?),
         Format::Keras => keras::read_keras(mapping::open(path)?)?,
         Format::H5 => keras::read_h5(mapping::open(path)?)?,
-        Format::SavedModel | Format::Onnx | Format::Memory => {
+        Format::SavedModel => savedmodel::read(path)?,
+        Format::Onnx | Format::Memory => {
             return Err(FormatError::UnsupportedFormat { path: path.to_owned(), format });
         }
     };

@@ -161,11 +161,11 @@ pub(super) struct AttrValue {
     pub value: Option<Attribute>,
 }
 
-/// What an attribute is.
+/// What an attribute is. The large ones are boxed: maps reserve room for several.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Attribute {
-    #[prost(message, tag = "1")]
-    List(ListValue),
+    #[prost(message, boxed, tag = "1")]
+    List(Box<ListValue>),
     #[prost(bytes = "bytes", tag = "2")]
     Bytes(Bytes),
     #[prost(int64, tag = "3")]
@@ -178,8 +178,8 @@ pub(super) enum Attribute {
     Type(i32),
     #[prost(message, tag = "7")]
     Shape(ShapeProto),
-    #[prost(message, tag = "8")]
-    Tensor(TensorProto),
+    #[prost(message, boxed, tag = "8")]
+    Tensor(Box<TensorProto>),
     /// The name of an attribute of the function that the node stands in.
     #[prost(string, tag = "9")]
     Placeholder(String),

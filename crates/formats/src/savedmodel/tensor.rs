@@ -147,11 +147,6 @@ pub(super) fn unpacked(proto: &TensorProto) -> usize {
     count.and_then(|count| count.checked_mul(size)).unwrap_or(usize::MAX)
 }
 
-/// The texts of a constant, of which all must be stored.
-pub(super) fn texts(proto: &TensorProto) -> &[Bytes] {
-    &proto.strings
-}
-
 /// Decodes a constant. One whose bytes lie in the file as they are is not copied.
 ///
 /// # Errors
