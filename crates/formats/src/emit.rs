@@ -20,6 +20,9 @@ pub(crate) trait Emit: Sized {
     /// A scalar constant.
     fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId>;
 
+    /// A weight in another layout. However often it is needed, the node exists once.
+    fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId>;
+
     // Shapes
 
     /// What is known of a tensor's shape.

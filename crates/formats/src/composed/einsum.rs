@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BatchMatMul, BinaryKind, Reduce, ReduceKind, Reshape, ReshapeDim, Transpose};
 
+use crate::composed::dense::product;
 use crate::emit::Emit;
 use crate::refusal::{Built, unsupported};
 
 /// Letters of the axes of a tensor.
-pub(crate) type Axes = Vec<char>;
+type Axes = Vec<char>;
 
 /// An equation with ellipses written out.
 pub(crate) struct Equation {
     /// Axes of each tensor.
-    pub inputs: Vec<Axes>,
+    pub inputs: Vec<Vec<char>>,
     /// Axes of the result.
-    pub output: Axes,
+    pub output: Vec<char>,
 }
 
 impl Equation {
@@ -68,8 +69,26 @@ impl Equation {
     }
 }
 
-/// What an equation makes of one or two tensors.
-pub(crate) fn evaluate(scope: &mut impl Emit, text: &str, inputs: &[TensorId]) -> Built<TensorId> {
+impl Equation {
+    /// Whether the second tensor shares some axes with the first, none of them with the result, which has
+    /// all its others, and the first keeps some.
+    fn is_connection(&self) -> bool {
+        let [input, kernel] = self.inputs.as_slice() else { return false };
+        let (shared, made): (Vec<char>, Vec<char>) = kernel.iter().partition(|axis| input.contains(axis));
+        !shared.is_empty()
+            && !shared.iter().any(|axis| self.output.contains(axis))
+            && made.iter().all(|axis| self.output.contains(axis))
+            && input.iter().any(|axis| self.output.contains(axis))
+    }
+}
+
+/// What an equation makes of one or two tensors; `kernel` says that the second one is made of weights.
+pub(crate) fn evaluate(
+    scope: &mut impl Emit,
+    text: &str,
+    inputs: &[TensorId],
+    kernel: bool,
+) -> Built<TensorId> {
     let ranks: Vec<_> = inputs.iter().map(|input| Some(scope.rank(*input))).collect();
     let equation = Equation::read(scope, text, &ranks)?;
     match inputs {
@@ -77,13 +96,14 @@ pub(crate) fn evaluate(scope: &mut impl Emit, text: &str, inputs: &[TensorId]) -
             let (x, axes) = summed(scope, *x, &equation.inputs[0], |axis| equation.output.contains(&axis))?;
             in_order(scope, x, &axes, &equation.output)
         }
+        [a, b] if kernel && equation.is_connection() => connected(scope, *a, *b, None, &equation),
         [a, b] => two(scope, [*a, *b], [&equation.inputs[0], &equation.inputs[1]], &equation.output),
         _ => unsupported!("einsum of {} tensors is not supported; take two at a time", inputs.len()),
     }
 }
 
 /// Sums over the axes that are not wanted.
-pub(crate) fn summed(
+fn summed(
     scope: &mut impl Emit,
     x: TensorId,
     axes: &[char],
@@ -99,12 +119,7 @@ pub(crate) fn summed(
 }
 
 /// The axes in another order.
-pub(crate) fn in_order(
-    scope: &mut impl Emit,
-    x: TensorId,
-    axes: &[char],
-    wanted: &[char],
-) -> Built<TensorId> {
+fn in_order(scope: &mut impl Emit, x: TensorId, axes: &[char], wanted: &[char]) -> Built<TensorId> {
     if axes == wanted {
         return Ok(x);
     }
@@ -199,4 +214,43 @@ fn as_matrix(
         unsupported!("an einsum over axes of open size is not supported; give the model a fixed input shape");
     }
     scope.emit(Reshape::to(shape), &[x])
+}
+
+/// What an equation makes of a tensor and a kernel that share no axis that stays: a fully connected layer,
+/// with a bias along the last axes of the result.
+pub(crate) fn connected(
+    scope: &mut impl Emit,
+    input: TensorId,
+    kernel: TensorId,
+    bias: Option<TensorId>,
+    equation: &Equation,
+) -> Built<TensorId> {
+    let (axes, kernel_axes) = (&equation.inputs[0], &equation.inputs[1]);
+    let (input, axes) =
+        summed(scope, input, axes, |axis| equation.output.contains(&axis) || kernel_axes.contains(&axis))?;
+    let kept: Axes = axes.iter().copied().filter(|axis| !kernel_axes.contains(axis)).collect();
+    let inner: Axes = axes.iter().copied().filter(|axis| kernel_axes.contains(axis)).collect();
+    let made: Axes = kernel_axes.iter().copied().filter(|axis| !axes.contains(axis)).collect();
+    if inner.is_empty() || made.iter().any(|axis| !equation.output.contains(axis)) || kept.is_empty() {
+        unsupported!(
+            "the equation sums over nothing, or over axes of the kernel alone; use Multiply or Dense"
+        );
+    }
+    let input = in_order(scope, input, &axes, &[&kept[..], &inner].concat())?;
+    let wanted = [&inner[..], &made].concat();
+    let places: Vec<usize> =
+        wanted.iter().filter_map(|axis| kernel_axes.iter().position(|known| known == axis)).collect();
+    let in_place = places.iter().copied().eq(0..kernel_axes.len());
+    let kernel = if in_place { kernel } else { scope.laid_out(kernel, Transpose::by(&places))? };
+    let natural = [&kept[..], &made].concat();
+    // A bias along just what the kernel makes, in order, belongs to the product.
+    let whole = bias.filter(|bias| {
+        natural == equation.output && scope.shape(*bias).dims() == &scope.shape(kernel).dims()[inner.len()..]
+    });
+    let result = product(scope, input, inner.len(), kernel, whole)?;
+    let result = in_order(scope, result, &natural, &equation.output)?;
+    match bias {
+        Some(bias) if whole.is_none() => scope.binary(BinaryKind::Add, result, bias),
+        _ => Ok(result),
+    }
 }

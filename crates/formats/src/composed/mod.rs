@@ -1,5 +1,6 @@
 //! What several readers compose of operators, since the graph has none for it.
 
+pub(crate) mod dense;
 pub(crate) mod einsum;
 mod elementwise;
 pub(crate) mod truth;

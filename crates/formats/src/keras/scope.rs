@@ -153,6 +153,20 @@ impl Emit for Scope<'_> {
     fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
         self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
     }
+
+    fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
+        let op = op.into();
+        let known = self.target.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
+        if let Some((_, tensor)) = known {
+            return Ok(*tensor);
+        }
+        let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
+        let [tensor] = *self.node(op.clone(), vec![Some(weight)], &name)?.as_slice() else {
+            return Err(self.broken("a layout has one output").into());
+        };
+        self.target.layouts.entry(weight).or_default().push((op, tensor));
+        Ok(tensor)
+    }
 }
 
 impl<'a> Scope<'a> {

@@ -66,6 +66,11 @@ impl Attributes {
         matches!(self.get(key), Some(Attribute::Flag(true)))
     }
 
+    /// A truth value, or `default` where there is none of this name.
+    pub fn flag_or(&self, key: &str, default: bool) -> bool {
+        if let Some(Attribute::Flag(flag)) = self.get(key) { *flag } else { default }
+    }
+
     /// A text, if there is one of this name.
     pub fn text(&self, key: &str) -> Option<&str> {
         if let Some(Attribute::Text(text)) = self.get(key) { Some(text) } else { None }
@@ -74,11 +79,6 @@ impl Attributes {
     /// An element type, if there is one of this name.
     pub fn dtype(&self, key: &str) -> Option<DType> {
         if let Some(Attribute::Type(dtype)) = self.get(key) { Some(*dtype) } else { None }
-    }
-
-    /// A shape, if there is one of this name.
-    pub fn shape(&self, key: &str) -> Option<&PartialShape> {
-        if let Some(Attribute::Shape(shape)) = self.get(key) { Some(shape) } else { None }
     }
 
     /// The value of a constant, if there is one of this name.

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 
 use litesmith_graph::TensorId;
-use litesmith_graph::ops::{BinaryKind, Transpose};
+use litesmith_graph::ops::BinaryKind;
 
-use crate::composed::einsum::{self, Axes, Equation, in_order, summed, two};
+use crate::composed::einsum::{self, Equation, connected, two};
 use crate::emit::Emit;
 use crate::keras::activations;
-use crate::keras::config::{Built, Config, Refusal, unsupported};
-use crate::keras::layers::dense::product;
+use crate::keras::config::{Built, Config, Refusal};
 use crate::keras::scope::{Operand, Scope};
 use crate::keras::weights::Variable;
 
@@ -23,7 +22,7 @@ pub(super) fn operation(scope: &mut Scope<'_>) -> Built<TensorId> {
         },
     };
     let inputs = scope.all_floats()?;
-    einsum::evaluate(scope, text.as_str().unwrap_or(""), &inputs)
+    einsum::evaluate(scope, text.as_str().unwrap_or(""), &inputs, false)
 }
 
 pub(super) fn dense_variables(config: Config<'_>) -> Built<Vec<Variable>> {
@@ -87,41 +86,4 @@ fn bias_shape(
     let start = output.iter().position(|axis| bias.contains(*axis)).unwrap_or(output.len());
     let one = |axis: &char| if bias.contains(*axis) { size(axis) } else { Ok(1) };
     output[start..].iter().map(one).collect::<Built<Vec<_>>>().map(Some)
-}
-
-fn connected(
-    scope: &mut Scope<'_>,
-    input: TensorId,
-    kernel: TensorId,
-    bias: Option<TensorId>,
-    equation: &Equation,
-) -> Built<TensorId> {
-    let (axes, kernel_axes) = (&equation.inputs[0], &equation.inputs[1]);
-    let (input, axes) =
-        summed(scope, input, axes, |axis| equation.output.contains(&axis) || kernel_axes.contains(&axis))?;
-    let kept: Axes = axes.iter().copied().filter(|axis| !kernel_axes.contains(axis)).collect();
-    let inner: Axes = axes.iter().copied().filter(|axis| kernel_axes.contains(axis)).collect();
-    let made: Axes = kernel_axes.iter().copied().filter(|axis| !axes.contains(axis)).collect();
-    if inner.is_empty() || made.iter().any(|axis| !equation.output.contains(axis)) || kept.is_empty() {
-        unsupported!(
-            "the equation sums over nothing, or over axes of the kernel alone; use Multiply or Dense"
-        );
-    }
-    let input = in_order(scope, input, &axes, &[&kept[..], &inner].concat())?;
-    let wanted = [&inner[..], &made].concat();
-    let places: Vec<usize> =
-        wanted.iter().filter_map(|axis| kernel_axes.iter().position(|known| known == axis)).collect();
-    let in_place = places.iter().copied().eq(0..kernel_axes.len());
-    let kernel = if in_place { kernel } else { scope.laid_out(kernel, Transpose::by(&places))? };
-    let natural = [&kept[..], &made].concat();
-    // A bias along just what the kernel makes, in order, belongs to the product.
-    let whole = bias.filter(|bias| {
-        natural == equation.output && scope.shape(*bias).dims() == &scope.shape(kernel).dims()[inner.len()..]
-    });
-    let result = product(scope, input, inner.len(), kernel, whole)?;
-    let result = in_order(scope, result, &natural, &equation.output)?;
-    match bias {
-        Some(bias) if whole.is_none() => scope.binary(BinaryKind::Add, result, bias),
-        _ => Ok(result),
-    }
 }

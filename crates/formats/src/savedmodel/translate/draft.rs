@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use litesmith_graph::infer::stated_facts;
-use litesmith_graph::{DType, Facts, Graph, Model, Op, Tensor, TensorId};
+use litesmith_graph::{Facts, Graph, Model, Op, Tensor, TensorId};
 
 use super::lists::List;
 
@@ -70,11 +70,6 @@ impl Draft {
         self.facts.push(stated_facts(model, &tensor));
         self.fixed.push(tensor.is_fixed());
         self.graph.add_tensor(tensor)
-    }
-
-    /// Element type of a tensor.
-    pub fn dtype(&self, id: TensorId) -> DType {
-        self.facts[id.index()].dtype
     }
 
     /// A tensor under its first shape: `id` itself, or what it was made of by nothing but reshaping.

@@ -41,9 +41,9 @@ pub(super) fn translate(
     variables: Vec<Variable>,
     producer: String,
 ) -> Result<Model, FormatError> {
-    check_known(&flow)?;
-    recognize::apply(&mut flow, &variables);
     let names = Names::of(&flow, &variables);
+    check_known(&flow, &names)?;
+    recognize::apply(&mut flow, &variables);
     let mut target = Target::new(variables, names);
     let mut draft = Draft::new("main");
     let mut inputs = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn translate(
 }
 
 /// What is shared by all graphs of a model under construction.
-pub(super) struct Target {
+struct Target {
     /// The model; its first graph is put in last.
     pub model: Model,
     /// The variables.
@@ -111,7 +111,7 @@ fn refused(layer: &str, operator: &str, reason: &str) -> FormatError {
 }
 
 /// All operations that the table does not know.
-fn check_known(flow: &Flow) -> Result<(), FormatError> {
+fn check_known(flow: &Flow, names: &Names) -> Result<(), FormatError> {
     let mut unknown = Vec::new();
     let mut waiting = vec![flow];
     while let Some(flow) = waiting.pop() {
@@ -120,7 +120,7 @@ fn check_known(flow: &Flow) -> Result<(), FormatError> {
             waiting.extend(&node.branches);
             if node.op.starts_with(recognize::MARK) || operators::find(&node.op).is_none() {
                 unknown.push(Unsupported {
-                    layer: names::plain(&node.name),
+                    layer: names.layer(&node.name),
                     operator: node.op.clone(),
                     reason: "the operation is not supported; leave it out of the model, or replace it"
                         .to_owned(),

@@ -67,9 +67,10 @@ impl Names {
     /// The layer that an operation belongs to.
     pub fn layer(&self, name: &str) -> String {
         let mut parts = self.inside(name);
-        if parts.len() > 1 {
-            parts.pop();
+        if parts.len() == 1 {
+            return parts.concat();
         }
+        parts.pop();
         while parts.len() > 1 && parts.last().is_some_and(|last| is_scope(last)) {
             parts.pop();
         }
@@ -95,11 +96,6 @@ impl Names {
         };
         (layer, variable)
     }
-}
-
-/// An operation's name without the calls around it.
-pub(super) fn plain(name: &str) -> String {
-    parts(name).join("/")
 }
 
 /// The parts of a name, without those that only say that a function is called. The last one stays.
@@ -156,6 +152,6 @@ mod tests {
         assert_eq!(names.layer("StatefulPartitionedCall_2/net_1/Add_2"), "Add_2");
         assert_eq!(names.tensor("net_1/conv_1/BiasAdd_1"), "conv/BiasAdd_1");
         assert_eq!(names.variable("conv/kernel:0"), ("conv".to_owned(), "kernel".to_owned()));
-        assert_eq!(plain("StatefulPartitionedCall/PartitionedCall"), "PartitionedCall");
+        assert_eq!(names.layer("StatefulPartitionedCall/PartitionedCall"), "PartitionedCall");
     }
 }

@@ -1,5 +1,6 @@
 //! What an operation works with: its attributes, its inputs, and the graph that grows.
 
+use litesmith_graph::operator::Number;
 use litesmith_graph::ops::Cast;
 use litesmith_graph::{DType, Data, Facts, Inputs, Op, Origin, Parameter, Shape, Tensor, TensorId};
 
@@ -67,6 +68,19 @@ impl Emit for Scope<'_> {
     fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
         Ok(self.floats(name, &[], vec![value]))
     }
+
+    fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
+        let op = op.into();
+        let known = self.draft.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
+        if let Some((_, tensor)) = known {
+            return Ok(*tensor);
+        }
+        let tensor = self.emit(op.clone(), &[weight])?;
+        self.draft.graph[tensor].name =
+            format!("{}/{}", self.draft.graph[weight].name, op.name().to_ascii_lowercase());
+        self.draft.layouts.entry(weight).or_default().push((op, tensor));
+        Ok(tensor)
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -85,7 +99,11 @@ impl<'a> Scope<'a> {
         fixed: bool,
     ) -> Built<Vec<TensorId>> {
         let mut ids = Vec::with_capacity(outputs.len());
-        for (place, output) in outputs.into_iter().enumerate() {
+        for (place, mut output) in outputs.into_iter().enumerate() {
+            if output.shape.rank() == 0 && matches!(output.dtype, DType::I32 | DType::I64) {
+                // A shape with one size that is not known is known all the same.
+                output.value.get_or_insert_with(|| vec![Number::Unknown]);
+            }
             if output.shape.rank() > MOST_AXES {
                 return Err(self.broken(format!("it gives {} axes", output.shape.rank())).into());
             }
@@ -273,20 +291,6 @@ impl<'a> Scope<'a> {
         self.draft.fixed[id.index()]
     }
 
-    /// A weight in another layout. However often it is needed, the node exists once.
-    pub fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
-        let op = op.into();
-        let known = self.draft.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
-        if let Some((_, tensor)) = known {
-            return Ok(*tensor);
-        }
-        let tensor = self.emit(op.clone(), &[weight])?;
-        self.draft.graph[tensor].name =
-            format!("{}/{}", self.draft.graph[weight].name, op.name().to_ascii_lowercase());
-        self.draft.layouts.entry(weight).or_default().push((op, tensor));
-        Ok(tensor)
-    }
-
     /// A tensor under another shape. Shape upon shape counts as one, and a weight that gets its own shape
     /// back is itself again.
     pub fn reshaped(&mut self, x: TensorId, op: impl Into<Op>) -> Built<TensorId> {
@@ -325,7 +329,8 @@ fn variable(target: &mut Target, draft: &mut Draft, index: usize) -> Option<Tens
         }
     };
     let parameter = target.model.parameter(id)?;
-    let name = format!("{}/{}", parameter.origin.layer, parameter.origin.variable);
+    let Origin { layer, variable, .. } = &parameter.origin;
+    let name = if layer.is_empty() { variable.clone() } else { format!("{layer}/{variable}") };
     let tensor = Tensor::parameter(&name, parameter.dtype, Shape::fixed(&parameter.shape), id);
     let tensor = draft.add(&target.model, tensor);
     draft.variables.insert(index, tensor);

@@ -108,7 +108,7 @@ impl Made {
 
 impl Scope<'_> {
     /// What a flow that is called gets for a value of the caller.
-    pub fn argument(&self, bound: &Bound) -> Built<Argument> {
+    pub(super) fn argument(&self, bound: &Bound) -> Built<Argument> {
         let facts = |id: TensorId| self.facts(id).clone();
         Ok(match bound {
             Bound::Tensor(id) if self.draft.graph[*id].is_fixed() => Argument::Fixed(*id),
@@ -136,7 +136,7 @@ impl Scope<'_> {
     }
 
     /// A flow translated into a graph of its own. In a trial, lists may be without a place.
-    pub fn called(&mut self, flow: &Flow, arguments: &[Argument], trial: bool) -> Built<Made> {
+    pub(super) fn called(&mut self, flow: &Flow, arguments: &[Argument], trial: bool) -> Built<Made> {
         self.deeper()?;
         let name = format!("{}/{}", self.layer, flow.name);
         let mut draft = Draft::new(&name);
@@ -163,7 +163,7 @@ impl Scope<'_> {
     }
 
     /// Adds a finished graph to the model.
-    pub fn add_graph(&mut self, mut draft: Draft) -> GraphId {
+    pub(super) fn add_graph(&mut self, mut draft: Draft) -> GraphId {
         biases::join(&mut draft.graph, &draft.fixed);
         draft.graph.remove_dead();
         debug_assert!(draft.graph.inputs.iter().all(|id| draft.graph[*id].kind == TensorKind::Input));

@@ -61,5 +61,6 @@ pub(super) fn einsum(scope: &mut Scope<'_>) -> Built<TensorId> {
         return Err(scope.broken("its attribute 'equation' is missing").into());
     };
     let inputs = scope.tensors()?;
-    composed::einsum::evaluate(scope, equation, &inputs)
+    let kernel = matches!(inputs.as_slice(), [a, b] if scope.is_fixed(*b) && !scope.is_fixed(*a));
+    composed::einsum::evaluate(scope, equation, &inputs, kernel)
 }

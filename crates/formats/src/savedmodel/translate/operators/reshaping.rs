@@ -16,11 +16,22 @@ pub(super) fn reshape(scope: &mut Scope<'_>) -> Built<TensorId> {
     let Some(dims) = target(scope, x, shape)? else {
         return scope.emit(Reshape { shape: None }, &[x, shape]);
     };
-    let result = scope.reshaped(x, Reshape::to(dims))?;
-    match scope.draft.rows.get(&x).copied() {
-        Some(rows) => Ok(whole_product(scope, rows, result)?.unwrap_or(result)),
-        None => Ok(result),
+    if let Some(rows) = scope.draft.rows.get(&x).copied()
+        && let Some(product) = whole_product(scope, rows, shape)?
+    {
+        return Ok(product);
     }
+    let result = scope.reshaped(x, Reshape::to(dims))?;
+    if let Some(values) = scope.facts(shape).value.clone() {
+        // What is left over is more than its size: it is the batch, say.
+        let facts = &mut scope.draft.facts[result.index()];
+        for (dim, value) in facts.shape.0.iter_mut().zip(values) {
+            if let (Dim::Unknown, Number::Free(symbol)) = (&*dim, value) {
+                *dim = Dim::Free(symbol);
+            }
+        }
+    }
+    Ok(result)
 }
 
 /// The axes of a new shape that the values of a tensor give; `None` if more than one of them is open.
@@ -47,23 +58,17 @@ fn target(scope: &Scope<'_>, x: TensorId, shape: TensorId) -> Built<Option<Vec<R
     Ok((open <= 1).then_some(dims))
 }
 
-/// The product of a tensor with weights, where axes were joined to rows before it and `apart`, its
-/// reshaped result, has them again: the operator does both itself.
+/// The product of a tensor with weights, where axes were joined to rows before it and its result gets
+/// the shape `apart` that has them again: the operator does both itself.
 fn whole_product(scope: &mut Scope<'_>, rows: Rows, apart: TensorId) -> Built<Option<TensorId>> {
     let Rows { whole, weights } = rows;
-    let (before, after) = (scope.shape(whole), scope.shape(apart));
-    let [depth, made] = [1, 0].map(|axis| scope.shape(weights).dims().get(axis).cloned());
-    let (Some((last, kept)), Some((new, others))) = (before.dims().split_last(), after.dims().split_last())
-    else {
+    let mut wanted: Vec<Number> = scope.shape(whole).dims().iter().map(Number::from).collect();
+    let [made, depth] = [0, 1].map(|axis| scope.shape(weights).dims().get(axis).map(Number::from));
+    if wanted.len() < 3 || wanted.pop() != depth || wanted.contains(&Number::Unknown) {
         return Ok(None);
-    };
-    let known = kept.iter().all(|dim| *dim != Dim::Unknown);
-    if kept != others
-        || !known
-        || kept.len() < 2
-        || Some(last) != depth.as_ref()
-        || Some(new) != made.as_ref()
-    {
+    }
+    wanted.extend(made);
+    if scope.facts(apart).value.as_ref() != Some(&wanted) {
         return Ok(None);
     }
     let op = FullyConnected { keep_num_dims: true, ..FullyConnected::default() };

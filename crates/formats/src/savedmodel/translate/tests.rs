@@ -1,1 +1,0 @@
-//! Small flows, family by family.
