@@ -2,9 +2,10 @@
 
 use super::draft::{Draft, DraftFlow, Slot, Source, refuse};
 use super::flow::FlowInput;
-use super::functions::{Inliner, Scope};
+use super::functions::Inliner;
 use super::program::Function;
 use super::proto::{Attribute, NodeDef};
+use super::scope::Scope;
 use super::tensor::{self, Element};
 use crate::error::FormatError;
 
@@ -20,7 +21,7 @@ pub(super) enum Given<'a> {
 
 impl Given<'_> {
     /// What is handed over.
-    pub fn from_outside(&self) -> Option<Slot> {
+    pub fn handed_over(&self) -> Option<Slot> {
         match self {
             Given::Input(slot) => Some(*slot),
             Given::Same(_) | Given::Constant(..) => None,

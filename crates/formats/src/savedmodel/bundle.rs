@@ -69,8 +69,7 @@ impl Bundle {
         let place = format!("variable '{key}'");
         let entry = self.entry(key, &place)?;
         if !entry.slices.is_empty() {
-            let reason = "it is stored in pieces; save the model without partitioned variables";
-            return Err(unsupported(key, reason));
+            return Err(in_pieces(key));
         }
         let element = Element::of(entry.dtype, &place)?;
         if let Err(reason) = element.dtype() {
@@ -168,6 +167,11 @@ impl Bundle {
     }
 }
 
+/// That a variable is stored in pieces.
+pub(super) fn in_pieces(name: &str) -> FormatError {
+    unsupported(name, "it is stored in pieces; save the model without partitioned variables")
+}
+
 fn check(entry: &BundleEntry, pieces: &[&[u8]], place: &str) -> Result<(), FormatError> {
     if crc32c::masked(pieces) == entry.checksum {
         return Ok(());
@@ -189,4 +193,106 @@ fn unsupported(name: &str, reason: &str) -> FormatError {
         operator: "variable".to_owned(),
         reason: reason.to_owned(),
     }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made::*;
+    use super::super::proto::{ShapeProto, SliceProto};
+    use super::*;
+
+    /// A bundle of one entry with these bytes.
+    fn of_entry(entry: &BundleEntry, bytes: &[u8]) -> Result<Bundle, FormatError> {
+        let header = BundleHeader { shards: 1, endianness: 0 };
+        let entries = [(Vec::new(), header.encode_to_vec()), (b"w".to_vec(), entry.encode_to_vec())];
+        let folder = folder(&[], &table(&entries, 2), bytes);
+        let mut bundle = Bundle::open(&folder.path().join("variables/variables"))?.unwrap();
+        // The shard is opened while the folder is there.
+        bundle.shards.insert(0, Bytes::copy_from_slice(bytes));
+        Ok(bundle)
+    }
+
+    /// What is wrong with an entry that is otherwise `[2]` of single precision.
+    fn refusal(bytes: &[u8], change: impl Fn(&mut BundleEntry)) -> String {
+        let mut entry = BundleEntry {
+            dtype: FLOAT,
+            shape: Some(shape(&[2])),
+            size: bytes.len() as i64,
+            checksum: crc32c::masked(&[bytes]),
+            ..BundleEntry::default()
+        };
+        change(&mut entry);
+        of_entry(&entry, bytes).unwrap().tensor("w").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn entries_that_lie_are_refused() {
+        let bytes = [0u8; 8];
+        assert!(refusal(&bytes, |entry| entry.checksum ^= 1).contains("its checksum is another"));
+        assert!(refusal(&bytes, |entry| entry.offset = 1).contains("beyond the end"));
+        assert!(refusal(&bytes, |entry| entry.offset = -1).contains("beyond the end"));
+        assert!(refusal(&bytes, |entry| entry.size = i64::MAX).contains("beyond the end"));
+        assert!(refusal(&bytes, |entry| entry.shard = 1).contains("shard 1 cannot be"));
+        assert!(refusal(&bytes, |entry| entry.dtype = 99).contains("type 99 does not exist"));
+        assert!(refusal(&bytes, |entry| entry.dtype = 8).contains("complex64"));
+        assert!(refusal(&bytes, |entry| entry.dtype = 7).contains("text"));
+        assert!(refusal(&bytes, |entry| entry.slices.push(SliceProto::default())).contains("in pieces"));
+        assert!(refusal(&bytes, |entry| entry.shape = Some(shape(&[3]))).contains("8 bytes do not make"));
+        assert!(
+            refusal(&bytes, |entry| entry.shape = Some(shape(&[1 << 31, 1 << 31, 4])))
+                .contains("do not make")
+        );
+        assert!(refusal(&bytes, |entry| entry.shape = Some(shape(&[-2]))).contains("-2"));
+        let unknown = ShapeProto { unknown_rank: true, ..ShapeProto::default() };
+        assert!(refusal(&bytes, |entry| entry.shape = Some(unknown.clone())).contains("not known"));
+    }
+
+    #[test]
+    fn brain_floats_are_widened() {
+        let bytes = [0x80, 0x3F, 0x00, 0xC0];
+        let entry = BundleEntry {
+            dtype: 14,
+            shape: Some(shape(&[2])),
+            size: 4,
+            checksum: crc32c::masked(&[&bytes]),
+            ..BundleEntry::default()
+        };
+        let constant = of_entry(&entry, &bytes).unwrap().tensor("w").unwrap();
+        assert_eq!(*constant.data.elements::<f32>(), [1.0, -2.0]);
+    }
+
+    #[test]
+    fn texts_are_read_and_their_lengths_checked() {
+        let lengths = [2u32.to_le_bytes(), 1u32.to_le_bytes()].concat();
+        let inner = crc32c::masked(&[&lengths]).to_le_bytes();
+        let whole = [&[2, 1][..], &inner, b"abc"].concat();
+        let mut entry = BundleEntry {
+            dtype: 7,
+            shape: Some(shape(&[2])),
+            size: whole.len() as i64,
+            checksum: crc32c::masked(&[&lengths, &inner, b"abc"]),
+            ..BundleEntry::default()
+        };
+        assert_eq!(of_entry(&entry, &whole).unwrap().texts("w").unwrap(), [&b"ab"[..], b"c"]);
+        for damaged in [&[2, 2][..], &[1, 1], &[0x80, 0x80]] {
+            let bytes = [damaged, &whole[2..]].concat();
+            assert!(of_entry(&entry, &bytes).unwrap().texts("w").is_err());
+        }
+        entry.shape = Some(shape(&[1 << 31]));
+        assert!(of_entry(&entry, &whole).unwrap().texts("w").is_err());
+    }
+
+    #[test]
+    fn a_bundle_needs_a_header_and_our_byte_order() {
+        let open = |header: Option<BundleHeader>| {
+            let entries: Vec<_> = header.iter().map(|header| (Vec::new(), header.encode_to_vec())).collect();
+            let folder = folder(&[], &table(&entries, 1), &[]);
+            Bundle::open(&folder.path().join("variables/variables")).err().map(|error| error.to_string())
+        };
+        assert_eq!(open(Some(BundleHeader { shards: 1, endianness: 0 })), None);
+        assert!(open(None).unwrap().contains("no header"));
+        assert!(open(Some(BundleHeader { shards: 0, endianness: 0 })).unwrap().contains("0 shards"));
+        assert!(open(Some(BundleHeader { shards: 1, endianness: 1 })).unwrap().contains("big-endian"));
+        assert!(Bundle::open(Path::new("/none/variables")).unwrap().is_none());
+    }
 }

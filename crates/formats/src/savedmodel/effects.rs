@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::functions::passed_on;
+use super::control::passed_on;
 use super::program::Program;
 use super::proto::{Attribute, NodeDef};
 use crate::error::FormatError;

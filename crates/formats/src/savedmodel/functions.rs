@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::branches::Given;
+use super::control::merge;
 use super::draft::{Draft, DraftFlow, Slot, Source, refuse};
 use super::effects::Effects;
 use super::program::{Body, Program, Reference};
 use super::proto::{AttrValue, Attribute, NodeDef};
 use super::resources::Resources;
+use super::scope::Scope;
 use crate::error::FormatError;
 
 /// Deepest call within calls.
@@ -20,8 +21,6 @@ const MOST_NODES: usize = 2 << 20;
 const MOST_NAMES: usize = 1 << 28;
 /// Most outputs of one node.
 const MOST_OUTPUTS: usize = 1 << 16;
-/// How far a predicate's operands are followed.
-const PREDICATE_DEPTH: usize = 8;
 
 /// Attributes of a call without any.
 static NO_PARAMETERS: BTreeMap<String, AttrValue> = BTreeMap::new();
@@ -46,7 +45,7 @@ pub(super) struct Frame<'p, 'a> {
     body: &'p Body<'a>,
     arguments: Vec<Slot>,
     parameters: &'a BTreeMap<String, AttrValue>,
-    scope: Scope<'a>,
+    pub scope: Scope<'a>,
     states: HashMap<usize, State>,
 }
 
@@ -58,7 +57,7 @@ enum State {
 
 /// What the outputs of a node are.
 #[derive(Clone)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Those of this node of the flow.
     Node(usize),
     /// These.
@@ -87,58 +86,6 @@ impl<'p, 'a> Frame<'p, 'a> {
     fn name(&self, node: &NodeDef) -> String {
         self.scope.name_of(&node.name)
     }
-}
-
-/// What stands before the names of a function's nodes.
-#[derive(Clone, Default)]
-pub(super) struct Scope<'a> {
-    /// Scope of the node that runs the function.
-    outer: String,
-    /// That node, where it is more than a call: nodes of branches and loops say its name themselves.
-    owner: &'a str,
-}
-
-impl<'a> Scope<'a> {
-    /// The scope inside of a call of this name: the call's own, and not the call itself where its name
-    /// says nothing.
-    fn of_call(name: String) -> Scope<'a> {
-        let (scope, last) = name.rsplit_once('/').unwrap_or(("", &name));
-        let plain = last.trim_end_matches(|c: char| c.is_ascii_digit());
-        let plain = plain.strip_suffix('_').unwrap_or(last);
-        let says_nothing = matches!(plain, "PartitionedCall" | "StatefulPartitionedCall");
-        Scope { outer: if says_nothing { scope.to_owned() } else { name }, owner: "" }
-    }
-
-    /// The scope inside of a branch or loop.
-    fn inside(&self, node: &'a NodeDef) -> Scope<'a> {
-        Scope { outer: self.around(&node.name), owner: &node.name }
-    }
-
-    fn name_of(&self, node: &str) -> String {
-        join(&self.around(node), node)
-    }
-
-    /// What stands before a node's own name.
-    fn around(&self, node: &str) -> String {
-        if self.owner.is_empty() || starts(node, self.owner) {
-            return self.outer.clone();
-        }
-        join(&self.outer, self.owner)
-    }
-
-    fn length(&self) -> usize {
-        self.outer.len() + self.owner.len() + 2
-    }
-}
-
-/// Whether a name lies in a scope.
-fn starts(name: &str, scope: &str) -> bool {
-    name.strip_prefix(scope).is_some_and(|rest| rest.starts_with('/'))
-}
-
-/// A name behind a scope, where it does not say that scope itself.
-fn join(scope: &str, name: &str) -> String {
-    if scope.is_empty() || starts(name, scope) { name.to_owned() } else { format!("{scope}/{name}") }
 }
 
 impl<'p, 'a> Inliner<'p, 'a> {
@@ -308,7 +255,7 @@ impl<'p, 'a> Inliner<'p, 'a> {
     }
 
     /// A node of the flow.
-    fn keep(
+    pub fn keep(
         &mut self,
         frame: &Frame<'p, 'a>,
         node: &'a NodeDef,
@@ -363,139 +310,10 @@ impl<'p, 'a> Inliner<'p, 'a> {
         self.callers.pop();
         results
     }
-
-    /// `Switch`: its data goes to the first output where the predicate is false, else to the second.
-    fn switch(&self, name: &str, inputs: &[Slot]) -> Result<Outcome, FormatError> {
-        let [data, predicate] = inputs else {
-            return Err(FormatError::broken(format!("node '{name}'"), "a Switch takes two inputs"));
-        };
-        Ok(match DraftFlow::constant(&self.nodes, *predicate, PREDICATE_DEPTH) {
-            Some(0) => Outcome::Slots(vec![*data, Slot::Dead]),
-            Some(_) => Outcome::Slots(vec![Slot::Dead, *data]),
-            None => Outcome::All(Slot::Conditional),
-        })
-    }
-
-    /// `If` and `Case`: the branch that runs, where that is known.
-    fn choice(
-        &mut self,
-        frame: &Frame<'p, 'a>,
-        node: &'a NodeDef,
-        name: String,
-        inputs: Vec<Slot>,
-    ) -> Result<Outcome, FormatError> {
-        let Some((predicate, arguments)) = inputs.split_first() else {
-            return Err(FormatError::broken(format!("node '{name}'"), "it has no predicate"));
-        };
-        let branches = branches_of(node)?;
-        if let Some(chosen) = DraftFlow::constant(&self.nodes, *predicate, PREDICATE_DEPTH) {
-            let last = branches.len().saturating_sub(1);
-            let branch = match node.op.as_str() {
-                "If" | "StatelessIf" => usize::from(chosen == 0),
-                _ => usize::try_from(chosen).map_or(last, |chosen| chosen.min(last)),
-            };
-            let called = branches.get(branch).copied();
-            let called =
-                called.ok_or_else(|| FormatError::broken(format!("node '{name}'"), "it has no branches"))?;
-            return Ok(Outcome::Slots(self.call(
-                node,
-                called,
-                frame.scope.inside(node),
-                arguments.to_vec(),
-            )?));
-        }
-        let kept = self.given(arguments, &vec![true; arguments.len()]);
-        let flows = branches.iter().map(|called| self.branch(node, called, &frame.scope.inside(node), &kept));
-        let flows = flows.collect::<Result<Vec<_>, _>>()?;
-        let inputs = std::iter::once(*predicate).chain(kept.iter().filter_map(|given| given.from_outside()));
-        Ok(self.keep(frame, node, name, inputs.collect(), flows))
-    }
-
-    /// `While`: nothing where the condition never holds; else without the variables of the loop that
-    /// stay what they are and need not be carried along.
-    fn repetition(
-        &mut self,
-        frame: &Frame<'p, 'a>,
-        node: &'a NodeDef,
-        name: String,
-        inputs: Vec<Slot>,
-    ) -> Result<Outcome, FormatError> {
-        let (condition, body) = (function_of(node, "cond")?, function_of(node, "body")?);
-        if self.never(node, condition, &frame.scope.inside(node), &inputs)? {
-            return Ok(Outcome::Slots(inputs));
-        }
-        let function = self.program.called(body, &node.name)?;
-        if function.results.len() != inputs.len() {
-            let reason = format!("it gives {} results for {} inputs", function.results.len(), inputs.len());
-            return Err(FormatError::broken(format!("function '{body}'"), reason));
-        }
-        let passed = function.results.iter().enumerate();
-        let stays: Vec<bool> =
-            passed.map(|(place, result)| passed_on(&function.body, result) == Some(place)).collect();
-        self.charge(function.body.nodes.len(), 0)?;
-        if inputs.iter().zip(&stays).any(|(input, stays)| matches!(input, Slot::Handle(_)) && !stays) {
-            return Err(refuse(&name, &node.op, "the loop exchanges variables of the model"));
-        }
-        let (scope, kept) = (frame.scope.inside(node), self.given(&inputs, &stays));
-        let condition = self.branch(node, condition, &scope, &kept)?;
-        let mut body = self.branch(node, body, &scope, &kept)?;
-        if condition.outputs.len() != 1 {
-            return Err(FormatError::broken(
-                format!("node '{name}'"),
-                "its condition does not give one result",
-            ));
-        }
-        let mut carried = kept.iter().map(|given| given.from_outside().is_some());
-        body.outputs.retain(|_| carried.next() == Some(true));
-        let outside = kept.iter().filter_map(Given::from_outside).collect();
-        let Outcome::Node(loop_node) = self.keep(frame, node, name, outside, vec![condition, body]) else {
-            return Ok(Outcome::Slots(inputs));
-        };
-        let mut output = 0;
-        let mut results = Vec::with_capacity(inputs.len());
-        for ((given, input), stays) in kept.iter().zip(&inputs).zip(stays) {
-            results.push(if stays { *input } else { Slot::Node { node: loop_node, output } });
-            output += usize::from(given.from_outside().is_some());
-        }
-        Ok(Outcome::Slots(results))
-    }
-
-    /// Whether the condition of a loop is known not to hold at its start.
-    fn never(
-        &mut self,
-        node: &'a NodeDef,
-        condition: &'a str,
-        scope: &Scope<'a>,
-        inputs: &[Slot],
-    ) -> Result<bool, FormatError> {
-        const SMALL: usize = 32;
-        if self.program.called(condition, &node.name)?.body.nodes.len() > SMALL {
-            return Ok(false);
-        }
-        let before = self.nodes.len();
-        let results = self.call(node, condition, scope.clone(), inputs.to_vec())?;
-        let holds =
-            results.first().and_then(|result| DraftFlow::constant(&self.nodes, *result, PREDICATE_DEPTH));
-        self.nodes.truncate(before);
-        Ok(holds == Some(0))
-    }
-}
-
-/// `Merge`: the one input that is there, and which it was.
-fn merge(name: &str, inputs: &[Slot]) -> Result<Outcome, FormatError> {
-    if inputs.contains(&Slot::Conditional) {
-        return Ok(Outcome::All(Slot::Conditional));
-    }
-    let mut there = inputs.iter().filter(|input| **input != Slot::Dead);
-    match (there.next(), there.next()) {
-        (None, _) => Ok(Outcome::All(Slot::Dead)),
-        (Some(one), None) => Ok(Outcome::Slots(vec![*one])),
-        _ => Err(FormatError::broken(format!("node '{name}'"), "several of its inputs are there at once")),
-    }
 }
 
 /// The function that an attribute of a node names.
-fn function_of<'a>(node: &'a NodeDef, attribute: &str) -> Result<&'a str, FormatError> {
+pub(super) fn function_of<'a>(node: &'a NodeDef, attribute: &str) -> Result<&'a str, FormatError> {
     match node.attributes.get(attribute).and_then(|value| value.value.as_ref()) {
         Some(Attribute::Function(function)) => Ok(&function.name),
         _ => Err(FormatError::broken(
@@ -503,34 +321,6 @@ fn function_of<'a>(node: &'a NodeDef, attribute: &str) -> Result<&'a str, Format
             format!("it has no function '{attribute}'"),
         )),
     }
-}
-
-/// The functions that `If` or `Case` chooses from.
-fn branches_of(node: &NodeDef) -> Result<Vec<&str>, FormatError> {
-    if matches!(node.op.as_str(), "If" | "StatelessIf") {
-        return Ok(vec![function_of(node, "then_branch")?, function_of(node, "else_branch")?]);
-    }
-    match node.attributes.get("branches").and_then(|value| value.value.as_ref()) {
-        Some(Attribute::List(list)) => {
-            Ok(list.functions.iter().map(|function| function.name.as_str()).collect())
-        }
-        _ => Err(FormatError::broken(format!("node '{}'", node.name), "it has no branches")),
-    }
-}
-
-/// The argument that a result of a function is, passed on as it is.
-pub(super) fn passed_on<'a>(body: &Body<'a>, result: &'a str) -> Option<usize> {
-    let mut text = result;
-    for _ in 0..=body.nodes.len().min(16) {
-        match body.reference(text).ok()? {
-            Reference::Argument(number) => return Some(number),
-            Reference::Node { node, .. } if body.nodes[node].op == "Identity" => {
-                text = body.nodes[node].inputs.first()?;
-            }
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// That a node depends on itself.

@@ -2,13 +2,15 @@
 //!
 //! - [`proto`], [`limits`], [`tensor`], [`attributes`], [`decode`]: messages, constants, attributes
 //! - [`table`], [`crc32c`], [`bundle`], [`resources`]: the files of variables, and which is which
-//! - [`program`], [`effects`], [`functions`], [`branches`], [`draft`]: functions inlined
+//! - [`program`], [`effects`], [`functions`], [`scope`], [`control`], [`branches`], [`draft`]: functions
+//!   inlined, control flow folded or kept
 //! - [`signature`], [`flow`]: a signature as one flow of operations
 //! - [`translate`]: from flows to a model
 
 mod attributes;
 mod branches;
 mod bundle;
+mod control;
 mod crc32c;
 mod decode;
 mod draft;
@@ -21,6 +23,7 @@ mod made;
 mod program;
 mod proto;
 mod resources;
+mod scope;
 mod signature;
 mod table;
 mod tensor;

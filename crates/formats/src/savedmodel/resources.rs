@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use super::bundle::Bundle;
+use super::bundle::{self, Bundle};
 use super::flow::Variable;
 use super::proto::{Attribute, NodeDef, SavedObject, SavedObjectGraph, TrackableObjectGraph};
 use super::tensor;
@@ -131,6 +131,9 @@ impl<'a> Resources<'a> {
                 Some(object) => {
                     let (full_name, key) = &self.stored.values[&object];
                     (if full_name.is_empty() { name } else { full_name.as_str() }, key.as_str(), Some(object))
+                }
+                None if name.rsplit_once("/part_").is_some_and(|(whole, _)| bundle.contains(whole)) => {
+                    return Err(bundle::in_pieces(name));
                 }
                 None => {
                     let place = format!("variable '{name}'");

@@ -129,8 +129,8 @@ pub(super) fn flow_of_graph(
     run(program, resources, "main", arguments, outputs)
 }
 
-fn run<'p, 'a>(
-    program: &'p Program<'a>,
+fn run<'a>(
+    program: &Program<'a>,
     resources: Resources<'a>,
     key: &str,
     arguments: Vec<Argument<'_>>,

@@ -32,8 +32,9 @@ pub(super) fn read(file: &Bytes, place: &str) -> Result<Table, FormatError> {
     if !footer.bytes.ends_with(&MAGIC) {
         return Err(broken("it does not end like a table"));
     }
-    let places = footer.handle().and_then(|_metaindex| footer.handle());
-    let index = places.ok_or_else(|| broken("its footer is no footer"))?;
+    let places = footer.handle().zip(footer.handle());
+    let (metaindex, index) = places.ok_or_else(|| broken("its footer is no footer"))?;
+    block(file, metaindex, place)?;
     let mut keys_left = file.len().saturating_mul(MOST_EXPANSION);
     let mut blocks = Vec::new();
     entries(&block(file, index, place)?, place, &mut keys_left, |_, value| {
@@ -173,4 +174,117 @@ pub(super) fn lengths(bytes: &Bytes, count: usize) -> Option<(Vec<usize>, usize)
     let mut cursor = Cursor { bytes: bytes.clone(), at: 0 };
     let lengths = (0..count).map(|_| cursor.varint()).collect::<Option<Vec<_>>>()?;
     Some((lengths, cursor.at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries(count: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        (0..count)
+            .map(|number| (format!("key/{number:03}").into_bytes(), vec![number as u8; number]))
+            .collect()
+    }
+
+    fn reason(bytes: Vec<u8>) -> String {
+        read(&bytes.into(), "index").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn all_blocks_are_followed() {
+        for per_block in [1, 7, 40] {
+            let table = read(&made::table(&entries(40), per_block).into(), "index").unwrap();
+            let found: Vec<_> = table.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            assert_eq!(found, entries(40));
+        }
+        assert!(read(&made::table(&[], 1).into(), "index").unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_out_of_order_are_broken() {
+        let mut swapped = entries(4);
+        swapped.swap(1, 2);
+        for per_block in [1, 2, 4] {
+            assert!(reason(made::table(&swapped, per_block)).contains("out of order"));
+        }
+    }
+
+    /// A table of one block with these contents.
+    fn of_block(contents: &[u8]) -> Vec<u8> {
+        made::table_of(&[(b"key".to_vec(), contents.to_vec())])
+    }
+
+    #[test]
+    fn blocks_that_lie_are_broken() {
+        let block = |entry: &[u8], restarts: &[u32]| {
+            let count = restarts.len() as u32;
+            let numbers = restarts.iter().chain([&count]).flat_map(|number| number.to_le_bytes());
+            entry.iter().copied().chain(numbers).collect::<Vec<u8>>()
+        };
+        assert!(read(&of_block(&block(&[0, 1, 1, b'k', 7], &[0])).into(), "").is_ok());
+        let shares = |entry: &[u8], restarts: &[u32]| reason(of_block(&block(entry, restarts)));
+        assert!(shares(&[1, 1, 1, b'k', 7], &[0]).contains("shares more"));
+        assert!(shares(&[0, 1, 0, b'k', 1, 1, 0, b'l'], &[0, 4]).contains("shares more"));
+        assert!(shares(&[0, 1, 1, b'k', 7], &[0, 3]).contains("restart point"));
+        assert!(shares(&[0, 1, 1, b'k', 7], &[99]).contains("restart point"));
+        assert!(shares(&[0, 9, 1, b'k', 7], &[0]).contains("beyond the end of its block"));
+        assert!(
+            shares(&[0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F], &[0])
+                .contains("beyond")
+        );
+        assert!(reason(of_block(&[0, 0, 0, 0xFF])).contains("no restart points"));
+        assert!(reason(of_block(&[])).contains("no restart points"));
+    }
+
+    #[test]
+    fn keys_that_unpack_to_too_much_are_broken() {
+        let long = vec![b'k'; 1 << 12];
+        let keys = (0u32..4096).map(|number| ([&long[..], &number.to_be_bytes()].concat(), Vec::new()));
+        let contents = made::block(&keys.collect::<Vec<_>>(), 1 << 13);
+        assert!(reason(of_block(&contents)).contains("too long"));
+    }
+
+    #[test]
+    fn checksums_packing_and_places_are_checked() {
+        let sound = made::table(&entries(3), 3);
+        let mut flipped = sound.clone();
+        flipped[3] ^= 1;
+        assert!(reason(flipped).contains("checksum"));
+        for cut in [0, 10, FOOTER, sound.len() - 1] {
+            assert!(read(&Bytes::copy_from_slice(&sound[..cut]), "index").is_err());
+        }
+        // The footer's first handle, moved behind the end.
+        let mut beyond = sound.clone();
+        let footer = beyond.len() - FOOTER;
+        beyond[footer..footer + 8].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1, 0, 0]);
+        assert!(reason(beyond).contains("beyond the end"));
+        let contents = made::block(&entries(1), 1);
+        let mut packed = of_block(&contents);
+        packed[contents.len()] = 1;
+        let checksum = crc32c::masked(&[&packed[..=contents.len()]]);
+        packed[contents.len() + 1..contents.len() + 5].copy_from_slice(&checksum.to_le_bytes());
+        assert!(reason(packed).contains("snappy"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn blocks_of_any_bytes_are_no_panic(contents in prop::collection::vec(0u8..8, 0..60)) {
+            if let Ok(table) = read(&of_block(&contents).into(), "index") {
+                prop_assert!(table.len() <= contents.len());
+            }
+        }
+
+        #[test]
+        fn damaged_tables_are_broken(place in any::<prop::sample::Index>(), flip in 1u8..) {
+            let mut bytes = made::table(&entries(20), 4);
+            // The padding of the footer says nothing.
+            let place = place.index(bytes.len() - FOOTER);
+            bytes[place] ^= flip;
+            prop_assert!(read(&bytes.into(), "index").is_err());
+        }
+    }
 }
