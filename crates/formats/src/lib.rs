@@ -1,4 +1,4 @@
-//! Bytes to models and back: Keras and TFLite.
+//! Bytes to models and back: Keras, SavedModel and TFLite.
 //!
 //! Readers trust nothing in a file: every size, offset, count, shape and recursion is checked, no
 //! code in a file is run, and no file is read that was not named. Writers hand out bytes;
