@@ -32,6 +32,8 @@ pub(super) struct Draft {
     pub layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
     /// For a tensor that is another one under another shape, that one.
     pub reshaped: HashMap<TensorId, TensorId>,
+    /// For a tensor that an axis was taken from, what it was before and which axis.
+    pub squeezed: HashMap<TensorId, (TensorId, i32)>,
     /// For a product of rows, what was made into rows, and the weights.
     pub rows: HashMap<TensorId, Rows>,
     /// Whether lists are still unknown that a loop carries: the graph is thrown away.
@@ -59,6 +61,7 @@ impl Draft {
             fixed: Vec::new(),
             layouts: HashMap::new(),
             reshaped: HashMap::new(),
+            squeezed: HashMap::new(),
             rows: HashMap::new(),
             trial: false,
             written: HashMap::new(),

@@ -62,8 +62,7 @@ pub(super) fn translate(
         };
         draft.graph.outputs.push(id);
     }
-    biases::join(&mut draft.graph, &draft.fixed);
-    draft.graph.remove_dead();
+    biases::join(&mut draft.graph);
     let mut model = target.model;
     model.graphs[0] = draft.graph;
     name_outputs(&mut model, &flow);

@@ -164,8 +164,7 @@ impl Scope<'_> {
 
     /// Adds a finished graph to the model.
     pub(super) fn add_graph(&mut self, mut draft: Draft) -> GraphId {
-        biases::join(&mut draft.graph, &draft.fixed);
-        draft.graph.remove_dead();
+        biases::join(&mut draft.graph);
         debug_assert!(draft.graph.inputs.iter().all(|id| draft.graph[*id].kind == TensorKind::Input));
         self.target.model.graphs.push(draft.graph);
         GraphId(self.target.model.graphs.len() as u32 - 1)

@@ -111,3 +111,24 @@ pub(super) fn reverse_flags(scope: &mut Scope<'_>) -> Built<TensorId> {
     }
     scope.emit(Reverse { axes }, &[x])
 }
+
+/// Elements moved along axes; those that leave at one end come in at the other.
+pub(super) fn roll(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let mut x = scope.input(0)?;
+    let shifts = scope.integers_of(1, "how far it moves")?;
+    let axes = scope.integers_of(2, "its axes")?;
+    if shifts.len() != axes.len() {
+        return Err(scope.broken("it does not have one distance for each axis").into());
+    }
+    for (shift, axis) in shifts.into_iter().zip(axes) {
+        let axis = scope.axis(axis, scope.rank(x))?;
+        let size = scope.size(x, axis)?;
+        let moved = if size == 0 { 0 } else { shift.rem_euclid(size as i64) as usize };
+        if moved > 0 {
+            let kept = size - moved;
+            let parts = [scope.part(x, axis, kept, moved)?, scope.part(x, axis, 0, kept)?];
+            x = scope.emit(Concat { axis: axis as i32, ..Concat::default() }, &parts)?;
+        }
+    }
+    Ok(x)
+}

@@ -73,6 +73,18 @@ pub(super) fn not(scope: &mut Scope<'_>) -> Built<TensorId> {
     scope.unary(UnaryKind::LogicalNot, x)
 }
 
+/// IsFinite, IsInf and IsNan.
+pub(super) fn class_of_number(scope: &mut Scope<'_>) -> Built<TensorId> {
+    let x = scope.input(0)?;
+    if scope.node.op == "IsNan" {
+        return scope.emit(Compare { kind: CompareKind::NotEqual }, &[x, x]);
+    }
+    let size = scope.unary(UnaryKind::Abs, x)?;
+    let finite = scope.node.op == "IsFinite";
+    let kind = if finite { CompareKind::Less } else { CompareKind::Equal };
+    truth::compared(scope, kind, size, f32::INFINITY)
+}
+
 pub(super) fn all(scope: &mut Scope<'_>) -> Built<TensorId> {
     reduced(scope, ReduceKind::Min)
 }

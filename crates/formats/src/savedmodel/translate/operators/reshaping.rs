@@ -87,14 +87,34 @@ pub(super) fn squeeze(scope: &mut Scope<'_>) -> Built<TensorId> {
         unsupported!("which axes of {shape} go is only known while the model runs; name them");
     }
     let axes = axes.into_iter().map(|axis| scope.axis_i32(axis, rank)).collect::<Built<Vec<_>>>()?;
-    scope.reshaped(x, Squeeze { axes })
+    scope.squeezed(x, axes)
+}
+
+impl Scope<'_> {
+    /// A tensor without some axes.
+    pub(super) fn squeezed(&mut self, x: TensorId, axes: Vec<i32>) -> Built<TensorId> {
+        let one = if let [axis] = axes[..] { Some(axis) } else { None };
+        let result = self.reshaped(x, Squeeze { axes })?;
+        if let Some(axis) = one {
+            self.draft.squeezed.insert(result, (x, axis));
+        }
+        Ok(result)
+    }
+
+    /// A tensor with one more axis. Where that axis has just been taken from it, it is what it was.
+    pub(super) fn expanded(&mut self, x: TensorId, axis: i32) -> Built<TensorId> {
+        match self.draft.squeezed.get(&x) {
+            Some((before, taken)) if *taken == axis => Ok(*before),
+            _ => self.reshaped(x, ExpandDims { axis }),
+        }
+    }
 }
 
 pub(super) fn expand_dims(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.input(0)?;
     let axis = scope.integer_of(1, "its axis")?;
     let axis = scope.axis_i32(axis, scope.rank(x) + 1)?;
-    scope.reshaped(x, ExpandDims { axis })
+    scope.expanded(x, axis)
 }
 
 pub(super) fn transpose(scope: &mut Scope<'_>) -> Built<TensorId> {

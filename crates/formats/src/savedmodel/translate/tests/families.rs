@@ -102,6 +102,38 @@ fn a_dense_layer_of_a_sequence_is_one_operator() {
 }
 
 #[test]
+fn a_dilated_convolution_of_a_sequence_is_one_of_an_image() {
+    let source = "input x: f32[?,12,4]
+         variable k: f32[3,4,6]
+         variable b: f32[6]
+         two = Const i32[1] 2
+         pads = Const i32[1,2] 4,0
+         none = Const i32[1,2] 0,0
+         axis = Const i32[] -3
+         first = Const i32[] 0
+         blocks = SpaceToBatchND(x, two, pads)
+         image = ExpandDims(blocks, axis)
+         kernel = ExpandDims(k, first)
+         made = Conv2D(image, kernel) strides=[1,1,1,1] padding=VALID
+         rows = Squeeze(made) squeeze_dims=[-3]
+         back = BatchToSpaceND(rows, two, none)
+         y = BiasAdd(back, b)
+         output y";
+    insta::assert_snapshot!(graph(source));
+}
+
+#[test]
+fn a_bias_of_several_axes_is_that_of_the_product() {
+    let source = "input x: f32[?,7,4]
+         variable k: f32[4,2,3]
+         variable b: f32[2,3]
+         a = Einsum(x, k) equation=abc,cde->abde
+         y = AddV2(a, b)
+         output y";
+    insta::assert_snapshot!(graph(source));
+}
+
+#[test]
 fn flattening_keeps_the_batch() {
     let source = "input x: f32[?,7,4]
          shape = Shape(x)
@@ -172,7 +204,10 @@ fn joining_filling_and_gathering() {
          k = Const i32[] 2
          top = TopKV2(x, k)
          best = ArgMax(x, axis) output_type=type:i32
-         flipped = ReverseV2(x, places)
+         far = Const i32[1] -1
+         where = Const i32[1] 1
+         rolled = Roll(x, far, where)
+         finite = IsFinite(rolled)
          output a
          output b
          output parts:2
@@ -184,7 +219,8 @@ fn joining_filling_and_gathering() {
          output scattered
          output top
          output top:1
-         output best"
+         output best
+         output finite"
     ));
 }
 
