@@ -32,6 +32,14 @@ fn dense() -> [Vec<u8>; 3] {
     ]
 }
 
+fn sequence() -> [Vec<u8>; 3] {
+    [
+        fixture!("sequence-saved_model.pb.gz"),
+        fixture!("sequence-variables.index.gz"),
+        fixture!("sequence-variables.data-00000-of-00001.gz"),
+    ]
+}
+
 fn folder(files: &[Vec<u8>; 3]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("variables")).unwrap();
@@ -75,6 +83,12 @@ fn a_saved_model_is_read_with_its_names() {
 }
 
 #[test]
+fn what_keras_exports_is_read_layer_by_layer() {
+    let model = read(folder(&sequence()).path()).unwrap();
+    insta::assert_snapshot!(litesmith_graph::text::print(&model));
+}
+
+#[test]
 fn a_frozen_graph_is_read_without_its_training() {
     let (_folder, path) = file(&fixture!("frozen.pb.gz"));
     assert_eq!(detect(&path).unwrap(), Format::SavedModel);
@@ -107,6 +121,23 @@ fn only_signatures_that_there_are_can_be_asked_for() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_of_loops_and_lists_is_an_error_and_no_more(
+        places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut files = sequence();
+        for (place, byte) in places {
+            let place = place.index(files[0].len());
+            files[0][place] = byte;
+        }
+        let result = read(folder(&files).path());
+        let told = match &result {
+            Ok(model) => !model.graphs.is_empty(),
+            Err(error) => !matches!(error, FormatError::Io { .. }),
+        };
+        prop_assert!(told, "{:?}", result.err());
+    }
 
     #[test]
     fn damage_is_an_error_and_no_more(

@@ -6,7 +6,25 @@ use crate::savedmodel::flow::{Flow, Variable};
 
 /// Last parts of operations' names, and names of scopes inside layers, that say what is computed and
 /// not which layer does.
-const SCOPES: &[&str] = &["batchnorm", "moments", "Tensordot", "Gelu", "while", "Gather"];
+const SCOPES: &[&str] = &[
+    "batchnorm",
+    "moments",
+    "Tensordot",
+    "Gelu",
+    "Gather",
+    "convolution",
+    "zeros",
+    "ones",
+    LOOP,
+    "TensorArrayV2",
+    "TensorArrayV2Read",
+    "TensorArrayV2Write",
+    "TensorArrayV2Stack",
+    "TensorArrayUnstack",
+];
+
+/// The scope of a loop, inside which layers keep their names.
+const LOOP: &str = "while";
 
 /// Layers by the names of operations.
 pub(super) struct Names {
@@ -59,7 +77,8 @@ impl Names {
     /// A part as the layer is called.
     fn part<'n>(&self, part: &'n str) -> &'n str {
         match unnumbered(part) {
-            Some(layer) if self.numbered && !self.layers.contains(part) => layer,
+            // A layer that is called `dense_1` itself is `dense_1_1` there.
+            Some(layer) if self.numbered => layer,
             _ => part,
         }
     }
@@ -75,7 +94,8 @@ impl Names {
             parts.pop();
         }
         let parts: Vec<&str> = parts.into_iter().map(|part| self.part(part)).collect();
-        parts.join("/")
+        let named: Vec<&str> = parts.iter().copied().filter(|part| *part != LOOP).collect();
+        if named.is_empty() { parts.join("/") } else { named.join("/") }
     }
 
     /// The name of an operation's results.
@@ -150,6 +170,8 @@ mod tests {
         assert_eq!(names.layer("StatefulPartitionedCall/net_1/conv_1/convolution"), "conv");
         assert_eq!(names.layer("StatefulPartitionedCall/net_1/bn_1/batchnorm/add_1"), "bn");
         assert_eq!(names.layer("StatefulPartitionedCall_2/net_1/Add_2"), "Add_2");
+        assert_eq!(names.layer("net_1/lstm_1/while/lstm_cell_1/MatMul"), "lstm/lstm_cell");
+        assert_eq!(names.layer("net_1/conv_1_1/convolution"), "conv_1");
         assert_eq!(names.tensor("net_1/conv_1/BiasAdd_1"), "conv/BiasAdd_1");
         assert_eq!(names.variable("conv/kernel:0"), ("conv".to_owned(), "kernel".to_owned()));
         assert_eq!(names.layer("StatefulPartitionedCall/PartitionedCall"), "PartitionedCall");

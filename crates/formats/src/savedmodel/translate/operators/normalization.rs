@@ -48,8 +48,16 @@ fn along(scope: &mut Scope<'_>, weight: TensorId, axis: usize, rank: usize) -> B
     scope.laid_out(weight, Reshape::to(shape))
 }
 
-/// The inputs of a recognized normalization: `x`, gamma, beta and what follows.
-fn parts(scope: &Scope<'_>) -> Built<(TensorId, Option<TensorId>, Option<TensorId>, Vec<TensorId>)> {
+/// The inputs of a recognized normalization.
+struct Parts {
+    x: TensorId,
+    gamma: Option<TensorId>,
+    beta: Option<TensorId>,
+    /// What follows.
+    statistics: Vec<TensorId>,
+}
+
+fn parts(scope: &Scope<'_>) -> Built<Parts> {
     let inputs = scope.tensors()?;
     let mut inputs = inputs.into_iter();
     let missing = || scope.broken("an input is missing");
@@ -59,7 +67,7 @@ fn parts(scope: &Scope<'_>) -> Built<(TensorId, Option<TensorId>, Option<TensorI
         if there { inputs.next().ok_or_else(missing).map(Some) } else { Ok(None) }
     };
     let (gamma, beta) = (optional("scale")?, optional("center")?);
-    Ok((x, gamma, beta, inputs.collect()))
+    Ok(Parts { x, gamma, beta, statistics: inputs.collect() })
 }
 
 fn epsilon(scope: &Scope<'_>) -> f32 {
@@ -68,7 +76,7 @@ fn epsilon(scope: &Scope<'_>) -> f32 {
 
 /// Batch normalization by vectors.
 pub(super) fn batch(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let (x, gamma, beta, statistics) = parts(scope)?;
+    let Parts { x, gamma, beta, statistics } = parts(scope)?;
     let [mean, variance] = statistics[..] else {
         return Err(scope.broken("its statistics are missing").into());
     };
@@ -96,7 +104,7 @@ pub(super) fn batch(scope: &mut Scope<'_>) -> Built<TensorId> {
 
 /// Normalization by statistics of `x` along some axes.
 pub(super) fn layer(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let (x, gamma, beta, _) = parts(scope)?;
+    let Parts { x, gamma, beta, .. } = parts(scope)?;
     let rank = scope.rank(x);
     let axes = scope.node.attributes.integers("axes").to_vec();
     let axes = axes.into_iter().map(|axis| scope.axis_i32(axis, rank)).collect::<Built<Vec<i32>>>()?;
