@@ -22,7 +22,7 @@ const ZIP: &[u8] = b"PK\x03\x04";
 pub fn detect(path: &Path) -> Result<Format, FormatError> {
     let io = |source| FormatError::Io { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(io)?.is_dir() {
-        if path.join("saved_model.pb").is_file() {
+        if path.join(crate::savedmodel::SAVED_MODEL).is_file() {
             return Ok(Format::SavedModel);
         }
         return Err(unrecognized(path, "it is a folder without saved_model.pb"));
@@ -43,10 +43,13 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
             Err(error) => Err(unrecognized(path, &format!("it is a broken zip file: {error}"))),
         };
     }
-    if is_onnx(file).map_err(io)? {
+    if is_onnx(&file).map_err(io)? {
         return Ok(Format::Onnx);
     }
-    Err(unrecognized(path, "it starts like none of Keras, HDF5 and TFLite"))
+    if is_graph_def(&file).map_err(io)? {
+        return Ok(Format::SavedModel);
+    }
+    Err(unrecognized(path, "it starts like none of Keras, HDF5, TFLite and TensorFlow's graphs"))
 }
 
 fn unrecognized(path: &Path, reason: &str) -> FormatError {
@@ -55,32 +58,74 @@ fn unrecognized(path: &Path, reason: &str) -> FormatError {
 
 /// Whether a file is an ONNX model: protocol buffer fields from its first byte to its last, those of
 /// `ModelProto` only, the version (1) and the graph (7) among them.
-fn is_onnx(file: File) -> std::io::Result<bool> {
+fn is_onnx(file: &File) -> std::io::Result<bool> {
+    let (mut version, mut graph) = (false, false);
+    let all = every_field(file, |tag, value, _| match (tag >> 3, tag & 7) {
+        (1, 0) => {
+            version = (1..=1000).contains(&value);
+            true
+        }
+        (5, 0) => true,
+        (field @ (2..=4 | 6..=8 | 14 | 20 | 25 | 26), 2) => {
+            graph |= field == 7;
+            true
+        }
+        _ => false,
+    })?;
+    Ok(all && version && graph)
+}
+
+/// Whether a file is a graph of TensorFlow: the fields of `GraphDef` only, the first of its nodes (1)
+/// with a name (1) and an operation (2).
+fn is_graph_def(file: &File) -> std::io::Result<bool> {
+    let mut node = None;
+    let all = every_field(file, |tag, _, start| match (tag >> 3, tag & 7) {
+        (1, 2) => {
+            node.get_or_insert(start);
+            true
+        }
+        (2 | 4, 2) | (3, 0) => true,
+        _ => false,
+    })?;
+    let Some(start) = node.filter(|_| all) else { return Ok(false) };
+    let mut file = BufReader::new(file);
+    file.seek(SeekFrom::Start(start))?;
+    let mut text = |tag: u64| -> std::io::Result<bool> {
+        if varint(&mut file)?.map(|(found, _)| found) != Some(tag << 3 | 2) {
+            return Ok(false);
+        }
+        let length = varint(&mut file)?.map_or(0, |(length, _)| length);
+        let mut text = Vec::new();
+        file.by_ref().take(length.min(1 << 16)).read_to_end(&mut text)?;
+        Ok(!text.is_empty() && text.len() as u64 == length && std::str::from_utf8(&text).is_ok())
+    };
+    Ok(text(1)? && text(2)?)
+}
+
+/// Whether a file is protocol buffer fields from its first byte to its last, and each is known: `known`
+/// gets its tag, its number or length, and where its contents start.
+fn every_field(file: &File, mut known: impl FnMut(u64, u64, u64) -> bool) -> std::io::Result<bool> {
     let length = file.metadata()?.len();
     let mut file = BufReader::new(file);
     file.seek(SeekFrom::Start(0))?;
     let mut position = 0u64;
-    let (mut version, mut graph) = (false, false);
     while position < length {
         let Some((tag, read)) = varint(&mut file)? else { return Ok(false) };
         let Some((value, more)) = varint(&mut file)? else { return Ok(false) };
         position += read + more;
-        match (tag >> 3, tag & 7) {
-            (1, 0) => version = (1..=1000).contains(&value),
-            (5, 0) => {}
-            (field @ (2..=4 | 6..=8 | 14 | 20 | 25 | 26), 2) => {
-                graph |= field == 7;
-                let Some(end) = position.checked_add(value).filter(|end| *end <= length) else {
-                    return Ok(false);
-                };
-                let Ok(distance) = i64::try_from(value) else { return Ok(false) };
-                file.seek_relative(distance)?;
-                position = end;
-            }
-            _ => return Ok(false),
+        if !known(tag, value, position) {
+            return Ok(false);
+        }
+        if tag & 7 == 2 {
+            let Some(end) = position.checked_add(value).filter(|end| *end <= length) else {
+                return Ok(false);
+            };
+            let Ok(distance) = i64::try_from(value) else { return Ok(false) };
+            file.seek_relative(distance)?;
+            position = end;
         }
     }
-    Ok(version && graph)
+    Ok(true)
 }
 
 /// A number of up to ten bytes with seven bits each, and how many bytes it took.
@@ -124,6 +169,7 @@ mod tests {
         assert_eq!(detected(b"\x1c\0\0\0TFL3 and more").unwrap(), Format::Tflite);
         assert_eq!(detected(&zipped("config.json")).unwrap(), Format::Keras);
         assert_eq!(detected(b"\x08\x08\x12\x02pt\x3a\x03\x0a\x01x\x42\x02\x10\x0d").unwrap(), Format::Onnx);
+        assert_eq!(detected(b"\x0a\x08\x0a\x01x\x12\x03Add\x22\x02\x08\x01").unwrap(), Format::SavedModel);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("saved_model.pb"), b"").unwrap();
         assert_eq!(detect(folder.path()).unwrap(), Format::SavedModel);
@@ -132,7 +178,16 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let graph_is_too_long = b"\x08\x08\x3a\x7f\x0a\x01x";
-        for content in [&b""[..], b"text", b"PK\x03\x04", &zipped("other"), b"\x08\x08", graph_is_too_long] {
+        let node_without_operation = b"\x0a\x03\x0a\x01x";
+        for content in [
+            &b""[..],
+            b"text",
+            node_without_operation,
+            b"PK\x03\x04",
+            &zipped("other"),
+            b"\x08\x08",
+            graph_is_too_long,
+        ] {
             assert!(matches!(detected(content), Err(FormatError::Unrecognized(_))), "{content:?}");
         }
         let folder = tempfile::tempdir().unwrap();

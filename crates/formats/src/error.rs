@@ -39,7 +39,7 @@ pub enum FormatError {
     #[error("the format is not recognized: {0}")]
     Unrecognized(String),
     /// The file's format is known, but not read yet.
-    #[error("{}: {} is not supported yet; Keras and TFLite files are", path.display(), name(*format))]
+    #[error("{}: {} is not supported yet; Keras, SavedModel and TFLite files are", path.display(), name(*format))]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,

@@ -1,16 +1,21 @@
-//! Bytes to models and back: Keras and TFLite; to ONNX.
+//! Bytes to models and back: Keras, SavedModel and TFLite; to ONNX.
 //!
 //! Readers trust nothing in a file: every size, offset, count, shape and recursion is checked, no
 //! code in a file is run, and no file is read that was not named. Writers hand out bytes;
 //! [`output`] puts them into place.
 #![deny(unsafe_code)]
 
+mod composed;
 mod detect;
+mod emit;
 mod error;
+mod inputs;
 pub mod keras;
 pub mod mapping;
 pub mod onnx;
 pub mod output;
+mod refusal;
+pub mod savedmodel;
 pub mod tflite;
 
 use std::path::Path;
@@ -31,7 +36,8 @@ pub fn read(path: &Path) -> Result<Model, FormatError> {
         Format::Tflite => return tflite::read(mapping::open(path)?),
         Format::Keras => keras::read_keras(mapping::open(path)?)?,
         Format::H5 => keras::read_h5(mapping::open(path)?)?,
-        Format::SavedModel | Format::Onnx | Format::Memory => {
+        Format::SavedModel => savedmodel::read(path)?,
+        Format::Onnx | Format::Memory => {
             return Err(FormatError::UnsupportedFormat { path: path.to_owned(), format });
         }
     };

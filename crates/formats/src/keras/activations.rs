@@ -6,8 +6,10 @@ use litesmith_graph::ops::{
 };
 use serde_json::{Map, Value};
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Numbers, Version, unsupported};
-use crate::keras::layers::{activation, truth};
+use crate::keras::layers::activation;
 use crate::keras::scope::Scope;
 
 /// Applies the function that the layer's setting `activation` names.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use litesmith_graph::{DType, Dim, GraphId, Model, Shape, Signature, Tensor, TensorId, validate};
+use litesmith_graph::{DType, GraphId, Model, Signature, Tensor, TensorId, validate};
 use serde_json::Value;
 
 use crate::error::{FormatError, Unsupported};
+use crate::inputs::open_shapes;
 use crate::keras::architecture::{Architecture, Layer};
 use crate::keras::calls::{Argument, TensorRef};
 use crate::keras::config::{Refusal, Version, input_type};
@@ -71,33 +72,13 @@ fn add_inputs(architecture: &Architecture, target: &mut Target) -> Result<Vec<Te
         }
         stated.push((layer, stated_shape(layer)?));
     }
-    let open = |shape: &[Option<usize>]| shape.iter().skip(1).any(Option::is_none);
-    let several = stated.iter().filter(|(_, shape)| open(shape)).count() > 1;
+    let named: Vec<_> = stated.iter().map(|(layer, shape)| (layer.name.as_str(), shape.as_slice())).collect();
     let mut ids = Vec::new();
-    for (layer, shape) in stated {
-        let rank = shape.len();
-        let dims = shape.into_iter().enumerate().map(|(axis, size)| match size {
-            Some(size) => Dim::Fixed(size),
-            None if axis == 0 => Dim::free("batch"),
-            None if several => Dim::free(&format!("{}_{}", layer.name, axis_name(axis, rank))),
-            None => Dim::free(&axis_name(axis, rank)),
-        });
+    for ((layer, _), shape) in stated.iter().zip(open_shapes(&named)) {
         let dtype = layer.config().text("dtype")?.and_then(input_type).unwrap_or(DType::F32);
-        ids.push(target.add(Tensor::input(&layer.name, dtype, Shape(dims.collect()))));
+        ids.push(target.add(Tensor::input(&layer.name, dtype, shape)));
     }
     Ok(ids)
-}
-
-/// What an axis of open size is called.
-fn axis_name(axis: usize, rank: usize) -> String {
-    let names: &[&str] = match rank {
-        2 => &["features"],
-        3 => &["time", "features"],
-        4 => &["height", "width", "channels"],
-        5 => &["depth", "height", "width", "channels"],
-        _ => &[],
-    };
-    names.get(axis.wrapping_sub(1)).map_or_else(|| format!("axis{axis}"), |name| (*name).to_owned())
 }
 
 fn stated_shape(layer: &Layer) -> Result<Vec<Option<usize>>, FormatError> {

@@ -1,37 +1,10 @@
-//! Typed access to Keras configurations, and the two ways in which a layer can be refused.
+//! Typed access to Keras configurations.
 
 use litesmith_graph::DType;
 use serde_json::{Map, Value};
 
 use crate::error::FormatError;
-
-/// Why a layer is not built.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// It is not supported: why, and what to do about it. Others are collected too.
-    Unsupported(String),
-    /// A layer inside is not supported, and has been listed.
-    Listed,
-    /// The file is broken.
-    Error(FormatError),
-}
-
-impl From<FormatError> for Refusal {
-    fn from(error: FormatError) -> Refusal {
-        Refusal::Error(error)
-    }
-}
-
-/// The result of building a part of a layer.
-pub(super) type Built<T> = Result<T, Refusal>;
-
-/// Returns a [`Refusal::Unsupported`] made by `format!`.
-macro_rules! unsupported {
-    ($($message:tt)*) => {
-        return Err($crate::keras::config::Refusal::Unsupported(format!($($message)*)))
-    };
-}
-pub(super) use unsupported;
+pub(super) use crate::refusal::{Built, Refusal, unsupported};
 
 /// Which generation of Keras wrote a file: some functions changed their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Constants and weights of a layer under construction.
 
-use litesmith_graph::{DType, Op, Shape, Tensor, TensorId};
+use litesmith_graph::{DType, Shape, Tensor, TensorId};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Numbers, numbers, unsupported};
 use crate::keras::scope::{Operand, Scope};
 
@@ -27,11 +28,6 @@ impl Scope<'_> {
             Some(product) => Ok(product),
             None => Err(self.broken(format!("it needs a constant of sizes {sizes:?}")).into()),
         }
-    }
-
-    /// A scalar constant.
-    pub fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
-        self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
     }
 
     /// A constant of few integers, such as sizes.
@@ -86,21 +82,6 @@ impl Scope<'_> {
                 format!("its variable '{variable}' has shape {stored}, its configuration asks for {shape:?}");
             return Err(self.broken(reason).into());
         }
-        Ok(tensor)
-    }
-
-    /// A weight in another layout. However often the layer is called, the node exists once.
-    pub fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
-        let op = op.into();
-        let known = self.target.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
-        if let Some((_, tensor)) = known {
-            return Ok(*tensor);
-        }
-        let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
-        let [tensor] = *self.node(op.clone(), vec![Some(weight)], &name)?.as_slice() else {
-            return Err(self.broken("a layout has one output").into());
-        };
-        self.target.layouts.entry(weight).or_default().push((op, tensor));
         Ok(tensor)
     }
 }

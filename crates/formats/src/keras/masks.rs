@@ -8,6 +8,7 @@ use litesmith_graph::TensorId;
 use litesmith_graph::ops::{Logical, LogicalKind};
 use serde_json::Value;
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Version, unsupported};
 use crate::keras::scope::{Operand, Scope};
 

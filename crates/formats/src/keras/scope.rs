@@ -5,16 +5,15 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use litesmith_graph::infer::stated_facts;
-use litesmith_graph::ops::{Binary, BinaryKind, Cast, Identity, StridedSlice, Transpose, Unary, UnaryKind};
-use litesmith_graph::{
-    DType, Dim, Facts, Graph, Inputs, Model, Op, ParameterId, Shape, Tensor, TensorId, TensorKind,
-};
+use litesmith_graph::ops::{Cast, Identity};
+use litesmith_graph::{DType, Facts, Graph, Inputs, Model, Op, ParameterId, Tensor, TensorId, TensorKind};
 use serde_json::{Map, Value};
 
+use crate::emit::Emit;
 use crate::error::{FormatError, Unsupported};
 use crate::keras::architecture::Layer;
 use crate::keras::build;
-use crate::keras::config::{Built, Config, Refusal, Version, unsupported};
+use crate::keras::config::{Built, Config, Numbers, Refusal, Version, unsupported};
 use crate::keras::weights::Weights;
 
 /// Most nodes of a graph: models inside models, each called twice, would double it at every level.
@@ -136,6 +135,40 @@ pub(super) struct Scope<'a> {
     pub mask: Option<Operand>,
 }
 
+impl Emit for Scope<'_> {
+    fn facts(&self, id: TensorId) -> &Facts {
+        &self.target.facts[id.index()]
+    }
+
+    fn broken(&self, reason: impl Into<String>) -> FormatError {
+        FormatError::broken(&self.layer.place, reason)
+    }
+
+    fn emit_several(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<Vec<TensorId>> {
+        let op = op.into();
+        let name = format!("{}/{}", self.layer.path, op.name().to_ascii_lowercase());
+        self.node(op, inputs, &name)
+    }
+
+    fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
+        self.constant(name, Numbers { shape: Vec::new(), values: vec![value] })
+    }
+
+    fn laid_out(&mut self, weight: TensorId, op: impl Into<Op>) -> Built<TensorId> {
+        let op = op.into();
+        let known = self.target.layouts.get(&weight).into_iter().flatten().find(|(known, _)| *known == op);
+        if let Some((_, tensor)) = known {
+            return Ok(*tensor);
+        }
+        let name = format!("{}/{}", self.target.model.main()[weight].name, op.name().to_ascii_lowercase());
+        let [tensor] = *self.node(op.clone(), vec![Some(weight)], &name)?.as_slice() else {
+            return Err(self.broken("a layout has one output").into());
+        };
+        self.target.layouts.entry(weight).or_default().push((op, tensor));
+        Ok(tensor)
+    }
+}
+
 impl<'a> Scope<'a> {
     /// A call with these arguments. A mask among the names is kept apart.
     pub fn new(
@@ -154,11 +187,6 @@ impl<'a> Scope<'a> {
     /// The layer's settings.
     pub fn config(&self) -> Config<'a> {
         self.layer.config()
-    }
-
-    /// A contradiction in this layer.
-    pub fn broken(&self, reason: impl Into<String>) -> FormatError {
-        FormatError::broken(&self.layer.place, reason)
     }
 
     // Inputs
@@ -233,90 +261,7 @@ impl<'a> Scope<'a> {
         self.keywords.iter().filter_map(plain).collect()
     }
 
-    // Shapes
-
-    /// What is known of a tensor's shape.
-    pub fn shape(&self, id: TensorId) -> Shape {
-        self.target.facts[id.index()].shape.clone()
-    }
-
-    /// Element type of a tensor.
-    pub fn dtype(&self, id: TensorId) -> DType {
-        self.target.facts[id.index()].dtype
-    }
-
-    /// Number of axes of a tensor.
-    pub fn rank(&self, id: TensorId) -> usize {
-        self.target.facts[id.index()].shape.rank()
-    }
-
-    /// Size of the last axis, which must be fixed.
-    pub fn channels(&self, id: TensorId) -> Built<usize> {
-        self.size(id, self.rank(id).wrapping_sub(1))
-    }
-
-    /// Size of an axis, which must be fixed.
-    pub fn size(&self, id: TensorId, axis: usize) -> Built<usize> {
-        let shape = self.shape(id);
-        match shape.dims().get(axis).map(Dim::fixed) {
-            Some(Some(size)) => Ok(size),
-            Some(None) => {
-                unsupported!(
-                    "axis {axis} of its input {shape} must be fixed; give the model a fixed input shape"
-                )
-            }
-            None => Err(self.broken(format!("its input of shape {shape} has no axis {axis}")).into()),
-        }
-    }
-
-    /// An axis that may count from the end.
-    pub fn axis(&self, axis: i64, rank: usize) -> Built<usize> {
-        let resolved = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
-        match resolved.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank) {
-            Some(axis) => Ok(axis),
-            None => Err(self.broken(format!("axis {axis} does not exist in {rank} axes")).into()),
-        }
-    }
-
     // Nodes
-
-    /// Adds a node that reads these tensors, and gives its output.
-    pub fn emit(&mut self, op: impl Into<Op>, inputs: &[TensorId]) -> Built<TensorId> {
-        self.emit_some(op, inputs.iter().copied().map(Some).collect())
-    }
-
-    /// Adds a node some of whose inputs may be left out, and gives its output.
-    pub fn emit_some(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<TensorId> {
-        let op = op.into();
-        let name = op.name();
-        match self.emit_several(op, inputs)?.as_slice() {
-            [output] => Ok(*output),
-            _ => Err(self.broken(format!("{name} does not have one output")).into()),
-        }
-    }
-
-    /// Adds a node and gives its outputs.
-    pub fn emit_several(&mut self, op: impl Into<Op>, inputs: Vec<Option<TensorId>>) -> Built<Vec<TensorId>> {
-        let op = op.into();
-        let name = format!("{}/{}", self.layer.path, op.name().to_ascii_lowercase());
-        self.node(op, inputs, &name)
-    }
-
-    /// A function of one tensor.
-    pub fn unary(&mut self, kind: UnaryKind, x: TensorId) -> Built<TensorId> {
-        self.emit(Unary::from(kind), &[x])
-    }
-
-    /// A function of two tensors.
-    pub fn binary(&mut self, kind: BinaryKind, a: TensorId, b: TensorId) -> Built<TensorId> {
-        self.emit(Binary::from(kind), &[a, b])
-    }
-
-    /// A function of a tensor and a number.
-    pub fn with_scalar(&mut self, kind: BinaryKind, a: TensorId, b: f32) -> Built<TensorId> {
-        let b = self.scalar("constant", b)?;
-        self.binary(kind, a, b)
-    }
 
     /// Adds a node and its outputs, under this name.
     pub fn node(&mut self, op: Op, inputs: Vec<Option<TensorId>>, name: &str) -> Built<Vec<TensorId>> {
@@ -336,63 +281,6 @@ impl<'a> Scope<'a> {
         }
         self.target.model.main_mut().add_node(&self.layer.path, op, inputs, ids.clone());
         Ok(ids)
-    }
-
-    /// Elements `start` to `start + length` along an axis.
-    pub fn part(&mut self, x: TensorId, axis: usize, start: usize, length: usize) -> Built<TensorId> {
-        let rank = self.rank(x);
-        let mut slice = StridedSlice {
-            begin: vec![0; rank],
-            end: vec![0; rank],
-            strides: vec![1; rank],
-            ..StridedSlice::default()
-        };
-        for other in (0..rank).filter(|other| *other != axis) {
-            slice.begin_mask |= 1 << other;
-            slice.end_mask |= 1 << other;
-        }
-        slice.begin[axis] = start as i64;
-        slice.end[axis] = start.saturating_add(length) as i64;
-        self.emit(slice, &[x])
-    }
-
-    /// `op` applied with an axis in last place, put back afterwards.
-    pub fn along_last(
-        &mut self,
-        input: TensorId,
-        axis: usize,
-        apply: impl FnOnce(&mut Scope<'a>, TensorId) -> Built<TensorId>,
-    ) -> Built<TensorId> {
-        let rank = self.rank(input);
-        if axis + 1 == rank {
-            return apply(self, input);
-        }
-        // Exchanging two axes undoes itself.
-        let mut exchange: Vec<usize> = (0..rank).collect();
-        exchange.swap(axis, rank - 1);
-        let exchanged = self.emit(Transpose::by(&exchange), &[input])?;
-        let result = apply(self, exchanged)?;
-        self.emit(Transpose::by(&exchange), &[result])
-    }
-
-    /// The second axis, which holds channels, behind all others.
-    pub fn channels_to_last(&mut self, x: TensorId) -> Built<TensorId> {
-        let rank = self.rank(x);
-        if rank < 3 {
-            return Ok(x);
-        }
-        let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-        self.emit(Transpose::by(&order), &[x])
-    }
-
-    /// The last axis, which holds channels, in second place.
-    pub fn channels_to_first(&mut self, x: TensorId) -> Built<TensorId> {
-        let rank = self.rank(x);
-        if rank < 3 {
-            return Ok(x);
-        }
-        let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-        self.emit(Transpose::by(&order), &[x])
     }
 
     /// Gives the layer's name to the tensors that it computes. A layer that does nothing becomes

@@ -3,9 +3,10 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BinaryKind, Compare, CompareKind, Prelu, Reduce, ReduceKind, Select, UnaryKind};
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, Version, unsupported};
-use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;
 

@@ -3,6 +3,7 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BinaryKind, Dropout};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;

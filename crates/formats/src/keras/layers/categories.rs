@@ -6,6 +6,7 @@ use litesmith_graph::ops::{
 };
 use litesmith_graph::{DType, TensorId};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Numbers, Version, unsupported};
 use crate::keras::layers::operations::slicing::reached;
 use crate::keras::scope::Scope;

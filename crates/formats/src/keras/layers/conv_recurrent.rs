@@ -5,6 +5,7 @@ use litesmith_graph::ops::{
     BinaryKind, Conv2D, Conv3D, ExpandDims, Pack, Padding, Split, Squeeze, Transpose, Unpack,
 };
 
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::layers::convolution::{bias, padding};

@@ -5,6 +5,7 @@ use litesmith_graph::ops::{
     Conv2D, DepthwiseConv2D, ExpandDims, Pad, Padding, Reshape, ReshapeDim, Squeeze, Transpose,
 };
 
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::scope::Scope;

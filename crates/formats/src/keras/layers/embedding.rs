@@ -6,8 +6,9 @@ use litesmith_graph::ops::{
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, unsupported};
-use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 use crate::keras::weights::Variable;
 

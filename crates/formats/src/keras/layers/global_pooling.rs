@@ -3,8 +3,9 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BinaryKind, Concat, ExpandDims, FullyConnected, Reduce, ReduceKind};
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Numbers};
-use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 
 /// Number of places' axes, from the class's name.

@@ -5,6 +5,7 @@ use litesmith_graph::ops::{
     BatchMatMul, BinaryKind, ExpandDims, FullyConnected, Reshape, ReshapeDim, Squeeze, Transpose,
 };
 
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, Numbers, unsupported};
 use crate::keras::layers::operations::images::window_pixels;

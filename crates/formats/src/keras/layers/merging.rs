@@ -6,8 +6,10 @@ use litesmith_graph::ops::{
     Squeeze,
 };
 
+use crate::composed::einsum;
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Version, integers, unsupported};
-use crate::keras::layers::{einsum, truth};
 use crate::keras::scope::Scope;
 
 pub(super) fn add(scope: &mut Scope<'_>) -> Built<TensorId> {

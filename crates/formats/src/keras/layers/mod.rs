@@ -28,11 +28,11 @@ mod reshaping;
 mod resizing;
 mod spectrogram;
 mod transposed;
-pub(super) mod truth;
 mod wrappers;
 
 use litesmith_graph::TensorId;
 
+use crate::emit::Emit;
 use crate::keras::architecture::Layer;
 use crate::keras::config::{Built, Config, Version, unsupported};
 use crate::keras::masks::Masks;

@@ -7,11 +7,12 @@ use litesmith_graph::ops::{
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Version, unsupported};
 use crate::keras::layers::attention::{asked, band, check_keywords, weights};
 use crate::keras::layers::dense::contracted;
 use crate::keras::layers::reshaping::repeated;
-use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 use crate::keras::weights::Variable;
 

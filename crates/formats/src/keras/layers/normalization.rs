@@ -5,6 +5,7 @@ use litesmith_graph::ops::{
     BatchNorm, BinaryKind, L2Norm, Reduce, ReduceKind, Reshape, ReshapeDim, UnaryKind,
 };
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;

@@ -4,6 +4,7 @@ use litesmith_graph::TensorId;
 use litesmith_graph::ops::{Pad, StridedSlice};
 use serde_json::Value;
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
 

@@ -3,8 +3,9 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BinaryKind, CompareKind, Reduce, ReduceKind, Reshape, ReshapeDim, UnaryKind};
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Numbers};
-use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 use crate::keras::weights::Variable;
 

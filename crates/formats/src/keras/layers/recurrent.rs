@@ -4,6 +4,7 @@ use litesmith_graph::ops::{GateFunction, Recurrent, RecurrentCell, Reverse, Stri
 use litesmith_graph::{DType, TensorId};
 use serde_json::{Map, Value};
 
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::architecture::Layer;
 use crate::keras::config::{Built, Config, Version, unsupported};

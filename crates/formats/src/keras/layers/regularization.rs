@@ -4,6 +4,7 @@ use litesmith_graph::TensorId;
 use litesmith_graph::ops::Dropout;
 use serde_json::Value;
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, unsupported};
 use crate::keras::scope::Scope;
 

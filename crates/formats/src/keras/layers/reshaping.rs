@@ -3,6 +3,7 @@
 use litesmith_graph::ops::{ExpandDims, Reshape, ReshapeDim, Tile, Transpose};
 use litesmith_graph::{Dim, TensorId};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config};
 use crate::keras::scope::Scope;
 

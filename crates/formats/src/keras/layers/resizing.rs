@@ -3,6 +3,7 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{ExpandDims, Pad, PadMode, Resize, ResizeKind, Squeeze};
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Numbers, Version, unsupported};
 use crate::keras::layers::global_pooling::weighted_sums;
 use crate::keras::layers::reshaping::repeated;

@@ -8,6 +8,7 @@ use litesmith_graph::ops::{
     ReshapeDim, Transpose, UnaryKind,
 };
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Numbers, unsupported};
 use crate::keras::layers::convolution::padding;
 use crate::keras::scope::Scope;

@@ -7,6 +7,7 @@ use litesmith_graph::ops::{
 };
 
 use super::convolution::{bias, padding};
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, unsupported};
 use crate::keras::scope::Scope;

@@ -3,6 +3,7 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{Pack, Reshape, ReshapeDim, ShapeOf, StridedSlice};
 
+use crate::emit::Emit;
 use crate::keras::architecture::Layer;
 use crate::keras::config::{Built, unsupported};
 use crate::keras::scope::Scope;

@@ -3,10 +3,12 @@
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{BinaryKind, CompareKind, Fill, ShapeOf, UnaryKind};
 
+use crate::composed;
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::activations;
 use crate::keras::config::{Built, Config, numbers, unsupported};
 use crate::keras::layers::operations::class;
-use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 
 /// Functions of two operands.
@@ -23,23 +25,17 @@ pub(in crate::keras::layers) fn arithmetic(scope: &mut Scope<'_>) -> Built<Tenso
         "FloorDivide" => BinaryKind::FloorDiv,
         "Mod" => BinaryKind::FloorMod,
         "Power" => BinaryKind::Pow,
-        other => return composed(scope, other, a, b),
+        other => return composed_of_two(scope, other, a, b),
     };
     scope.binary(kind, a, b)
 }
 
-fn composed(scope: &mut Scope<'_>, class: &str, a: TensorId, b: TensorId) -> Built<TensorId> {
+fn composed_of_two(scope: &mut Scope<'_>, class: &str, a: TensorId, b: TensorId) -> Built<TensorId> {
     match class {
-        "DivideNoNan" => {
-            let nothing = truth::compared(scope, CompareKind::Equal, b, 0.0)?;
-            let (zero, one) = (scope.scalar("zero", 0.0)?, scope.scalar("one", 1.0)?);
-            let divisor = truth::chosen(scope, nothing, one, b)?;
-            let quotient = scope.binary(BinaryKind::Div, a, divisor)?;
-            truth::chosen(scope, nothing, zero, quotient)
-        }
+        "DivideNoNan" => composed::quotient_or_zero(scope, a, b),
         "Fmod" => {
             let quotient = scope.binary(BinaryKind::Div, a, b)?;
-            let whole = truncated(scope, quotient)?;
+            let whole = composed::truncated(scope, quotient)?;
             let part = scope.binary(BinaryKind::Mul, whole, b)?;
             scope.binary(BinaryKind::Sub, a, part)
         }
@@ -136,62 +132,18 @@ fn derived(scope: &mut Scope<'_>, class: &str, x: TensorId) -> Built<TensorId> {
             let ratio = scope.binary(BinaryKind::Div, sine, divisor)?;
             truth::chosen(scope, zero, one, ratio)
         }
-        "Tan" => {
-            let (sine, cosine) = (scope.unary(UnaryKind::Sin, x)?, scope.unary(UnaryKind::Cos, x)?);
-            scope.binary(BinaryKind::Div, sine, cosine)
-        }
-        "Trunc" => truncated(scope, x),
+        "Tan" => composed::tangent(scope, x),
+        "Trunc" => composed::truncated(scope, x),
         "Erf" | "Erfc" => {
-            let erf = error_function(scope, x)?;
+            let erf = composed::error_function(scope, x)?;
             if class == "Erf" {
                 return Ok(erf);
             }
             let one = scope.scalar("one", 1.0)?;
             scope.binary(BinaryKind::Sub, one, erf)
         }
-        _ => hyperbolic(scope, class, x),
+        _ => composed::hyperbolic(scope, class, x),
     }
-}
-
-fn hyperbolic(scope: &mut Scope<'_>, class: &str, x: TensorId) -> Built<TensorId> {
-    match class {
-        "Sinh" | "Cosh" => {
-            let up = scope.unary(UnaryKind::Exp, x)?;
-            let down = scope.unary(UnaryKind::Neg, x)?;
-            let down = scope.unary(UnaryKind::Exp, down)?;
-            let kind = if class == "Sinh" { BinaryKind::Sub } else { BinaryKind::Add };
-            let both = scope.binary(kind, up, down)?;
-            scope.with_scalar(BinaryKind::Mul, both, 0.5)
-        }
-        "Arcsinh" | "Arccosh" => {
-            let shift = if class == "Arcsinh" { 1.0 } else { -1.0 };
-            let size = scope.unary(UnaryKind::Abs, x)?;
-            let square = scope.unary(UnaryKind::Square, x)?;
-            let shifted = scope.with_scalar(BinaryKind::Add, square, shift)?;
-            let root = scope.unary(UnaryKind::Sqrt, shifted)?;
-            let sum = scope.binary(BinaryKind::Add, size, root)?;
-            let log = scope.unary(UnaryKind::Log, sum)?;
-            let sign = scope.unary(UnaryKind::Sign, x)?;
-            if class == "Arcsinh" { scope.binary(BinaryKind::Mul, sign, log) } else { Ok(log) }
-        }
-        "Arctanh" => {
-            let above = scope.with_scalar(BinaryKind::Add, x, 1.0)?;
-            let one = scope.scalar("one", 1.0)?;
-            let below = scope.binary(BinaryKind::Sub, one, x)?;
-            let ratio = scope.binary(BinaryKind::Div, above, below)?;
-            let log = scope.unary(UnaryKind::Log, ratio)?;
-            scope.with_scalar(BinaryKind::Mul, log, 0.5)
-        }
-        other => unsupported!("the operation {other} is not supported; TFLite has no operator for it"),
-    }
-}
-
-/// Towards zero.
-fn truncated(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
-    let size = scope.unary(UnaryKind::Abs, x)?;
-    let whole = scope.unary(UnaryKind::Floor, size)?;
-    let sign = scope.unary(UnaryKind::Sign, x)?;
-    scope.binary(BinaryKind::Mul, sign, whole)
 }
 
 /// Infinite numbers become the largest ones.
@@ -207,28 +159,6 @@ fn not_a_number_to_zero(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
     let value = scope.scalar("nan", value)?;
     let x = truth::chosen(scope, number, x, value)?;
     scope.unary(UnaryKind::Clip { min: least, max: most }, x)
-}
-
-/// By formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
-fn error_function(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
-    const FACTORS: [f32; 5] = [1.061_405_4, -1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
-    let size = scope.unary(UnaryKind::Abs, x)?;
-    let scaled = scope.with_scalar(BinaryKind::Mul, size, 0.327_591_1)?;
-    let shifted = scope.with_scalar(BinaryKind::Add, scaled, 1.0)?;
-    let t = scope.unary(UnaryKind::Reciprocal, shifted)?;
-    let mut sum = scope.with_scalar(BinaryKind::Mul, t, FACTORS[0])?;
-    for factor in &FACTORS[1..] {
-        let more = scope.with_scalar(BinaryKind::Add, sum, *factor)?;
-        sum = scope.binary(BinaryKind::Mul, more, t)?;
-    }
-    let square = scope.unary(UnaryKind::Square, x)?;
-    let negative = scope.unary(UnaryKind::Neg, square)?;
-    let decay = scope.unary(UnaryKind::Exp, negative)?;
-    let rest = scope.binary(BinaryKind::Mul, sum, decay)?;
-    let one = scope.scalar("one", 1.0)?;
-    let positive = scope.binary(BinaryKind::Sub, one, rest)?;
-    let sign = scope.unary(UnaryKind::Sign, x)?;
-    scope.binary(BinaryKind::Mul, sign, positive)
 }
 
 /// Functions of `keras.activations` under the names of their operator nodes.

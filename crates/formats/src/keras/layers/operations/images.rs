@@ -7,6 +7,7 @@ use litesmith_graph::ops::{
 };
 use serde_json::Value;
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, unsupported};
 use crate::keras::layers::convolution::padding;
 use crate::keras::layers::operations::{axes, class};

@@ -5,9 +5,10 @@ use litesmith_graph::ops::{
 };
 use litesmith_graph::{DType, TensorId};
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, unsupported};
 use crate::keras::layers::operations::{axes, class};
-use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 
 /// Relations of two operands.

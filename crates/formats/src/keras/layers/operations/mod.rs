@@ -12,9 +12,11 @@ use litesmith_graph::ops::{Cast, CompareKind};
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, integers, unsupported};
 use crate::keras::layers::regularization::nothing;
-use crate::keras::layers::{Kind, activation, einsum, global_pooling, merging, plain, several, truth};
+use crate::keras::layers::{Kind, activation, einsum, global_pooling, merging, plain, several};
 use crate::keras::scope::Scope;
 use elementwise::{arithmetic, function};
 use reductions::reduction;

@@ -6,10 +6,12 @@ use litesmith_graph::ops::{
 };
 use serde_json::Value;
 
+use crate::composed::einsum;
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, integers, unsupported};
 use crate::keras::layers::attention::{band, weights};
 use crate::keras::layers::operations::class;
-use crate::keras::layers::{einsum, truth};
 use crate::keras::scope::{Operand, Scope};
 
 fn operands(scope: &mut Scope<'_>) -> Built<[TensorId; 2]> {

@@ -7,9 +7,10 @@ use litesmith_graph::ops::{
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, unsupported};
 use crate::keras::layers::operations::{axes, axis, class};
-use crate::keras::layers::truth;
 use crate::keras::scope::Scope;
 
 fn reduced(

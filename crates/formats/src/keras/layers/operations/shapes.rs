@@ -7,6 +7,7 @@ use litesmith_graph::ops::{
 use litesmith_graph::{Op, TensorId};
 use serde_json::Value;
 
+use crate::emit::Emit;
 use crate::keras::config::{Built, integers, unsupported};
 use crate::keras::layers::operations::{axis, class, list};
 use crate::keras::layers::reshaping::{repeated, reshape_dim};

@@ -7,9 +7,10 @@ use litesmith_graph::ops::{
 use litesmith_graph::{DType, TensorId};
 use serde_json::Value;
 
+use crate::composed::truth;
+use crate::emit::Emit;
 use crate::keras::config::{Built, Numbers, integers, numbers, unsupported};
 use crate::keras::layers::operations::{axis, class};
-use crate::keras::layers::truth;
 use crate::keras::scope::{Operand, Scope};
 
 /// What one part of a key asks for.

@@ -5,23 +5,18 @@ use litesmith_graph::ops::{
     Compare, CompareKind, Logical, LogicalKind, Reduce, ReduceKind, Select, UnaryKind,
 };
 
-use crate::keras::config::Built;
-use crate::keras::scope::Scope;
+use crate::emit::Emit;
+use crate::refusal::Built;
 
 /// How a tensor compares with a number.
-pub(in crate::keras) fn compared(
-    scope: &mut Scope<'_>,
-    kind: CompareKind,
-    x: TensorId,
-    bound: f32,
-) -> Built<TensorId> {
+pub(crate) fn compared(scope: &mut impl Emit, kind: CompareKind, x: TensorId, bound: f32) -> Built<TensorId> {
     let bound = scope.scalar("bound", bound)?;
     scope.emit(Compare { kind }, &[x, bound])
 }
 
 /// `yes` where a condition holds, else `no`.
-pub(in crate::keras) fn chosen(
-    scope: &mut Scope<'_>,
+pub(crate) fn chosen(
+    scope: &mut impl Emit,
     condition: TensorId,
     yes: TensorId,
     no: TensorId,
@@ -31,20 +26,20 @@ pub(in crate::keras) fn chosen(
 
 /// 1 where a condition holds, else 0. A choice of constants, unlike a cast, is a matter of integers once
 /// the model is quantized.
-pub(in crate::keras) fn as_numbers(scope: &mut Scope<'_>, condition: TensorId) -> Built<TensorId> {
+pub(crate) fn as_numbers(scope: &mut impl Emit, condition: TensorId) -> Built<TensorId> {
     let (one, zero) = (scope.scalar("one", 1.0)?, scope.scalar("zero", 0.0)?);
     chosen(scope, condition, one, zero)
 }
 
 /// `x` where a condition holds, else 0.
-pub(in crate::keras) fn kept(scope: &mut Scope<'_>, condition: TensorId, x: TensorId) -> Built<TensorId> {
+pub(crate) fn kept(scope: &mut impl Emit, condition: TensorId, x: TensorId) -> Built<TensorId> {
     let zero = scope.scalar("zero", 0.0)?;
     chosen(scope, condition, x, zero)
 }
 
 /// Whether a condition holds anywhere (`Max`) or everywhere (`Min`) along some axes.
-pub(super) fn reduced(
-    scope: &mut Scope<'_>,
+pub(crate) fn reduced(
+    scope: &mut impl Emit,
     kind: ReduceKind,
     condition: TensorId,
     axes: Vec<i32>,
@@ -56,8 +51,8 @@ pub(super) fn reduced(
 }
 
 /// Whether both hold; one that is missing holds.
-pub(super) fn both(
-    scope: &mut Scope<'_>,
+pub(crate) fn both(
+    scope: &mut impl Emit,
     a: Option<TensorId>,
     b: Option<TensorId>,
 ) -> Built<Option<TensorId>> {
@@ -68,6 +63,6 @@ pub(super) fn both(
 }
 
 /// Whether a condition does not hold.
-pub(super) fn not(scope: &mut Scope<'_>, condition: TensorId) -> Built<TensorId> {
+pub(crate) fn not(scope: &mut impl Emit, condition: TensorId) -> Built<TensorId> {
     scope.unary(UnaryKind::LogicalNot, condition)
 }
