@@ -106,6 +106,7 @@ impl From<FormatError> for Error {
                 let layers = items.into_iter().map(layer).collect();
                 Error::Unsupported { what: "not supported".into(), layers }
             }
+            FormatError::Opset { .. } => Error::Usage(error.to_string()),
             other => Error::Broken(other.to_string()),
         }
     }
