@@ -43,6 +43,8 @@ APPLICATIONS = {
     "MobileNet": (applications.MobileNet, applications.mobilenet),
     "MobileNetV3Large": (applications.MobileNetV3Large, applications.mobilenet_v3),
     "EfficientNetV2B0": (applications.EfficientNetV2B0, applications.efficientnet_v2),
+    "EfficientNetV2L": (applications.EfficientNetV2L, applications.efficientnet_v2),
+    "ConvNeXtTiny": (applications.ConvNeXtTiny, applications.convnext),
     "VGG16": (applications.VGG16, applications.vgg16),
     "InceptionV3": (applications.InceptionV3, applications.inception_v3),
     "Xception": (applications.Xception, applications.xception),

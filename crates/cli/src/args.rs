@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ConvertOptions, Crop, DataOptions, DemoOptions, Error, InterfaceType, Isa,
-    Preprocess, Quantization, RangeObserver, Ranges, Recipe, Repair, RunOptions,
+    Layout, Preprocess, Quantization, RangeObserver, Ranges, Recipe, Repair, RunOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -88,6 +88,18 @@ pub(crate) struct ConvertArguments {
     /// New batch: a number, or "free" to choose it when the model runs.
     #[arg(long, value_name = "N|free", value_parser = parse_batch)]
     batch: Option<BatchSize>,
+    /// For .onnx: in which order images are taken and given; as in the source where left out.
+    #[arg(long, value_enum)]
+    input_layout: Option<LayoutArgument>,
+    /// For .onnx: the version of its operators; 13, or the lowest that is enough, where left out.
+    #[arg(long, value_name = "N")]
+    opset: Option<u32>,
+    /// For .onnx: write the weights into a file of their own beside the model.
+    #[arg(long)]
+    external_data: bool,
+    /// For .onnx: make int8 activations uint8 (the same real numbers), which ONNX Runtime runs faster.
+    #[arg(long)]
+    unsigned_activations: bool,
     /// Save the measured ranges.
     #[arg(long, value_name = "FILE")]
     save_statistics: Option<PathBuf>,
@@ -124,6 +136,10 @@ impl ConvertArguments {
         options.recipe = self.recipe()?;
         options.input_shapes = self.input_shape.clone();
         options.batch = self.batch;
+        options.input_layout = self.input_layout.map(Into::into);
+        options.opset = self.opset;
+        options.external_data = self.external_data;
+        options.unsigned_activations = self.unsigned_activations;
         options.min_snr = self.min_snr;
         options.run = self.machine.options()?;
         Ok(options)
@@ -386,6 +402,23 @@ impl From<RepairArgument> for Repair {
             RepairArgument::Default => Repair::Default,
             RepairArgument::None => Repair::None,
             RepairArgument::Auto => Repair::Auto,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayoutArgument {
+    /// [batch, height, width, channels], as in TensorFlow.
+    Nhwc,
+    /// [batch, channels, height, width], as in ONNX.
+    Nchw,
+}
+
+impl From<LayoutArgument> for Layout {
+    fn from(argument: LayoutArgument) -> Layout {
+        match argument {
+            LayoutArgument::Nhwc => Layout::Nhwc,
+            LayoutArgument::Nchw => Layout::Nchw,
         }
     }
 }

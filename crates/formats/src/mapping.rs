@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -31,13 +32,46 @@ pub fn open(path: &Path) -> Result<Bytes, FormatError> {
     Ok(bytes.into())
 }
 
+/// The maps that are in use.
+static MAPS: Mutex<Vec<Weak<Mmap>>> = Mutex::new(Vec::new());
+
+/// A map that [`Bytes`] own.
+struct Shared(Arc<Mmap>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Gives the memory that pages of mapped files take back to the system, which reads them again where they
+/// are needed: a large model that has been read through needs none any more.
+pub fn release() {
+    let mut maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    maps.retain(|map| map.strong_count() > 0);
+    maps.iter().filter_map(Weak::upgrade).for_each(|map| forget_pages(&map));
+}
+
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "the one place that maps files")]
+fn forget_pages(map: &Mmap) {
+    // SAFETY: the map is shared with the file and never written to, so that the pages come back as they
+    // were. A system that refuses keeps them, which changes nothing but the memory in use.
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+}
+
+#[cfg(not(unix))]
+fn forget_pages(_map: &Mmap) {}
+
 #[allow(unsafe_code, reason = "the one place that maps files")]
 fn map(file: &File) -> std::io::Result<Bytes> {
     // SAFETY: the map is only read, and as plain bytes. A file that another process shortens or
     // rewrites meanwhile can end this process by a signal or change the bytes under it, as with
     // every program that maps its input; our own writers never touch a file in place, they rename.
     let map = unsafe { Mmap::map(file)? };
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(map);
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&map));
+    Ok(Bytes::from_owner(Shared(map)))
 }
 
 #[cfg(test)]
@@ -53,6 +87,8 @@ mod tests {
             File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
             let bytes = open(&path).unwrap();
             assert_eq!((bytes.len() as u64, bytes[0], bytes[9]), (length, 7, 0));
+            release();
+            assert_eq!((bytes[0], bytes[9]), (7, 0));
         }
     }
 

@@ -6,6 +6,8 @@
 //! instruction set that the machine has.
 
 mod aligned;
+#[cfg(test)]
+mod cases;
 pub mod convert;
 pub mod elementwise;
 pub mod fake_quantize;

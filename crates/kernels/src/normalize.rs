@@ -3,6 +3,7 @@
 use crate::elementwise::affine::Affine;
 use crate::elementwise::number::Float;
 use crate::multiversion::multiversion;
+use crate::reduce::lanes::{in_halves, in_lanes};
 use crate::{Isa, ThreadPool};
 
 /// Elements that are worth a task of their own.
@@ -166,28 +167,10 @@ multiversion! {
     }
 }
 
-/// The sum of `term(x)` in 16 lanes (element `i` in lane `i % 16`), which are added in halves.
+/// The sum of `term(x)`, in lanes.
 #[inline(always)]
 fn sum<T: Float>(line: &[T], term: impl Fn(T) -> T) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [T::ZERO; LANES];
-    let (whole, rest) = line.as_chunks::<LANES>();
-    for elements in whole {
-        for (lane, &x) in lanes.iter_mut().zip(elements) {
-            *lane = lane.plus(term(x));
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = lane.plus(term(x));
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = lanes[i].plus(lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
+    in_halves(in_lanes(line, T::ZERO, |lane: T, x| lane.plus(term(x))), |a, b| a.plus(b))
 }
 
 #[cfg(test)]

@@ -4,13 +4,11 @@ use crate::elementwise::affine::Affine;
 use crate::elementwise::number::Float;
 use crate::elementwise::table::Table;
 use crate::multiversion::multiversion;
+use crate::reduce::lanes::{in_halves, in_lanes};
 use crate::{Isa, ThreadPool};
 
 /// Elements that are worth a task of their own.
 const TASK_ELEMENTS: usize = 8 * 1024;
-
-/// Partial sums of a row: element `i` goes to lane `i % 16`.
-const LANES: usize = 16;
 
 /// `e^(beta x) / sum(e^(beta x))` along the middle axis.
 ///
@@ -194,34 +192,17 @@ multiversion! {
 
 #[inline(always)]
 fn largest<T: Float>(line: &[T]) -> T {
-    lanes(line, T::LOWEST, |a: T, b| a.larger(b))
+    fold(line, T::LOWEST, |a: T, b| a.larger(b))
 }
 
 #[inline(always)]
 fn sum<T: Float>(line: &[T]) -> T {
-    lanes(line, T::ZERO, |a: T, b| a.plus(b))
+    fold(line, T::ZERO, |a: T, b| a.plus(b))
 }
 
 #[inline(always)]
-fn lanes<T: Float>(line: &[T], identity: T, operation: impl Fn(T, T) -> T) -> T {
-    let mut lanes = [identity; LANES];
-    let (whole, rest) = line.as_chunks::<LANES>();
-    for elements in whole {
-        for (lane, &x) in lanes.iter_mut().zip(elements) {
-            *lane = operation(*lane, x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = operation(*lane, x);
-    }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for i in 0..half {
-            lanes[i] = operation(lanes[i], lanes[i + half]);
-        }
-        half /= 2;
-    }
-    lanes[0]
+fn fold<T: Float>(line: &[T], identity: T, operation: impl Fn(T, T) -> T) -> T {
+    in_halves(in_lanes(line, identity, &operation), operation)
 }
 
 #[cfg(test)]

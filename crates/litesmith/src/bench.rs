@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Instant;
 
+use litesmith_graph::{Dim, Model};
 use litesmith_runtime::{Array, Interpreter, Options as RunOptions};
 use serde::Serialize;
 
-use crate::convert::samples::seeded_input;
 use crate::error::Error;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
+use crate::seeded::{seeded_input, with_sizes};
 
 /// How a model is measured.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
     }
     let file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
     let mut interpreter = Interpreter::new(&file, &options.run)?;
-    let inputs = inputs(&interpreter, options.batch)?;
+    let inputs = inputs(&file, &interpreter, options.batch)?;
     let batch = inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1);
     for _ in 0..options.warm_up {
         interpreter.run(&inputs)?;
@@ -134,23 +135,15 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
 }
 
 /// Seeded inputs with the wanted batch; a model that fixes another batch refuses it.
-fn inputs(interpreter: &Interpreter, batch: usize) -> Result<Vec<Array>, Error> {
-    let input = |info: &litesmith_runtime::TensorInfo| {
-        let mut info = info.clone();
-        if let Some(first) = info.shape.0.first_mut() {
-            if let Some(fixed) = first.fixed().filter(|fixed| *fixed != batch && batch != 1) {
-                let name = &info.name;
-                return Err(Error::Usage(format!(
-                    "input '{name}' has a fixed batch of {fixed}, not {batch}"
-                )));
-            }
-            if first.fixed().is_none() {
-                *first = batch.into();
-            }
+fn inputs(model: &Model, interpreter: &Interpreter, batch: usize) -> Result<Vec<Array>, Error> {
+    for info in interpreter.inputs() {
+        let fixed = info.shape.dims().first().and_then(Dim::fixed);
+        if let Some(fixed) = fixed.filter(|fixed| *fixed != batch && batch != 1) {
+            let name = &info.name;
+            return Err(Error::Usage(format!("input '{name}' has a fixed batch of {fixed}, not {batch}")));
         }
-        seeded_input(&info, 1)
-    };
-    interpreter.inputs().iter().map(input).collect()
+    }
+    with_sizes(model, interpreter.inputs(), batch).iter().map(|info| seeded_input(info, 1)).collect()
 }
 
 fn latency(mut times: Vec<f64>) -> Latency {

@@ -106,7 +106,12 @@ impl From<FormatError> for Error {
                 let layers = items.into_iter().map(layer).collect();
                 Error::Unsupported { what: "not supported".into(), layers }
             }
-            FormatError::Opset { .. } => Error::Usage(error.to_string()),
+            FormatError::Opset { asked, .. } => {
+                let reason = error.to_string();
+                let layer =
+                    Unsupported { layer: "output".into(), operator: format!("opset {asked}"), reason };
+                Error::Unsupported { what: "not supported".into(), layers: vec![layer] }
+            }
             other => Error::Broken(other.to_string()),
         }
     }

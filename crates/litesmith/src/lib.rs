@@ -23,12 +23,13 @@ mod inspect;
 mod observer;
 mod process;
 mod run;
+mod seeded;
 mod shapes;
 
 pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};
 pub use check::Check;
 pub use convert::write::put;
-pub use convert::{ConvertOptions, ConvertResult, FloatOperator, convert};
+pub use convert::{ConvertOptions, ConvertResult, FloatOperator, Layout, convert};
 pub use demo::{DemoOptions, DemoResult, DemoRow, demo};
 pub use error::{Error, Unsupported};
 pub use evaluate::{EvaluateResult, evaluate};

@@ -5,8 +5,8 @@ use litesmith_passes::{BatchError, set_batch};
 use litesmith_runtime::{Array, Interpreter, Options as RunOptions};
 
 use crate::check::Comparison;
-use crate::convert::samples::seeded_input;
 use crate::error::Error;
+use crate::seeded::seeded_input;
 
 /// The size of the first axis of every input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use litesmith_graph::model::Parameter;
 use litesmith_graph::{DType, Data, Graph, Tensor, TensorId, TensorKind};
+use litesmith_kernels::{ThreadPool, movement};
 
 /// The elements of a constant or parameter; `None` for any other tensor and for sparse ones.
 pub(crate) fn data<'a>(tensor: &'a Tensor, parameters: &'a [Parameter]) -> Option<&'a Data> {
@@ -41,4 +42,23 @@ pub(crate) fn per_channel(
         values if values.len() == channels && last == channels => Some(values.to_vec()),
         _ => None,
     }
+}
+
+/// The elements of a tensor of this shape after its axes are permuted; `None` for elements that are no
+/// whole bytes.
+pub(crate) fn transposed(dtype: DType, data: &Data, shape: &[usize], permutation: &[usize]) -> Option<Data> {
+    Some(match dtype.bits()? {
+        8 => transpose::<u8>(data, shape, permutation),
+        16 => transpose::<u16>(data, shape, permutation),
+        32 => transpose::<u32>(data, shape, permutation),
+        64 => transpose::<u64>(data, shape, permutation),
+        _ => return None,
+    })
+}
+
+fn transpose<T: bytemuck::Pod + Send + Sync>(data: &Data, shape: &[usize], permutation: &[usize]) -> Data {
+    let input = data.elements::<T>();
+    let mut output = vec![T::zeroed(); input.len()];
+    movement::transpose(&ThreadPool::new(1), shape, permutation, &input, &mut output);
+    Data::from_vec(output)
 }

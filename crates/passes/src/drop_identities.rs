@@ -7,8 +7,26 @@ use litesmith_graph::{Graph, Node, Op, TensorId};
 use crate::constants::floats;
 
 pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
+    drop_unchanged(graph, parameters, |_| true) + cancel_transposes(graph)
+}
+
+/// Drops copies alone, not arithmetic with neutral constants: a factor of ones may be a weight that has
+/// not been trained yet, and what it is part of is to be recognized with it.
+pub(crate) fn copies(graph: &mut Graph, parameters: &[Parameter]) -> usize {
+    let count = drop_unchanged(graph, parameters, |node| !matches!(node.op, Op::Binary(_)));
+    // What is left over would be a second reader.
+    if count > 0 {
+        graph.remove_dead();
+    }
+    count
+}
+
+fn drop_unchanged(graph: &mut Graph, parameters: &[Parameter], candidate: impl Fn(&Node) -> bool) -> usize {
     let mut count = 0;
     for id in graph.node_ids() {
+        if !candidate(&graph[id]) {
+            continue;
+        }
         let Some(kept) = unchanged_input(graph, parameters, &graph[id]) else { continue };
         let output = graph[id].outputs[0];
         if graph.is_output(output) && !pass_output_on(graph, kept, output) {
@@ -17,7 +35,7 @@ pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
         graph.replace_uses(output, kept);
         count += 1;
     }
-    count + cancel_transposes(graph)
+    count
 }
 
 /// Makes the tensor that an identity passes on carry the output's name, so that the caller finds it.

@@ -4,10 +4,10 @@
 use litesmith_graph::model::Parameter;
 use litesmith_graph::ops::{BinaryKind, UnaryKind};
 use litesmith_graph::{Data, Graph, Node, NodeId, Op, TensorKind};
+use litesmith_kernels::ThreadPool;
 use litesmith_kernels::elementwise::{self, Broadcast};
-use litesmith_kernels::{ThreadPool, movement};
 
-use crate::constants::{data, floats};
+use crate::constants::{data, floats, transposed};
 use crate::fold_batch_norm::remove;
 
 pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
@@ -38,13 +38,7 @@ fn evaluate(graph: &Graph, parameters: &[Parameter], id: NodeId) -> Option<Data>
         }
         Op::Transpose(op) => {
             let shape = input.shape.to_fixed()?;
-            Some(match input.dtype.bits()? {
-                8 => transpose::<u8>(data, &shape, &op.permutation),
-                16 => transpose::<u16>(data, &shape, &op.permutation),
-                32 => transpose::<u32>(data, &shape, &op.permutation),
-                64 => transpose::<u64>(data, &shape, &op.permutation),
-                _ => return None,
-            })
+            transposed(input.dtype, data, &shape, &op.permutation)
         }
         Op::Unary(op) => unary(graph, parameters, node, op.kind),
         Op::Binary(op) if op.activation.is_none() => binary(graph, parameters, node, op.kind),
@@ -89,13 +83,6 @@ fn binary(graph: &Graph, parameters: &[Parameter], node: &Node, kind: BinaryKind
     let (isa, pool) = (litesmith_kernels::Isa::Portable, ThreadPool::new(1));
     elementwise::binary(isa, &pool, function, &plan, [&values.0, &values.1], open, &mut output).ok()?;
     Some(Data::from_vec(output))
-}
-
-fn transpose<T: bytemuck::Pod + Send + Sync>(data: &Data, shape: &[usize], permutation: &[usize]) -> Data {
-    let input = data.elements::<T>();
-    let mut output = vec![T::zeroed(); input.len()];
-    movement::transpose(&ThreadPool::new(1), shape, permutation, &input, &mut output);
-    Data::from_vec(output)
 }
 
 #[cfg(test)]

@@ -14,15 +14,18 @@ mod fold_batch_norm;
 mod fold_constants;
 mod fuse_activations;
 mod groups;
+mod layout;
 mod legalize;
 mod linear;
 mod merge_blocks;
 mod merge_padding;
+mod recognize;
 mod remove_dead;
 mod share;
 
 pub use batch::{BatchError, set_batch};
 pub use groups::{FusionGroup, fusion_groups};
+pub use layout::{Interface, channels_first, channels_last};
 pub use legalize::{LegalizeError, Target, legalize, lower};
 
 use litesmith_graph::model::Parameter;
@@ -49,8 +52,24 @@ pub struct Rewrites {
 
 /// What [`optimize`] does, in order.
 pub const OPTIMIZE: &[Pass] = &[
+    // What is recognized by its parameters, before these are computed with.
+    Pass { name: "recognize-reshapes", apply: recognize::reshape::apply },
+    Pass { name: "drop-copies", apply: drop_identities::copies },
+    Pass { name: "recognize-powers", apply: recognize::power::apply },
+    Pass { name: "recognize-reductions", apply: recognize::reduction::apply },
+    Pass { name: "recognize-dense", apply: recognize::dense::apply },
+    Pass { name: "recognize-bias", apply: recognize::bias::apply },
+    Pass { name: "recognize-batch-norm", apply: recognize::batch_norm::apply },
+    Pass { name: "recognize-layer-norm", apply: recognize::layer_norm::apply },
+    Pass { name: "recognize-prelu", apply: recognize::prelu::apply },
     Pass { name: "fold-constants", apply: fold_constants::apply },
     Pass { name: "drop-identities", apply: drop_identities::apply },
+    // What is recognized by its constants.
+    Pass { name: "recognize-clamps", apply: recognize::clamp::apply },
+    Pass { name: "recognize-gates", apply: recognize::gate::apply },
+    Pass { name: "recognize-gelu", apply: recognize::gelu::apply },
+    Pass { name: "recognize-groups", apply: recognize::grouped::apply },
+    Pass { name: "remove-dead", apply: remove_dead::apply },
     Pass { name: "merge-blocks", apply: merge_blocks::apply },
     Pass { name: "fold-batch-norm", apply: fold_batch_norm::apply },
     Pass { name: "fold-affine", apply: fold_affine::apply },
@@ -72,6 +91,20 @@ pub fn optimize(
     infer_model(model)?;
     look(&Rewrites { pass: "source", count: 0 }, model);
     run(model, OPTIMIZE, look)
+}
+
+/// Lets convolutions and maximum poolings pad by themselves instead of an operator before them: for targets
+/// that know explicit padding, after quantization. What the model computes keeps every bit. Returns the
+/// number of paddings.
+///
+/// # Errors
+/// If the model does not fit itself.
+pub fn absorb_padding(model: &mut Model) -> Result<usize, ModelError> {
+    let passes = [
+        Pass { name: "absorb-padding", apply: merge_padding::absorb },
+        Pass { name: "remove-dead", apply: remove_dead::apply },
+    ];
+    Ok(run(model, &passes, &mut |_, _| {})?[0].count)
 }
 
 /// Runs these passes once, in order.
@@ -115,5 +148,15 @@ mod testing {
         let lines =
             |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n");
         assert_eq!(lines(&text::print(&model)).trim(), lines(after).trim());
+    }
+
+    /// Runs a pass over a model that it must leave as it is.
+    pub(crate) fn stays(
+        pass: fn(&mut litesmith_graph::Graph, &[litesmith_graph::Parameter]) -> usize,
+        text: &str,
+    ) {
+        let mut model = text::parse(text).expect("the text parses");
+        infer_model(&mut model).expect("shapes can be inferred");
+        check(&[pass], text, &text::print(&model));
     }
 }

@@ -2,7 +2,7 @@
 
 use litesmith_graph::model::Parameter;
 use litesmith_graph::ops::{Activation, Padding};
-use litesmith_graph::{Graph, NodeId, Op, Tensor};
+use litesmith_graph::{Graph, NodeId, Op, Tensor, TensorId, TensorKind};
 
 use crate::constants::floats;
 
@@ -123,14 +123,25 @@ impl Linear {
             old.map_or_else(|| format!("{}/{what}", graph[self.node].name), |id| graph[id].name.clone())
         };
         let (weights_name, bias_name) = (name(rule.input, "kernel"), name(rule.bias, "bias"));
-        let weights = graph.add_tensor(Tensor::floats(&weights_name, &self.shape, self.weights));
-        graph[self.node].inputs[rule.input] = Some(weights);
+        let weights = Tensor::floats(&weights_name, &self.shape, self.weights);
+        match graph[self.node].inputs[rule.input] {
+            // The old weights are given up at once: a model is not held twice.
+            Some(old) if is_read_once(graph, old) => graph[old] = weights,
+            _ => graph[self.node].inputs[rule.input] = Some(graph.add_tensor(weights)),
+        }
         if let Some(bias) = self.bias {
             let bias = graph.add_tensor(Tensor::floats(&bias_name, &[bias.len()], bias));
             graph[self.node].inputs.resize(rule.bias + 1, None);
             graph[self.node].inputs[rule.bias] = Some(bias);
         }
     }
+}
+
+/// Whether a tensor is a constant that one node has for one of its inputs, and nobody else.
+fn is_read_once(graph: &Graph, id: TensorId) -> bool {
+    let inputs = graph.nodes.iter().flat_map(|node| node.present_inputs());
+    let constant = matches!(graph[id].kind, TensorKind::Constant(_));
+    constant && !graph.is_output(id) && inputs.filter(|input| *input == id).count() == 1
 }
 
 /// The fused activation of an operator that has one.
@@ -167,7 +178,7 @@ pub(crate) fn operand(op: &Op) -> usize {
 
 /// Lets `node` compute `output` instead of what it computes now. The tensor takes both names, so that
 /// every layer that was fused can be found.
-pub(crate) fn take_over(graph: &mut Graph, node: NodeId, output: litesmith_graph::TensorId) {
+pub(crate) fn take_over(graph: &mut Graph, node: NodeId, output: TensorId) {
     let old = graph[node].outputs[0];
     if !graph.is_output(output) && graph[old].name != graph[output].name {
         graph[output].name = format!("{};{}", graph[old].name, graph[output].name);

@@ -1,7 +1,8 @@
-//! Lets a convolution pad by itself where a `Pad` before it adds just what `same` padding would.
+//! Lets a convolution pad by itself: where a `Pad` before it adds just what `same` padding would, or,
+//! for targets that know explicit padding, whatever it adds.
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{PadMode, Padding};
+use litesmith_graph::ops::{Pad, PadMode, Padding, PoolKind};
 use litesmith_graph::{Graph, NodeId, Op};
 
 use crate::groups::Readers;
@@ -23,6 +24,53 @@ pub(crate) fn apply(graph: &mut Graph, _parameters: &[Parameter]) -> usize {
         merged += 1;
     }
     merged
+}
+
+/// Makes every `Pad` of height and width explicit padding of the convolution, or of the largest value under
+/// a window, that alone reads it. What comes out keeps every bit.
+pub(crate) fn absorb(graph: &mut Graph, _parameters: &[Parameter]) -> usize {
+    let readers = Readers::new(graph);
+    let mut absorbed = 0;
+    for pad in graph.node_ids() {
+        let (Op::Pad(op), [Some(image)]) = (&graph[pad].op, graph[pad].inputs.as_slice()) else { continue };
+        let (op, image, padded) = (op.clone(), *image, graph[pad].outputs[0]);
+        let Some(reader) = readers.only_of(graph, pad) else { continue };
+        let same_numbers = graph[image].quantization == graph[padded].quantization;
+        if !same_numbers || graph[reader].inputs[0] != Some(padded) {
+            continue;
+        }
+        let explicit = explicit(&op);
+        let padding = match &mut graph[reader].op {
+            Op::Conv2D(reader) if is_zero(op.mode) => &mut reader.padding,
+            Op::DepthwiseConv2D(reader) if is_zero(op.mode) => &mut reader.padding,
+            // No window may lie in the padding alone.
+            Op::Pool2D(reader) if reader.kind == PoolKind::Max && op.mode == PadMode::Value(f32::MIN) => {
+                let within =
+                    |axis: usize| op.amounts[axis + 1].iter().all(|count| *count < reader.kernel[axis]);
+                if explicit.is_none() || !(0..2).all(within) {
+                    continue;
+                }
+                &mut reader.padding
+            }
+            _ => continue,
+        };
+        if let (Padding::Valid, Some(explicit)) = (*padding, explicit) {
+            *padding = explicit;
+            graph[reader].inputs[0] = Some(image);
+            absorbed += 1;
+        }
+    }
+    absorbed
+}
+
+fn is_zero(mode: PadMode) -> bool {
+    mode == PadMode::Zero || mode == PadMode::Value(0.0)
+}
+
+/// What is added to height and width, if nothing else grows.
+fn explicit(pad: &Pad) -> Option<Padding> {
+    let [[0, 0], height, width, [0, 0]] = pad.amounts[..] else { return None };
+    Some(Padding::Explicit { before: [height[0], width[0]], after: [height[1], width[1]] })
 }
 
 impl Readers {
@@ -104,5 +152,45 @@ mod tests {
                %y: f32[1,4,4,1] = Conv2D(%p, %w, _) {"stride":[2,2]} # conv"#,
         );
         check(&[super::apply, crate::remove_dead::apply], &text, &text);
+    }
+
+    #[test]
+    fn any_padding_can_be_absorbed() {
+        let text = |conv: &str, pool: &str| {
+            format!(
+                r#"graph main(%x: f32[1,4,4,1]) -> (%p) {{
+                   %w: f32[1,1,1,1] = [2]
+                   {conv}
+                   {pool}
+                 }}"#
+            )
+        };
+        let lowest = f32::MIN;
+        check(
+            &[super::absorb, crate::remove_dead::apply],
+            &text(
+                r#"%a: f32[1,7,5,1] = Pad(%x) {"amounts":[[0,0],[1,2],[0,1],[0,0]]}
+                   %y: f32[1,7,5,1] = Conv2D(%a, %w)"#,
+                &format!(
+                    r#"%b: f32[1,8,5,1] = Pad(%y) {{"amounts":[[0,0],[1,0],[0,0],[0,0]],"mode":{{"value":{lowest}}}}}
+                   %p: f32[1,7,4,1] = Pool2D(%b) {{"kernel":[2,2]}}"#
+                ),
+            ),
+            &text(
+                r#"%y: f32[1,7,5,1] = Conv2D(%x, %w) {"padding":{"explicit":{"before":[1,0],"after":[2,1]}}}"#,
+                r#"%p: f32[1,7,4,1] = Pool2D(%y) {"kernel":[2,2],"padding":{"explicit":{"before":[1,0],"after":[0,0]}}}"#,
+            ),
+        );
+        // A window of one element lies in the padding alone, where nothing would be the largest.
+        let alone = text(
+            r#"%a: f32[1,5,4,1] = Pad(%x) {"amounts":[[0,0],[1,0],[0,0],[0,0]],"mode":{"value":3.0}}
+               %y: f32[1,5,4,1] = Conv2D(%a, %w)"#,
+            &format!(
+                r#"%b: f32[1,6,4,1] = Pad(%y) {{"amounts":[[0,0],[1,0],[0,0],[0,0]],"mode":{{"value":{lowest}}}}}
+               %p: f32[1,6,4,1] = Pool2D(%b)"#
+            ),
+        );
+        let printed = litesmith_graph::text::print(&litesmith_graph::text::parse(&alone).unwrap());
+        check(&[super::absorb], &alone, &printed);
     }
 }

@@ -1,4 +1,6 @@
-//! Half-precision weights: every real-valued constant is stored as float16 behind a `DEQUANTIZE`.
+//! Half-precision weights: real-valued constants are stored as float16 behind a `DEQUANTIZE`. Those of
+//! depthwise convolutions stay as they are: an output is a sum of few products, which does not average
+//! their rounding out, and they are a hundredth of a model.
 
 use std::collections::HashMap;
 
@@ -27,8 +29,14 @@ fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) -> Result<(),
         }
         let node = &graph.nodes[index];
         let (layer, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
-        let skip = recipe.choice(&[&layer], &operator).skip;
-        for (place, constant) in constants.into_iter().filter(|_| !skip) {
+        let reason = if recipe.choice(&[&layer], &operator).skip {
+            Some("the recipe keeps it float")
+        } else if matches!(node.op, Op::DepthwiseConv2D(_)) {
+            Some("sums of few products do not average the rounding of half precision out")
+        } else {
+            None
+        };
+        for (place, constant) in constants.into_iter().filter(|_| reason.is_none()) {
             let wide = match widened.get(&constant) {
                 Some(wide) => *wide,
                 None => {
@@ -40,9 +48,8 @@ fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) -> Result<(),
             };
             graph.nodes[index].inputs[place] = Some(wide);
         }
-        let precision = if skip { Precision::Float32 } else { Precision::Float16 };
-        let reason = skip.then(|| "the recipe keeps it float".to_owned());
-        report.outcomes.push(Outcome { layer, operator, precision, reason });
+        let precision = if reason.is_some() { Precision::Float32 } else { Precision::Float16 };
+        report.outcomes.push(Outcome { layer, operator, precision, reason: reason.map(str::to_owned) });
     }
     // In front of everything else, as TensorFlow writes them.
     graph.nodes.splice(0..0, widening);
@@ -137,6 +144,20 @@ mod tests {
         let mut model = text::parse(&DENSE.replace("-2", "70000")).unwrap();
         let error = apply(&mut model, &Recipe::default()).unwrap_err();
         assert!(matches!(error, QuantizeError::Weight { value: 70000.0, .. }), "{error}");
+    }
+
+    #[test]
+    fn depthwise_weights_stay_float_and_say_why() {
+        let depthwise = "graph main(%x: f32[batch,2,2,1]) -> (%y) {
+              %w: f32[1,1,1,1] = [1.5]
+              %y: f32[batch,2,2,1] = DepthwiseConv2D(%x, %w, _) # depthwise
+            }";
+        let mut model = text::parse(depthwise).unwrap();
+        let source = model.clone();
+        let report = apply(&mut model, &Recipe::default()).unwrap();
+        assert_eq!(model, source);
+        let left: Vec<_> = report.float().collect();
+        assert!(left[0].reason.as_ref().is_some_and(|reason| reason.contains("few products")), "{left:?}");
     }
 
     #[test]

@@ -1,10 +1,16 @@
 //! Batched matrix products.
 
+mod batch;
+
+use std::borrow::Cow;
+
+pub(crate) use batch::Batch;
+
+use super::Clamp;
 use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
-use super::{Clamp, volume};
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -48,12 +54,8 @@ pub fn matmul(
     b_batch: &[usize],
     output: &mut [f32],
 ) {
-    let MatMul { rows, depth, columns, adjoint_a, .. } = matrices;
-    let batch = broadcast(a_batch, b_batch);
-    let count = volume(&batch);
-    assert_eq!(a.len(), volume(&[a_batch, &[rows, depth]].concat()), "length of a");
-    assert_eq!(b.len(), volume(&[b_batch, &[depth, columns]].concat()), "length of b");
-    assert_eq!(output.len(), volume(&[count, rows, columns]), "length of the output");
+    let MatMul { rows, depth, columns, .. } = matrices;
+    let batch = Batch::new(matrices, a_batch, b_batch, [a.len(), b.len(), output.len()]);
     if output.is_empty() {
         return;
     }
@@ -61,21 +63,20 @@ pub fn matmul(
         output.fill(0.0);
         return;
     }
-    let transposed = if adjoint_a { transpose(pool, a, depth, rows) } else { Vec::new() };
-    let a = if adjoint_a { &transposed } else { a };
+    let a = batch.arranged_a(pool, Cow::Borrowed(a));
 
     let tiles = tile::tiles(isa);
     let zeros = vec![0.0; depth];
     let [row_parts, column_parts] = [rows.div_ceil(ROWS_PER_TASK), columns.div_ceil(COLUMNS_PER_TASK)];
     let output = DisjointSlice::new(output);
-    pool.run(count * row_parts * column_parts, &|task| {
+    pool.run(batch.count() * row_parts * column_parts, &|task| {
         let (index, part) = (task / (row_parts * column_parts), task % (row_parts * column_parts));
         let first_row = part / column_parts * ROWS_PER_TASK;
         let first_column = part % column_parts * COLUMNS_PER_TASK;
         let task_rows = ROWS_PER_TASK.min(rows - first_row);
         let task_columns = COLUMNS_PER_TASK.min(columns - first_column);
 
-        let b = &b[source(index, &batch, b_batch) * depth * columns..][..depth * columns];
+        let b = &b[batch.source_b(index) * depth * columns..][..depth * columns];
         let mut packed = Packed::new(tiles, 1, task_columns, 1, depth);
         if matrices.adjoint_b {
             packed.fill(&b[first_column * depth..], None);
@@ -83,7 +84,7 @@ pub fn matmul(
             packed.fill_columns(&b[first_column..], columns);
         }
 
-        let first = (source(index, &batch, a_batch) * rows + first_row) * depth;
+        let first = (batch.source_a(index) * rows + first_row) * depth;
         let image = Image {
             data: &a[first..][..task_rows * depth],
             shape: [1, 1, task_rows],
@@ -113,72 +114,4 @@ pub fn matmul(
         // SAFETY: tasks share no row and column of the output; each row has `depth` floats.
         unsafe { packed.run(&mut taps, &split, 0, &output) };
     });
-}
-
-/// The leading dimensions of the output.
-pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Vec<usize> {
-    let rank = a.len().max(b.len());
-    (0..rank)
-        .map(|axis| {
-            let [a, b] = [a, b].map(|dims| (axis + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]));
-            assert!(a == b || a == 1 || b == 1, "leading dimensions {a} and {b} do not broadcast");
-            if a == 1 { b } else { a }
-        })
-        .collect()
-}
-
-/// Which matrix of an operand with leading dimensions `dims` the output's matrix `index` reads.
-pub(crate) fn source(mut index: usize, batch: &[usize], dims: &[usize]) -> usize {
-    let mut source = 0;
-    let mut step = 1;
-    for (size, dim) in batch.iter().rev().zip(dims.iter().rev()) {
-        if *dim != 1 {
-            source += index % size * step;
-        }
-        index /= size;
-        step *= dim;
-    }
-    source
-}
-
-/// A copy of `matrices`, each `[rows, columns]`, as `[columns, rows]`.
-pub(crate) fn transpose<T: Copy + Default + Send + Sync>(
-    pool: &ThreadPool,
-    matrices: &[T],
-    rows: usize,
-    columns: usize,
-) -> Vec<T> {
-    let mut transposed = vec![T::default(); matrices.len()];
-    let pieces = pool.rows_per_task(matrices.len() / rows, 16);
-    pool.run_rows(&mut transposed, rows, pieces, |first, piece| {
-        for (i, line) in piece.chunks_exact_mut(rows).enumerate() {
-            let (matrix, column) = ((first + i) / columns, (first + i) % columns);
-            let from = &matrices[matrix * rows * columns..][..rows * columns];
-            for (value, row) in line.iter_mut().zip(from.chunks_exact(columns)) {
-                *value = row[column];
-            }
-        }
-    });
-    transposed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leading_dimensions_broadcast() {
-        let batch = broadcast(&[2, 1, 3], &[4, 1]);
-        assert_eq!(batch, [2, 4, 3]);
-        // Matrix [1, 2, 0] of the output.
-        let index = (4 + 2) * 3;
-        assert_eq!(source(index, &batch, &[2, 1, 3]), 3);
-        assert_eq!(source(index, &batch, &[4, 1]), 2);
-    }
-
-    #[test]
-    #[should_panic(expected = "do not broadcast")]
-    fn other_leading_dimensions_are_refused() {
-        broadcast(&[2], &[3]);
-    }
 }

@@ -1,9 +1,9 @@
 //! The float kernels against the plain loops in double precision, on random shapes.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 
 use super::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use crate::cases::{for_cases, machines};
 use crate::reference::convolution::{self as reference, ConvShape};
 use crate::{Isa, ThreadPool, Window};
 
@@ -31,22 +31,6 @@ fn assert_close(got: &[f32], exact: &[f64], products: usize, what: &dyn std::fmt
         let error = (f64::from(*got) - exact).abs();
         assert!(error <= tolerance, "element {i} of {what:?}: {got} instead of {exact}");
     }
-}
-
-/// A fixed number of cases from a fixed seed.
-fn check<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value)) {
-    let config = Config {
-        cases,
-        rng_algorithm: RngAlgorithm::ChaCha,
-        rng_seed: RngSeed::Fixed(7),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let run = TestRunner::new(config).run(&strategy, |value| {
-        test(value);
-        Ok(())
-    });
-    run.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// Any window, or one of those for which depthwise convolution has functions of their own.
@@ -77,11 +61,6 @@ fn convolutions() -> impl Strategy<Value = ConvShape> {
     )
 }
 
-/// Every instruction set of the machine with 1 and 2 threads.
-fn machines() -> impl Iterator<Item = (Isa, ThreadPool)> {
-    Isa::available_levels().into_iter().flat_map(|isa| [(isa, ThreadPool::new(1)), (isa, ThreadPool::new(2))])
-}
-
 /// The length of the output.
 fn outputs(shape: &ConvShape) -> usize {
     let [height, width] = shape.window.output([shape.input[1], shape.input[2]]);
@@ -90,7 +69,7 @@ fn outputs(shape: &ConvShape) -> usize {
 
 #[test]
 fn convolutions_equal_the_plain_loop() {
-    check(60, (convolutions(), clamps(), any::<bool>()), |(shape, clamp, biased)| {
+    for_cases(60, (convolutions(), clamps(), any::<bool>()), |(shape, clamp, biased)| {
         let steps = shape.window.taps() * shape.in_channels / shape.groups;
         let input = numbers(shape.input.iter().product::<usize>() * shape.in_channels, 1);
         let weights = numbers(shape.out_channels * steps, 2);
@@ -118,41 +97,45 @@ fn convolutions_equal_the_plain_loop() {
 
 #[test]
 fn depthwise_convolutions_equal_the_plain_loop() {
-    check(80, (convolutions(), clamps(), 1usize..4, any::<bool>()), |(shape, clamp, multiplier, biased)| {
-        let out_channels = shape.in_channels * multiplier;
-        let shape = ConvShape { groups: shape.in_channels, out_channels, ..shape };
-        let input = numbers(shape.input.iter().product::<usize>() * shape.in_channels, 1);
-        let weights = numbers(shape.window.taps() * out_channels, 2);
-        let bias = biased.then(|| numbers(out_channels, 3));
-        let wide_bias = bias.as_deref().map(widen);
-        let exact = reference::depthwise(
-            &shape,
-            &widen(&input),
-            &widen(&weights),
-            wide_bias.as_deref(),
-            clamp.widen(),
-        );
-        for (isa, pool) in machines() {
-            let conv = Depthwise::new(
-                isa,
-                shape.window,
-                shape.in_channels,
-                multiplier,
-                &weights,
-                bias.as_deref(),
-                clamp,
+    for_cases(
+        80,
+        (convolutions(), clamps(), 1usize..4, any::<bool>()),
+        |(shape, clamp, multiplier, biased)| {
+            let out_channels = shape.in_channels * multiplier;
+            let shape = ConvShape { groups: shape.in_channels, out_channels, ..shape };
+            let input = numbers(shape.input.iter().product::<usize>() * shape.in_channels, 1);
+            let weights = numbers(shape.window.taps() * out_channels, 2);
+            let bias = biased.then(|| numbers(out_channels, 3));
+            let wide_bias = bias.as_deref().map(widen);
+            let exact = reference::depthwise(
+                &shape,
+                &widen(&input),
+                &widen(&weights),
+                wide_bias.as_deref(),
+                clamp.widen(),
             );
-            let mut output = vec![f32::NAN; outputs(&shape)];
-            conv.run(&pool, &input, shape.input, &mut output);
-            assert_close(&output, &exact, shape.window.taps(), &(shape, isa, pool.threads()));
-        }
-    });
+            for (isa, pool) in machines() {
+                let conv = Depthwise::new(
+                    isa,
+                    shape.window,
+                    shape.in_channels,
+                    multiplier,
+                    &weights,
+                    bias.as_deref(),
+                    clamp,
+                );
+                let mut output = vec![f32::NAN; outputs(&shape)];
+                conv.run(&pool, &input, shape.input, &mut output);
+                assert_close(&output, &exact, shape.window.taps(), &(shape, isa, pool.threads()));
+            }
+        },
+    );
 }
 
 #[test]
 fn matrix_products_equal_the_plain_loop() {
     let sizes = (1usize..40, 0usize..50, 1usize..150);
-    check(40, (sizes, any::<[bool; 2]>(), 1usize..3), |((rows, depth, columns), adjoint, batch)| {
+    for_cases(40, (sizes, any::<[bool; 2]>(), 1usize..3), |((rows, depth, columns), adjoint, batch)| {
         let matrices = MatMul { rows, depth, columns, adjoint_a: adjoint[0], adjoint_b: adjoint[1] };
         // The one `b` serves every `a`.
         let a = numbers(batch * rows * depth, 1);
@@ -174,7 +157,7 @@ fn matrix_products_equal_the_plain_loop() {
 /// pixels fall on other places of other tiles.
 #[test]
 fn bits_do_not_depend_on_threads_batch_or_tile() {
-    check(40, convolutions(), |shape| {
+    for_cases(40, convolutions(), |shape| {
         let sample = shape.input[1] * shape.input[2] * shape.in_channels;
         let input = numbers(3 * sample, 1);
         let weights = numbers(shape.out_channels * shape.window.taps() * shape.in_channels, 2);

@@ -4,7 +4,7 @@ use crate::quantized::gather::Source;
 use crate::quantized::{Filter, WeightOrder};
 use crate::{Isa, ThreadPool, Window};
 
-use super::product::Product;
+use super::product::WordProduct;
 use super::requantize::{Requantize, Requantizer};
 
 /// A convolution (grouped or not) with its weights packed for one instruction set.
@@ -12,7 +12,7 @@ use super::requantize::{Requantize, Requantizer};
 /// The sum, bias included, is exact in 64 bits (where the bias is not close to their ends); then
 /// [`Requantize`] scales it. Equal to LiteRT in every value.
 pub struct Conv2d {
-    product: Product,
+    product: WordProduct,
     /// The bias, by lane.
     initial: Vec<i64>,
     requantizer: Requantizer,
@@ -52,7 +52,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = Product::new(requantize.level(isa), filter);
+        let product = WordProduct::new(requantize.level(isa), filter, true);
         let initial = initial_sums(product.lanes(), filter, bias);
         let requantizer = Requantizer::new(requantize, product.lanes());
         Conv2d { product, initial, requantizer }

@@ -4,11 +4,11 @@
 mod vnni;
 
 use crate::multiversion::multiversion;
+use crate::quantized::Filter;
 #[cfg(target_arch = "x86_64")]
 use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{Cursor, Geometry, SLOTS, Source, Tile};
 use crate::quantized::split::{Grid, Target, Work, share};
-use crate::quantized::{Filter, WeightOrder};
 use crate::{Isa, ThreadPool, Window};
 
 use super::conv::{Conv2d, initial_sums};
@@ -45,9 +45,7 @@ impl Depthwise {
         bias: Option<&[i64]>,
         requantize: &Requantize,
     ) -> Depthwise {
-        let out_channels = in_channels.checked_mul(multiplier).expect("number of output channels");
-        let order = WeightOrder::OutputLast;
-        let filter = Filter { window, groups: in_channels, in_channels, out_channels, order, weights };
+        let filter = Filter::depthwise(window, in_channels, multiplier, weights);
         Depthwise(if multiplier > 1 {
             Form::Multiple(Conv2d::from_filter(isa, &filter, bias, requantize))
         } else {

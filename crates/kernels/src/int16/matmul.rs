@@ -1,8 +1,10 @@
 //! Batched products of two tensors of 16-bit activations.
 
+use std::borrow::Cow;
+
 use super::requantize::{Requantize, Requantizer};
 use crate::float::MatMul;
-use crate::float::matmul::{broadcast, source, transpose};
+use crate::float::matmul::Batch;
 use crate::multiversion::multiversion;
 use crate::{Isa, ThreadPool};
 
@@ -36,12 +38,8 @@ pub fn matmul(
     requantize: &Requantize,
     output: &mut [i16],
 ) {
-    let MatMul { rows, depth, columns, adjoint_a, adjoint_b } = matrices;
-    let batch = broadcast(a.batch, b.batch);
-    let volume = |batch: &[usize], matrix: usize| batch.iter().product::<usize>() * matrix;
-    assert_eq!(a.data.len(), volume(a.batch, rows * depth), "length of a");
-    assert_eq!(b.data.len(), volume(b.batch, depth * columns), "length of b");
-    assert_eq!(output.len(), volume(&batch, rows * columns), "length of the output");
+    let MatMul { depth, columns, .. } = matrices;
+    let batch = Batch::new(matrices, a.batch, b.batch, [a.data.len(), b.data.len(), output.len()]);
     assert!(depth <= LONGEST, "rows of {depth} are too long");
     requantize.check(1);
     if output.is_empty() {
@@ -49,21 +47,14 @@ pub fn matmul(
     }
     // Doubles are what every instruction set multiplies and adds exactly up to 2^53.
     let reals = |words: &[i16]| -> Vec<f64> { words.iter().map(|&x| f64::from(x)).collect() };
-    let (a_rows, b_rows) = (reals(a.data), reals(b.data));
-    let a_rows = if adjoint_a && depth > 0 { transpose(pool, &a_rows, depth, rows) } else { a_rows };
-    let b_rows = if adjoint_b && depth > 0 { transpose(pool, &b_rows, columns, depth) } else { b_rows };
+    let a_rows = batch.arranged_a(pool, Cow::Owned(reals(a.data)));
+    let b_rows = batch.arranged_b(pool, Cow::Owned(reals(b.data)));
     let requantizer = Requantizer::new(requantize, &vec![Some(0); columns]);
-    let per_task = pool.rows_per_task(output.len() / columns, (1 << 16) / (depth * columns).max(1) + 1);
-    pool.run_rows(output, columns, per_task, |first, lines| {
-        let mut sums = vec![0.0; columns];
-        for (line, out) in lines.chunks_exact_mut(columns).enumerate() {
-            let (matrix, row) = ((first + line) / rows, (first + line) % rows);
-            let a = &a_rows[(source(matrix, &batch, a.batch) * rows + row) * depth..][..depth];
-            let b = &b_rows[source(matrix, &batch, b.batch) * depth * columns..][..depth * columns];
-            multiply(isa, a, b, &mut sums);
-            let sums: Vec<i64> = sums.iter().map(|&sum| sum as i64).collect();
-            requantizer.row(0, &sums, out);
-        }
+    let least = (1 << 16) / (depth * columns).max(1) + 1;
+    batch.by_rows(pool, (&a_rows, &b_rows), least, output, |a, b, sums: &mut [f64], out| {
+        multiply(isa, a, b, sums);
+        let sums: Vec<i64> = sums.iter().map(|&sum| sum as i64).collect();
+        requantizer.row(0, &sums, out);
     });
 }
 

@@ -5,6 +5,7 @@ pub(super) mod avx512;
 
 use crate::Isa;
 use crate::elementwise::fixed_point::FixedPoint;
+use crate::quantized::epilogue::Finish;
 
 /// How a sum is scaled and rounded. LiteRT has three ways, by operator and type of bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,16 @@ impl Requantizer {
                 }
             }
         }
+    }
+}
+
+impl Finish for Requantizer {
+    type Sum = i64;
+    type Out = i16;
+
+    #[inline(always)]
+    fn row(&self, _sample: usize, lane: usize, sums: &[i64], out: &mut [i16]) {
+        Requantizer::row(self, lane, sums, out);
     }
 }
 

@@ -2,14 +2,22 @@
 
 use super::conv::Conv2d;
 use super::requantize::Requantize;
-use crate::transposed::{Parts, TransposeWindow};
-use crate::{Isa, ThreadPool, Window};
+use crate::transposed::{Convolution, TransposeWindow, Transposed};
+use crate::{Isa, ThreadPool};
 
-/// A transposed convolution with its weights packed for one instruction set. The rule is that of
-/// [`Conv2d`]; equal to LiteRT in every value.
-pub struct TransposeConv2d(Parts<Conv2d, i16>);
+/// A transposed convolution of 16-bit activations. The rule is that of [`Conv2d`]; equal to LiteRT in
+/// every value.
+pub type TransposeConv2d = Transposed<Conv2d>;
 
-impl TransposeConv2d {
+impl Convolution for Conv2d {
+    type Element = i16;
+
+    fn convolve(&self, pool: &ThreadPool, input: &[i16], shape: [usize; 3], output: &mut [i16]) {
+        self.run(pool, input, shape, output);
+    }
+}
+
+impl Transposed<Conv2d> {
     /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has one value
     /// for each output channel, in units of input scale times weight scale.
     ///
@@ -21,43 +29,14 @@ impl TransposeConv2d {
     pub fn new(
         isa: Isa,
         window: TransposeWindow,
-        [in_channels, out_channels]: [usize; 2],
+        channels: [usize; 2],
         weights: &[i8],
         bias: Option<&[i64]>,
         requantize: &Requantize,
     ) -> TransposeConv2d {
-        let convolution = |dense: Window, in_channels: usize, weights: &[i8]| {
-            Conv2d::new(isa, dense, 1, in_channels, out_channels, weights, bias, requantize)
-        };
-        // What the bias alone becomes.
-        let mut background = vec![0; out_channels];
-        let pixel = convolution(Window::POINT, 1, &vec![0; out_channels]);
-        pixel.run(&ThreadPool::new(1), &[0], [1; 3], &mut background);
-        TransposeConv2d(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
-            convolution(dense, in_channels, own)
-        }))
-    }
-
-    /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
-    #[must_use]
-    pub fn scratch(&self, shape: [usize; 3]) -> usize {
-        self.0.scratch(shape)
-    }
-
-    /// Computes `[batch, output height, output width, out_channels]` from an input of `shape` =
-    /// batch, height, width (and `in_channels`); see [`TransposeWindow::output`].
-    ///
-    /// # Panics
-    /// When `input` or `output` has another length, or there is too little scratch memory.
-    pub fn run(
-        &self,
-        pool: &ThreadPool,
-        input: &[i16],
-        shape: [usize; 3],
-        scratch: &mut [i16],
-        output: &mut [i16],
-    ) {
-        self.0.run(pool, shape, scratch, output, |part, result| part.run(pool, input, shape, result));
+        Transposed::of_integers(window, channels, weights, 0, |dense, inputs, own| {
+            Conv2d::new(isa, dense, 1, inputs, channels[1], own, bias, requantize)
+        })
     }
 }
 

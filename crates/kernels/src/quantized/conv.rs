@@ -5,12 +5,12 @@ use crate::{Isa, ThreadPool, Window};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
 use super::gather::Source;
-use super::product::Product;
+use super::product::ByteProduct;
 use super::requantize::Requantize;
 
 /// A quantized convolution (grouped or not) with its weights packed for one instruction set.
 pub struct Conv2d {
-    product: Product,
+    product: ByteProduct,
     /// Bias less the input's zero point times the weights, by lane.
     initial: Vec<i32>,
     epilogue: Requantizer,
@@ -61,9 +61,8 @@ impl Conv2d {
         input_zero_point: u8,
         requantize: Requantize,
     ) -> Conv2d {
-        let (window, groups, order) = (Window::POINT, 1, WeightOrder::OutputFirst);
-        let filter = Filter { window, groups, in_channels, out_channels, order, weights };
-        Conv2d::from_filter(isa, &filter, bias, input_zero_point, &requantize)
+        let window = Window::POINT;
+        Conv2d::new(isa, window, 1, in_channels, out_channels, weights, bias, input_zero_point, requantize)
     }
 
     /// Packs a convolution with this filter.
@@ -75,7 +74,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = Product::new(requantize.level(isa), filter, Requantizer::PACKED);
+        let product = ByteProduct::new(requantize.level(isa), filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];

@@ -13,7 +13,7 @@ use crate::{Isa, ThreadPool, Window};
 
 use super::conv::{Conv2d, initial_sums};
 use super::epilogue::{Epilogue, Requantizer};
-use super::filter::{Filter, WeightOrder};
+use super::filter::Filter;
 use super::gather::Source;
 use super::requantize::Requantize;
 
@@ -51,7 +51,7 @@ impl Depthwise {
         input_zero_point: u8,
         requantize: Requantize,
     ) -> Depthwise {
-        let filter = depthwise_filter(window, in_channels, multiplier, weights);
+        let filter = Filter::depthwise(window, in_channels, multiplier, weights);
         if multiplier > 1 {
             return Depthwise(Form::Multiple(Conv2d::from_filter(
                 isa,
@@ -82,16 +82,4 @@ impl Depthwise {
             Form::Multiple(conv) => conv.run(pool, input, shape, output),
         }
     }
-}
-
-/// The filter of a depthwise convolution.
-pub(super) fn depthwise_filter(
-    window: Window,
-    in_channels: usize,
-    multiplier: usize,
-    weights: &[i8],
-) -> Filter<'_> {
-    let out_channels = in_channels.checked_mul(multiplier).expect("number of output channels");
-    let order = WeightOrder::OutputLast;
-    Filter { window, groups: in_channels, in_channels, out_channels, order, weights }
 }

@@ -11,17 +11,23 @@ use crate::aligned::Aligned;
 
 /// Turns sums into outputs.
 ///
-/// A *lane* is a place in the arrays that an epilogue keeps: the order of channels is that of the
-/// kernel's vectors.
-pub(super) trait Epilogue: Sync {
+/// A *lane* is a place in the arrays that it keeps: the order of channels is that of the kernel's
+/// vectors.
+pub(crate) trait Finish: Sync {
+    /// What products are summed in.
+    type Sum: Sync;
+
     /// What comes out.
     type Out: Send + Sync;
 
+    /// Some channels of one pixel; `sums` and `out` are equally long.
+    fn row(&self, sample: usize, lane: usize, sums: &[Self::Sum], out: &mut [Self::Out]);
+}
+
+/// Turns sums of products of bytes into outputs.
+pub(super) trait Epilogue: Finish<Sum = i32> {
     /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
     const PACKED: bool;
-
-    /// Some channels of one pixel; `sums` and `out` are equally long.
-    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [Self::Out]);
 
     /// `channels` (1 to 32) channels of two pixels, or of the first only.
     ///
@@ -150,9 +156,9 @@ impl Requantizer {
     }
 }
 
-impl Epilogue for Requantizer {
+impl Finish for Requantizer {
+    type Sum = i32;
     type Out = u8;
-    const PACKED: bool = true;
 
     #[inline(always)]
     fn row(&self, _sample: usize, lane: usize, sums: &[i32], out: &mut [u8]) {
@@ -165,6 +171,10 @@ impl Epilogue for Requantizer {
             *out = (round_small(value) + i32::from(self.zero_point)) as u8;
         }
     }
+}
+
+impl Epilogue for Requantizer {
+    const PACKED: bool = true;
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -268,9 +278,9 @@ pub(super) struct Rescaler<'a> {
     pub(super) samples: &'a [SampleQuantization],
 }
 
-impl Epilogue for Rescaler<'_> {
+impl Finish for Rescaler<'_> {
+    type Sum = i32;
     type Out = f32;
-    const PACKED: bool = false;
 
     #[inline(always)]
     fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [f32]) {
@@ -285,6 +295,10 @@ impl Epilogue for Rescaler<'_> {
             *out = clamp.apply(value);
         }
     }
+}
+
+impl Epilogue for Rescaler<'_> {
+    const PACKED: bool = false;
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

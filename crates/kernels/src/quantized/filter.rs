@@ -31,7 +31,22 @@ pub struct Filter<'a> {
     pub weights: &'a [i8],
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
+    /// The filter of a depthwise convolution: `weights` is `[1, kh, kw, in_channels * multiplier]`.
+    ///
+    /// # Panics
+    /// When there are too many output channels to count.
+    pub(crate) fn depthwise(
+        window: Window,
+        in_channels: usize,
+        multiplier: usize,
+        weights: &'a [i8],
+    ) -> Filter<'a> {
+        let out_channels = in_channels.checked_mul(multiplier).expect("number of output channels");
+        let order = WeightOrder::OutputLast;
+        Filter { window, groups: in_channels, in_channels, out_channels, order, weights }
+    }
+
     /// Input channels that one output channel sees.
     #[must_use]
     pub fn group_in(&self) -> usize {

@@ -4,12 +4,12 @@
 use crate::float::Clamp;
 use crate::{Isa, ThreadPool, Window};
 
-use super::depthwise::{Channelwise, depthwise_filter};
+use super::depthwise::Channelwise;
 use super::dynamic::{SampleQuantization, quantize_samples};
 use super::epilogue::{Epilogue, Rescaler, Rescaling};
 use super::filter::{Filter, WeightOrder};
 use super::gather::{Geometry, Source};
-use super::product::Product;
+use super::product::ByteProduct;
 
 /// How a sum of products becomes an `f32` output.
 ///
@@ -51,7 +51,7 @@ impl Rescale {
 /// A dynamic-range convolution (grouped or not) with its weights packed for one instruction set.
 pub struct HybridConv2d {
     isa: Isa,
-    product: Product,
+    product: ByteProduct,
     initial: Vec<i32>,
     constants: Rescaling,
 }
@@ -94,7 +94,7 @@ impl HybridConv2d {
     }
 
     fn from_filter(isa: Isa, filter: &Filter, rescale: &Rescale) -> HybridConv2d {
-        let product = Product::new(isa, filter, Rescaler::PACKED);
+        let product = ByteProduct::new(isa, filter, Rescaler::PACKED);
         let constants = rescale.by_lane(product.lanes(), filter);
         let initial = vec![0; product.lanes().len()];
         HybridConv2d { isa, product, initial, constants }
@@ -160,7 +160,7 @@ impl HybridDepthwise {
         weights: &[i8],
         rescale: &Rescale,
     ) -> HybridDepthwise {
-        let filter = depthwise_filter(window, in_channels, multiplier, weights);
+        let filter = Filter::depthwise(window, in_channels, multiplier, weights);
         if multiplier > 1 {
             return HybridDepthwise(Form::Multiple(HybridConv2d::from_filter(isa, &filter, rescale)));
         }

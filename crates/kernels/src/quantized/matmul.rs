@@ -1,9 +1,11 @@
 //! Batched products of two tensors of 8-bit activations, both with zero points.
 
+use std::borrow::Cow;
+
 use super::requantize::Requantize;
 use crate::ThreadPool;
 use crate::float::MatMul;
-use crate::float::matmul::{broadcast, source, transpose};
+use crate::float::matmul::Batch;
 
 /// An operand of a product: matrices of bytes with leading dimensions that broadcast.
 #[derive(Clone, Copy, Debug)]
@@ -32,39 +34,31 @@ pub fn matmul(
     requantize: &Requantize,
     output: &mut [u8],
 ) {
-    let MatMul { rows, depth, columns, adjoint_a, adjoint_b } = matrices;
-    let batch = broadcast(a.batch, b.batch);
-    let volume = |batch: &[usize], matrix: usize| batch.iter().product::<usize>() * matrix;
-    assert_eq!(a.data.len(), volume(a.batch, rows * depth), "length of a");
-    assert_eq!(b.data.len(), volume(b.batch, depth * columns), "length of b");
-    assert_eq!(output.len(), volume(&batch, rows * columns), "length of the output");
+    let batch = Batch::new(matrices, a.batch, b.batch, [a.data.len(), b.data.len(), output.len()]);
     requantize.check(1);
     if output.is_empty() {
         return;
     }
-    let a_rows = if adjoint_a && depth > 0 { transpose(pool, a.data, depth, rows) } else { a.data.to_vec() };
-    let b_rows =
-        if adjoint_b && depth > 0 { transpose(pool, b.data, columns, depth) } else { b.data.to_vec() };
+    let a_rows = batch.arranged_a(pool, Cow::Borrowed(a.data));
+    let b_rows = batch.arranged_b(pool, Cow::Borrowed(b.data));
     let (zero_a, zero_b) = (i32::from(a.zero_point), i32::from(b.zero_point));
-    let per_task = pool.rows_per_task(output.len() / columns, 8);
-    pool.run_rows(output, columns, per_task, |first, lines| {
-        let mut sums = vec![0i32; columns];
-        for (line, out) in lines.chunks_exact_mut(columns).enumerate() {
-            let (matrix, row) = ((first + line) / rows, (first + line) % rows);
-            let a = &a_rows[(source(matrix, &batch, a.batch) * rows + row) * depth..][..depth];
-            let b = &b_rows[source(matrix, &batch, b.batch) * depth * columns..][..depth * columns];
-            sums.fill(0);
-            for (x, b) in a.iter().zip(b.chunks_exact(columns)) {
-                let x = i32::from(*x) - zero_a;
-                for (sum, y) in sums.iter_mut().zip(b) {
-                    *sum = sum.wrapping_add(x * (i32::from(*y) - zero_b));
-                }
-            }
-            for (out, sum) in out.iter_mut().zip(&sums) {
-                *out = requantized(*sum, requantize);
-            }
+    batch.by_rows(pool, (&a_rows, &b_rows), 8, output, |a, b, sums: &mut [i32], out| {
+        multiply(a, b, [zero_a, zero_b], sums);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = requantized(*sum, requantize);
         }
     });
+}
+
+/// A row times a matrix of as many columns as there are sums.
+fn multiply(row: &[u8], matrix: &[u8], [zero_a, zero_b]: [i32; 2], sums: &mut [i32]) {
+    sums.fill(0);
+    for (x, line) in row.iter().zip(matrix.chunks_exact(sums.len())) {
+        let x = i32::from(*x) - zero_a;
+        for (sum, y) in sums.iter_mut().zip(line) {
+            *sum = sum.wrapping_add(x * (i32::from(*y) - zero_b));
+        }
+    }
 }
 
 fn requantized(sum: i32, requantize: &Requantize) -> u8 {

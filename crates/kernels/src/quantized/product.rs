@@ -2,11 +2,11 @@
 //! pixels and panels of output channels.
 //!
 //! An instruction set brings a [`Layout`] of weights and a [`Kernel`] over it; everything else is
-//! shared, also with the products of 16-bit activations, whose kernels are their own.
+//! shared, also with the products of 16-bit activations, which have kernels of their own.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-mod portable;
+pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 
@@ -16,7 +16,7 @@ use bytemuck::Pod;
 
 use crate::{Isa, ThreadPool};
 
-use super::epilogue::Epilogue;
+use super::epilogue::Finish;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
 use super::split::{Grid, Target, Work, share};
@@ -63,106 +63,114 @@ pub(crate) trait Layout {
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
     fn width(channels: usize) -> usize;
 
-    /// Which channel of the panel a lane holds.
-    fn channel(lane: usize, width: usize, packed: bool) -> usize;
+    /// Which channel of the panel a lane holds: its own, where the kernel knows no other order.
+    fn channel(lane: usize, width: usize, packed: bool) -> usize {
+        let _ = (width, packed);
+        lane
+    }
 
     /// Where the weight of a lane for input `input` (below [`Layout::INPUTS`]) stands within one step
     /// of a panel, which has `INPUTS * width` weights.
     fn position(input: usize, lane: usize, width: usize) -> usize;
 }
 
-/// How one instruction set multiplies bytes.
-pub(super) trait Kernel: Layout {
+/// How one instruction set multiplies inputs by weights, for sums that `F` makes outputs of.
+pub(crate) trait Kernel<F: Finish>: Layout {
     /// Computes all panels (of one group) for the tile's pixels.
     ///
     /// # Safety
     /// The instruction set must be there. The tile's pointers must be readable for [`STEP`] `*
-    /// steps` bytes each and stand for the panels' group; panels, operands, epilogue and target
-    /// must belong together, and no one else may write these panels of these pixels meanwhile.
-    unsafe fn tile<E: Epilogue>(
+    /// steps` bytes each and stand for the panels' group; panels, operands, finish and target must
+    /// belong together, and no one else may write these panels of these pixels meanwhile.
+    unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<Self::Weight, i32>,
-        epilogue: &E,
-        target: &Target<E::Out>,
+        operands: &Operands<Self::Weight, F::Sum>,
+        finish: &F,
+        target: &Target<F::Out>,
     );
 }
 
-/// A product for the best kernel of an instruction set.
-pub(super) enum Product {
-    Portable(Packed<portable::Portable>),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Packed<avx2::Avx2>),
-    #[cfg(target_arch = "x86_64")]
-    Vnni(Packed<vnni::Vnni>),
+/// A product for the best kernel of an instruction set, of those for one type of input.
+pub(crate) enum Product<P: Layout, A: Layout, V: Layout> {
+    Portable(Packed<P>),
+    Avx2(Packed<A>),
+    Vnni(Packed<V>),
 }
+
+/// The product of bytes.
+#[cfg(target_arch = "x86_64")]
+pub(super) type ByteProduct = Product<portable::Portable<u8>, avx2::Avx2, vnni::Vnni<i8>>;
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) type ByteProduct = Product<portable::Portable<u8>, portable::Portable<u8>, portable::Portable<u8>>;
 
 /// Calls a method of the packed product, whatever its kernel.
 macro_rules! with_packed {
     ($product:expr, $packed:ident => $body:expr) => {
         match $product {
             Product::Portable($packed) => $body,
-            #[cfg(target_arch = "x86_64")]
             Product::Avx2($packed) => $body,
-            #[cfg(target_arch = "x86_64")]
             Product::Vnni($packed) => $body,
         }
     };
 }
 
-impl Product {
-    /// Packs a filter for outputs that an epilogue with this [`Epilogue::PACKED`] makes.
-    pub(super) fn new(isa: Isa, filter: &Filter, packed: bool) -> Product {
+impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
+    /// Packs a filter, lanes in `packed` order or not (see [`Layout::channel`]).
+    pub(crate) fn new(isa: Isa, filter: &Filter, packed: bool) -> Product<P, A, V> {
         filter.check();
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
-            #[cfg(target_arch = "x86_64")]
             Isa::Vnni | Isa::Amx => Product::Vnni(Packed::new(filter, packed)),
-            #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
-            _ => Product::Portable(Packed::new(filter, packed)),
+            Isa::Portable | Isa::Neon => Product::Portable(Packed::new(filter, packed)),
         }
     }
 
     /// The taps it reads.
-    pub(super) fn geometry(&self) -> &Geometry {
-        with_packed!(self, packed => packed.geometry())
+    pub(crate) fn geometry(&self) -> &Geometry {
+        with_packed!(self, packed => &packed.geometry)
     }
 
     /// The output channel at each lane.
-    pub(super) fn lanes(&self) -> &[Option<usize>] {
-        with_packed!(self, packed => packed.lanes())
+    pub(crate) fn lanes(&self) -> &[Option<usize>] {
+        with_packed!(self, packed => &packed.lanes)
     }
 
-    /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
-    /// epilogue.
-    pub(super) fn run<E: Epilogue>(
+    /// Computes all outputs: for each channel `initial` (by lane) plus the products, finished.
+    pub(crate) fn run<F: Finish>(
         &self,
         pool: &ThreadPool,
         source: &Source,
-        initial: &[i32],
-        epilogue: &E,
-        output: &mut [E::Out],
-    ) {
-        with_packed!(self, packed => run(packed, pool, source, initial, epilogue, output));
+        initial: &[F::Sum],
+        finish: &F,
+        output: &mut [F::Out],
+    ) where
+        P: Kernel<F>,
+        A: Kernel<F>,
+        V: Kernel<F>,
+    {
+        with_packed!(self, packed => packed.run(pool, source, initial, finish, output));
     }
 }
 
-fn run<K: Kernel, E: Epilogue>(
-    packed: &Packed<K>,
-    pool: &ThreadPool,
-    source: &Source,
-    initial: &[i32],
-    epilogue: &E,
-    output: &mut [E::Out],
+/// Makes outputs of the sums of a tile's pixels with a panel.
+///
+/// # Safety
+/// The pixels and the panel's channels must exist, and only the caller may write them.
+#[inline(always)]
+pub(crate) unsafe fn finish_rows<F: Finish, const WIDTH: usize>(
+    tile: &Tile,
+    panel: &Panel,
+    sums: &[[F::Sum; WIDTH]],
+    finish: &F,
+    target: &Target<F::Out>,
 ) {
-    let (target, operands) = (packed.target(source, output), packed.operands(initial));
-    packed.walk(pool, source, |tile, panels| {
-        // SAFETY: the product was made for an instruction set that is there; the walk's tiles are
-        // readable and stand for the panels' group, and no two of them overlap; operands and target
-        // fit the panels.
-        unsafe { K::tile(tile, panels, &operands, epilogue, &target) };
-    });
+    for (row, sums) in sums.iter().enumerate().take(tile.rows) {
+        // SAFETY: as the caller promises.
+        let out = unsafe { target.slice(tile.pixel + row, panel.channel, panel.channels) };
+        finish.row(tile.samples[row], panel.lane, &sums[..panel.channels], out);
+    }
 }
 
 /// The weights of a product, packed for one kernel.
@@ -179,9 +187,8 @@ pub(crate) struct Packed<L: Layout> {
 }
 
 impl<L: Layout> Packed<L> {
-    /// Packs a filter that has been checked, lanes in `packed` order or not (see
-    /// [`Epilogue::PACKED`]).
-    pub(crate) fn new(filter: &Filter, packed: bool) -> Packed<L> {
+    /// Packs a filter that has been checked, lanes in `packed` order or not.
+    fn new(filter: &Filter, packed: bool) -> Packed<L> {
         let size = STEP / L::INPUTS;
         let geometry = Geometry::of_product(filter, size);
         let (run, steps, taps) = (geometry.run() / size, geometry.read() / STEP, geometry.slots());
@@ -217,32 +224,33 @@ impl<L: Layout> Packed<L> {
         Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }
     }
 
-    /// The taps it reads.
-    pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// The output channel at each lane.
-    pub(crate) fn lanes(&self) -> &[Option<usize>] {
-        &self.lanes
-    }
-
-    /// What tiles are computed from, sums starting from `initial` (by lane).
-    pub(crate) fn operands<'a, S>(&'a self, initial: &'a [S]) -> Operands<'a, L::Weight, S> {
+    /// Computes all outputs.
+    fn run<F: Finish>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[F::Sum],
+        finish: &F,
+        output: &mut [F::Out],
+    ) where
+        L: Kernel<F>,
+    {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
-        Operands { weights: &self.weights, initial, steps: self.steps }
-    }
-
-    /// Where the output goes.
-    pub(crate) fn target<'a, T>(&self, source: &Source, output: &'a mut [T]) -> Target<'a, T> {
         let count = source.pixels().checked_mul(self.out_channels);
         assert_eq!(Some(output.len()), count, "length of the output");
-        Target::new(output, self.out_channels)
+        let operands = Operands { weights: &self.weights, initial, steps: self.steps };
+        let target = Target::new(output, self.out_channels);
+        self.walk(pool, source, |tile, panels| {
+            // SAFETY: the product was made for an instruction set that is there; the walk's tiles are
+            // readable and stand for the panels' group, and no two of them overlap; operands and
+            // target fit the panels.
+            unsafe { L::tile(tile, panels, &operands, finish, &target) };
+        });
     }
 
     /// Calls `tile` for all pixels with all panels, in parallel: some pixels, which can be read, and
     /// panels of one group, no pixel twice with the same panel.
-    pub(crate) fn walk(&self, pool: &ThreadPool, source: &Source, tile: impl Fn(&Tile, &[Panel]) + Sync) {
+    fn walk(&self, pool: &ThreadPool, source: &Source, tile: impl Fn(&Tile, &[Panel]) + Sync) {
         let pixels = source.pixels();
         if pixels == 0 {
             return;

@@ -2,8 +2,8 @@
 //! threads.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::cases::{for_cases, machines};
 use crate::float::Clamp;
 use crate::reference::quantized as reference;
 use crate::{Isa, ThreadPool, Window};
@@ -95,13 +95,6 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// Runs a test on a fixed series of random cases.
-fn for_cases<S: Strategy>(count: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng).run(&strategy, test).unwrap();
-}
-
 impl Case {
     fn filter<'a>(&self, order: WeightOrder, weights: &'a [i8]) -> Filter<'a> {
         let Case { window, groups, in_channels, out_channels, .. } = *self;
@@ -174,19 +167,17 @@ impl Case {
 fn everywhere<T: Copy + PartialEq + std::fmt::Debug + Default>(
     expected: &[T],
     run: impl Fn(Isa, &ThreadPool, &mut [T]),
-) -> Result<(), TestCaseError> {
-    for isa in Isa::available_levels() {
-        for threads in [1, 2] {
-            let mut output = vec![T::default(); expected.len()];
-            run(isa, &ThreadPool::new(threads), &mut output);
-            let wrong = output.iter().zip(expected).position(|(a, b)| a != b);
-            if let Some(at) = wrong {
-                let (got, want) = (output[at], expected[at]);
-                prop_assert!(false, "{isa}, {threads} threads: [{at}] is {got:?}, should be {want:?}");
-            }
+) {
+    for (isa, pool) in machines() {
+        let mut output = vec![T::default(); expected.len()];
+        run(isa, &pool, &mut output);
+        let wrong = output.iter().zip(expected).position(|(a, b)| a != b);
+        if let Some(at) = wrong {
+            let (got, want, threads) = (output[at], expected[at], pool.threads());
+            let count = expected.len();
+            panic!("{isa}, {threads} threads: [{at}] of {count} is {got:?}, should be {want:?}");
         }
     }
-    Ok(())
 }
 
 #[test]
@@ -198,7 +189,7 @@ fn convolutions_equal_plain_loops() {
         let filter = case.filter(WeightOrder::OutputFirst, &weights);
         let expected =
             reference::conv2d(&input, case.shape, &filter, bias.as_deref(), zero_point, &requantize);
-        prop_assert_eq!(expected.len(), case.outputs());
+        assert_eq!(expected.len(), case.outputs());
         everywhere(&expected, |isa, pool, output| {
             let Case { window, groups, in_channels, out_channels, .. } = case;
             let (bias, requantize) = (bias.as_deref(), requantize.clone());
@@ -300,7 +291,7 @@ fn large_convolutions_equal_plain_loops() {
         let input = Numbers(case.seed).bytes(case.inputs(), false);
         let filter = case.filter(WeightOrder::OutputFirst, &weights);
         let expected = reference::conv2d(&input, shape, &filter, bias.as_deref(), 3, &requantize);
-        let equal = everywhere(&expected, |isa, pool, output| {
+        everywhere(&expected, |isa, pool, output| {
             let (bias, requantize) = (bias.as_deref(), requantize.clone());
             let conv = if window == Window::POINT {
                 Conv2d::dense(isa, in_channels, out_channels, &weights, bias, 3, requantize)
@@ -309,7 +300,6 @@ fn large_convolutions_equal_plain_loops() {
             };
             conv.run(pool, &input, shape, output);
         });
-        assert!(equal.is_ok(), "{shape:?} {in_channels} to {out_channels}: {equal:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 mod arg;
 mod cumulative;
 pub(crate) mod groups;
+pub(crate) mod lanes;
 mod plan;
 mod quantized;
 mod sum;

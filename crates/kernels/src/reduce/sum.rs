@@ -1,6 +1,7 @@
 //! Sums, means, extremes and products of floats and integers.
 
 use super::groups::Groups;
+use super::lanes::{LANES, in_halves, in_lanes};
 use super::plan::Reduction;
 use crate::elementwise::number::{Number, Ordered};
 use crate::multiversion::multiversion;
@@ -98,34 +99,17 @@ fn fold<T: Ordered, F: Fn(T, T) -> T + Copy + Sync>(
 
 /// Rows, or elements of a lane, that are summed before they join the total.
 const BLOCK: usize = 64;
-const LANES: usize = 16;
 multiversion! {
-    /// Folds a contiguous line: element `i` goes to lane `i % 16`, lanes are folded in halves.
+    /// Folds a contiguous line, in lanes.
     fn fold_line[T: Ordered, F: Fn(T, T) -> T](line: &[T], identity: T, operation: F) -> T {
         let mut lanes = [identity; LANES];
         for block in line.chunks(BLOCK * LANES) {
-            let mut partial = [identity; LANES];
-            let (whole, rest) = block.as_chunks::<LANES>();
-            for elements in whole {
-                for (lane, &x) in partial.iter_mut().zip(elements) {
-                    *lane = operation(*lane, x);
-                }
-            }
-            for (lane, &x) in partial.iter_mut().zip(rest) {
-                *lane = operation(*lane, x);
-            }
+            let partial = in_lanes(block, identity, &operation);
             for (lane, &x) in lanes.iter_mut().zip(&partial) {
                 *lane = operation(*lane, x);
             }
         }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[i] = operation(lanes[i], lanes[i + half]);
-            }
-            half /= 2;
-        }
-        lanes[0]
+        in_halves(lanes, operation)
     }
 }
 

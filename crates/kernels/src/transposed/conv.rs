@@ -1,36 +1,47 @@
 //! Transposed convolutions by element type.
 
-use super::{Parts, TransposeWindow};
-use crate::float::{Clamp, Conv2d};
+use super::{Parts, TransposeWindow, background};
+use crate::float::{self, Clamp};
 use crate::quantized::{self, HybridConv2d, Requantize, Rescale, quantize_samples};
 use crate::{Isa, ThreadPool, Window};
 
-/// A float32 transposed convolution with its weights packed for one instruction set.
-///
-/// Each output is one chain of multiply-adds: the bias, then input pixels from the top left to the
-/// bottom right, and of each its channels in order.
-pub struct TransposeConv2d(Parts<Conv2d, f32>);
+/// An ordinary convolution, of which several make a transposed one.
+pub trait Convolution: Sync {
+    /// Type of its inputs and outputs.
+    type Element: Copy + Send + Sync;
 
-impl TransposeConv2d {
-    /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has
-    /// `out_channels` elements, `None` stands for zeros.
+    /// Convolves `input`, whose batch, height and width are `shape`, into `output`.
     ///
     /// # Panics
-    /// When the machine lacks `isa`, when a number of channels, a kernel size, stride or tail is 0,
-    /// when a number of the window is 2^24 or more, or when `weights` or `bias` has another length.
-    #[must_use]
-    pub fn new(
-        isa: Isa,
+    /// When a slice has another length.
+    fn convolve(
+        &self,
+        pool: &ThreadPool,
+        input: &[Self::Element],
+        shape: [usize; 3],
+        output: &mut [Self::Element],
+    );
+}
+
+/// A transposed convolution with its weights packed for one instruction set, by the rule of `C`.
+pub struct Transposed<C: Convolution>(Parts<C, C::Element>);
+
+impl<C: Convolution> Transposed<C> {
+    /// Packs 8-bit weights `[out_channels, kernel height, kernel width, in_channels]`. `make` packs an
+    /// ordinary convolution with that many input channels, of inputs whose zero is `zero`.
+    pub(crate) fn of_integers(
         window: TransposeWindow,
         [in_channels, out_channels]: [usize; 2],
-        weights: &[f32],
-        bias: Option<&[f32]>,
-        clamp: Clamp,
-    ) -> TransposeConv2d {
-        assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
-        let background = (0..out_channels).map(|c| clamp.apply(bias.map_or(0.0, |bias| bias[c]))).collect();
-        TransposeConv2d(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
-            Conv2d::new(isa, dense, 1, in_channels, out_channels, own, bias, clamp)
+        weights: &[i8],
+        zero: C::Element,
+        make: impl Fn(Window, usize, &[i8]) -> C,
+    ) -> Transposed<C> {
+        // What the bias alone becomes.
+        let mut background = vec![zero; out_channels];
+        let pixel = make(Window::POINT, 1, &vec![0; out_channels]);
+        pixel.convolve(&ThreadPool::new(1), &[zero], [1; 3], &mut background);
+        Transposed(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
+            make(dense, in_channels, own)
         }))
     }
 
@@ -48,20 +59,66 @@ impl TransposeConv2d {
     pub fn run(
         &self,
         pool: &ThreadPool,
-        input: &[f32],
+        input: &[C::Element],
         shape: [usize; 3],
-        scratch: &mut [f32],
-        output: &mut [f32],
+        scratch: &mut [C::Element],
+        output: &mut [C::Element],
     ) {
-        self.0.run(pool, shape, scratch, output, |part, result| part.run(pool, input, shape, result));
+        self.0.run(pool, shape, scratch, output, |part, result| part.convolve(pool, input, shape, result));
+    }
+}
+
+/// A float32 transposed convolution.
+///
+/// Each output is one chain of multiply-adds: the bias, then input pixels from the top left to the
+/// bottom right, and of each its channels in order.
+pub type TransposeConv2d = Transposed<float::Conv2d>;
+
+impl Convolution for float::Conv2d {
+    type Element = f32;
+
+    fn convolve(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        self.run(pool, input, shape, output);
+    }
+}
+
+impl Transposed<float::Conv2d> {
+    /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has
+    /// `out_channels` elements, `None` stands for zeros.
+    ///
+    /// # Panics
+    /// When the machine lacks `isa`, when a number of channels, a kernel size, stride or tail is 0,
+    /// when a number of the window is 2^24 or more, or when `weights` or `bias` has another length.
+    #[must_use]
+    pub fn new(
+        isa: Isa,
+        window: TransposeWindow,
+        [in_channels, out_channels]: [usize; 2],
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> TransposeConv2d {
+        assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
+        let background = background(clamp, out_channels, bias);
+        Transposed(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
+            float::Conv2d::new(isa, dense, 1, in_channels, out_channels, own, bias, clamp)
+        }))
     }
 }
 
 /// A transposed convolution of `u8` activations to `u8` activations, by the rule of
 /// [`quantized::Conv2d`].
-pub struct QuantizedTransposeConv2d(Parts<quantized::Conv2d, u8>);
+pub type QuantizedTransposeConv2d = Transposed<quantized::Conv2d>;
 
-impl QuantizedTransposeConv2d {
+impl Convolution for quantized::Conv2d {
+    type Element = u8;
+
+    fn convolve(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
+        self.run(pool, input, shape, output);
+    }
+}
+
+impl Transposed<quantized::Conv2d> {
     /// Packs weights `[out_channels, kernel height, kernel width, in_channels]`; `bias` has one value
     /// for each output channel, in units of input scale times weight scale.
     ///
@@ -71,58 +128,26 @@ impl QuantizedTransposeConv2d {
     pub fn new(
         isa: Isa,
         window: TransposeWindow,
-        [in_channels, out_channels]: [usize; 2],
+        channels: [usize; 2],
         weights: &[i8],
         bias: Option<&[i32]>,
         input_zero_point: u8,
         requantize: &Requantize,
     ) -> QuantizedTransposeConv2d {
-        let convolution = |dense: Window, in_channels: usize, weights: &[i8]| {
+        Transposed::of_integers(window, channels, weights, input_zero_point, |dense, inputs, own| {
             let requantize = requantize.clone();
             quantized::Conv2d::new(
                 isa,
                 dense,
                 1,
-                in_channels,
-                out_channels,
-                weights,
+                inputs,
+                channels[1],
+                own,
                 bias,
                 input_zero_point,
                 requantize,
             )
-        };
-        // What the bias alone becomes.
-        let mut background = vec![0; out_channels];
-        let pixel = convolution(Window::POINT, 1, &vec![0; out_channels]);
-        pixel.run(&ThreadPool::new(1), &[input_zero_point], [1; 3], &mut background);
-        QuantizedTransposeConv2d(Parts::new(
-            window,
-            [in_channels, out_channels],
-            weights,
-            background,
-            |dense, own| convolution(dense, in_channels, own),
-        ))
-    }
-
-    /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
-    #[must_use]
-    pub fn scratch(&self, shape: [usize; 3]) -> usize {
-        self.0.scratch(shape)
-    }
-
-    /// Computes the output, as [`TransposeConv2d::run`].
-    ///
-    /// # Panics
-    /// As there.
-    pub fn run(
-        &self,
-        pool: &ThreadPool,
-        input: &[u8],
-        shape: [usize; 3],
-        scratch: &mut [u8],
-        output: &mut [u8],
-    ) {
-        self.0.run(pool, shape, scratch, output, |part, result| part.run(pool, input, shape, result));
+        })
     }
 }
 

@@ -11,28 +11,31 @@ mod conv;
 #[cfg(test)]
 mod tests;
 
-pub use conv::{HybridTransposeConv2d, QuantizedTransposeConv2d, TransposeConv2d};
+pub use conv::{Convolution, HybridTransposeConv2d, QuantizedTransposeConv2d, TransposeConv2d, Transposed};
 
+use crate::float::Clamp;
+use crate::window::plane;
 use crate::{ThreadPool, Window};
 
-/// The geometry of a transposed convolution. Every pair is `[vertical, horizontal]`.
+/// The geometry of a transposed convolution. Every pair is `[vertical, horizontal]`; of volumes,
+/// every triple is `[depth, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransposeWindow {
-    /// Height and width of the kernel, at least 1.
-    pub kernel: [usize; 2],
+pub struct TransposeWindow<const AXES: usize = 2> {
+    /// Size of the kernel, at least 1 along each axis.
+    pub kernel: [usize; AXES],
     /// Outputs from what one input adds to, to what its neighbour adds to; at least 1.
-    pub stride: [usize; 2],
-    /// Rows and columns of the whole result that are cut off before the output.
-    pub crop: [usize; 2],
-    /// Rows and columns of output from where the last input's would begin without cropping; at
-    /// least 1.
-    pub tail: [usize; 2],
+    pub stride: [usize; AXES],
+    /// How much of the whole result is cut off before the output.
+    pub crop: [usize; AXES],
+    /// How much output there is from where the last input's would begin without cropping; at least
+    /// 1.
+    pub tail: [usize; AXES],
 }
 
-impl TransposeWindow {
-    /// Height and width of the output for an input of this height and width.
+impl<const AXES: usize> TransposeWindow<AXES> {
+    /// Size of the output for an input of this size.
     #[must_use]
-    pub fn output(&self, input: [usize; 2]) -> [usize; 2] {
+    pub fn output(&self, input: [usize; AXES]) -> [usize; AXES] {
         std::array::from_fn(|axis| match input[axis] {
             0 => 0,
             size => (size - 1) * self.stride[axis] + self.tail[axis],
@@ -42,7 +45,7 @@ impl TransposeWindow {
     /// Number of places of the kernel.
     #[must_use]
     pub fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
+        self.kernel.iter().product()
     }
 
     /// Refuses geometry whose index arithmetic could overflow, or that has no meaning.
@@ -53,6 +56,23 @@ impl TransposeWindow {
         let all = [kernel, stride, crop, tail];
         assert!(all.into_iter().flatten().all(|number| *number < 1 << 24), "window out of range");
     }
+}
+
+impl TransposeWindow<3> {
+    /// What it is along height and width.
+    pub(crate) fn plane(&self) -> TransposeWindow {
+        TransposeWindow {
+            kernel: plane(self.kernel),
+            stride: plane(self.stride),
+            crop: plane(self.crop),
+            tail: plane(self.tail),
+        }
+    }
+}
+
+/// A pixel that is nothing but bias.
+pub(crate) fn background(clamp: Clamp, out_channels: usize, bias: Option<&[f32]>) -> Vec<f32> {
+    (0..out_channels).map(|channel| clamp.apply(bias.map_or(0.0, |bias| bias[channel]))).collect()
 }
 
 /// The outputs along one axis that the same places of the kernel reach.

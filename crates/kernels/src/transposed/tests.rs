@@ -1,24 +1,13 @@
 //! The decomposed kernels against the plain loops, on random shapes.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 use crate::Isa;
+use crate::cases::{for_cases, machines};
 use crate::float::Clamp;
 use crate::quantized::{Requantize, Rescale, quantize_samples};
 use crate::reference::transposed::{self as reference, TransposeShape};
-
-/// Runs a test on a fixed series of random cases.
-fn for_cases<S: Strategy>(count: u32, strategy: S, test: impl Fn(S::Value)) {
-    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let run = TestRunner::new_with_rng(config, rng).run(&strategy, |value| {
-        test(value);
-        Ok(())
-    });
-    run.unwrap_or_else(|failure| panic!("{failure}"));
-}
 
 /// Windows as models have them, and others: tails shorter and longer than the kernel, croppings of
 /// more than a kernel.
@@ -48,11 +37,6 @@ fn bytes(count: usize, seed: usize) -> Vec<u8> {
 fn weights(shape: &TransposeShape) -> Vec<i8> {
     let count = shape.out_channels * shape.window.taps() * shape.in_channels;
     bytes(count, 5).into_iter().map(|byte| (byte as i8).max(-127)).collect()
-}
-
-/// Every instruction set of the machine with 1 and 2 threads.
-fn machines() -> impl Iterator<Item = (Isa, ThreadPool)> {
-    Isa::available_levels().into_iter().flat_map(|isa| [(isa, ThreadPool::new(1)), (isa, ThreadPool::new(2))])
 }
 
 fn channels(shape: &TransposeShape) -> [usize; 2] {

@@ -1,8 +1,8 @@
 //! Convolution of volumes.
 
-use super::{VolumeWindow, side_by_side};
+use super::{VolumeWindow, output_slices, side_by_side};
 use crate::float::{Clamp, Conv2d};
-use crate::{Isa, ThreadPool, Window};
+use crate::{Isa, ThreadPool};
 
 /// A float32 convolution of volumes with its weights packed for one instruction set.
 pub struct Conv3d {
@@ -44,15 +44,7 @@ impl Conv3d {
                 }
             }
         }
-        let flat = |sizes: [usize; 3]| [sizes[1], sizes[2]];
-        let flat = Window {
-            kernel: flat(window.kernel),
-            stride: flat(window.stride),
-            dilation: flat(window.dilation),
-            pad_before: flat(window.pad_before),
-            pad_after: flat(window.pad_after),
-        };
-        let slice = Conv2d::new(isa, flat, 1, depth * in_channels, out_channels, &own, bias, clamp);
+        let slice = Conv2d::new(isa, window.plane(), 1, depth * in_channels, out_channels, &own, bias, clamp);
         Conv3d { window, in_channels, out_channels, slice }
     }
 
@@ -75,29 +67,20 @@ impl Conv3d {
         scratch: &mut [f32],
         output: &mut [f32],
     ) {
-        let [batch, depth, height, width] = shape;
-        let [out_depth, out_height, out_width] = self.window.output([depth, height, width]);
-        let out_slice = out_height * out_width * self.out_channels;
-        let sample_len = depth * height * width * self.in_channels;
-        assert_eq!(input.len(), batch * sample_len, "length of the input");
-        assert_eq!(output.len(), batch * out_depth * out_slice, "length of the output");
-        if output.is_empty() {
-            return;
-        }
-        let scratch = &mut scratch[..self.scratch(shape)];
-        let zeros = vec![0.0; if self.pads_whole_slices() { height * width * self.in_channels } else { 0 }];
-        for (index, output) in output.chunks_exact_mut(out_slice).enumerate() {
-            let sample = &input[index / out_depth * sample_len..][..sample_len];
-            let slices = self.slices(index % out_depth, depth);
+        let [_, depth, height, width] = shape;
+        let out_size = self.window.output([depth, height, width]);
+        let channels = [self.in_channels, self.out_channels];
+        let slice_len = height * width * self.in_channels;
+        let zeros = vec![0.0; if self.pads_whole_slices() { slice_len } else { 0 }];
+        for (at, sample, output) in output_slices(shape, out_size, channels, input, output) {
+            let slices = self.slices(at, depth);
             let image = match slices[..] {
-                [Some(slice)] => {
-                    let len = height * width * self.in_channels;
-                    &sample[slice * len..][..len]
-                }
+                [Some(slice)] => &sample[slice * slice_len..][..slice_len],
                 [None] => &zeros,
                 _ => {
-                    side_by_side(pool, sample, self.in_channels, &slices, scratch);
-                    &*scratch
+                    let image = &mut scratch[..slices.len() * slice_len];
+                    side_by_side(pool, sample, self.in_channels, &slices, image);
+                    &*image
                 }
             };
             self.slice.run(pool, image, [1, height, width], output);

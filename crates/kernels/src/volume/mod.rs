@@ -12,61 +12,35 @@ mod transposed;
 pub use conv::Conv3d;
 pub use transposed::TransposeConv3d;
 
-use crate::ThreadPool;
+use crate::transposed::TransposeWindow;
+use crate::{ThreadPool, Window};
 
-/// The geometry of a convolution of volumes. Every triple is `[depth, height, width]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VolumeWindow {
-    /// Size of the kernel, at least 1 along each axis.
-    pub kernel: [usize; 3],
-    /// Step between neighbouring outputs, at least 1.
-    pub stride: [usize; 3],
-    /// Step between neighbouring taps, at least 1.
-    pub dilation: [usize; 3],
-    /// Zeros before the input.
-    pub pad_before: [usize; 3],
-    /// Zeros behind the input.
-    pub pad_after: [usize; 3],
-}
+/// The geometry of a convolution of volumes.
+pub type VolumeWindow = Window<3>;
 
-impl VolumeWindow {
-    /// Size of the output for an input of this size (0 where the padded input is smaller than the
-    /// dilated kernel).
-    #[must_use]
-    pub fn output(&self, input: [usize; 3]) -> [usize; 3] {
-        std::array::from_fn(|i| {
-            let reach = (self.kernel[i] - 1) * self.dilation[i] + 1;
-            let padded = input[i] + self.pad_before[i] + self.pad_after[i];
-            if padded < reach { 0 } else { (padded - reach) / self.stride[i] + 1 }
-        })
-    }
-}
+/// The geometry of a transposed convolution of volumes.
+pub type TransposeVolumeWindow = TransposeWindow<3>;
 
-/// The geometry of a transposed convolution of volumes. Every triple is `[depth, height, width]`; the
-/// fields mean what they mean for images, see
-/// [`TransposeWindow`](crate::transposed::TransposeWindow).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransposeVolumeWindow {
-    /// Size of the kernel, at least 1 along each axis.
-    pub kernel: [usize; 3],
-    /// Outputs from what one input adds to, to what its neighbour adds to; at least 1.
-    pub stride: [usize; 3],
-    /// Slices, rows and columns of the whole result that are cut off before the output.
-    pub crop: [usize; 3],
-    /// Slices, rows and columns of output from where the last input's would begin without cropping; at
-    /// least 1.
-    pub tail: [usize; 3],
-}
-
-impl TransposeVolumeWindow {
-    /// Size of the output for an input of this size.
-    #[must_use]
-    pub fn output(&self, input: [usize; 3]) -> [usize; 3] {
-        std::array::from_fn(|axis| match input[axis] {
-            0 => 0,
-            size => (size - 1) * self.stride[axis] + self.tail[axis],
-        })
-    }
+/// A walk over the slices of an output `[batch, depth, height, width, channels]`: of each, where it
+/// stands along the depth, the sample of the input that it belongs to, and the slice itself.
+///
+/// # Panics
+/// When `input` or `output` has another length than its shape and channels say.
+fn output_slices<'a>(
+    [batch, depth, height, width]: [usize; 4],
+    [out_depth, out_height, out_width]: [usize; 3],
+    [in_channels, out_channels]: [usize; 2],
+    input: &'a [f32],
+    output: &'a mut [f32],
+) -> impl Iterator<Item = (usize, &'a [f32], &'a mut [f32])> {
+    let sample_len = depth * height * width * in_channels;
+    let slice_len = out_height * out_width * out_channels;
+    assert_eq!(input.len(), batch * sample_len, "length of the input");
+    assert_eq!(output.len(), batch * out_depth * slice_len, "length of the output");
+    // An empty output has no slices, however long they would be.
+    output.chunks_exact_mut(slice_len.max(1)).enumerate().map(move |(index, slice)| {
+        (index % out_depth, &input[index / out_depth * sample_len..][..sample_len], slice)
+    })
 }
 
 /// Lays slices of a sample `[depth, pixels, channels]` side by side: `[pixels, slices, channels]`.

@@ -1,23 +1,11 @@
 //! Convolutions of volumes against the plain loops, on random shapes.
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
-use crate::Isa;
+use crate::cases::{for_cases, machines};
 use crate::float::Clamp;
 use crate::reference::volume::{Volume, conv3d, transpose_conv3d};
-
-/// Runs a test on a fixed series of random cases.
-fn for_cases<S: Strategy>(count: u32, strategy: S, test: impl Fn(S::Value)) {
-    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let run = TestRunner::new_with_rng(config, rng).run(&strategy, |value| {
-        test(value);
-        Ok(())
-    });
-    run.unwrap_or_else(|failure| panic!("{failure}"));
-}
 
 fn triple(range: std::ops::Range<usize>) -> [std::ops::Range<usize>; 3] {
     [range.clone(), range.clone(), range]
@@ -34,11 +22,6 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|x| f64::from(*x)).collect()
-}
-
-/// Every instruction set of the machine with 1 and 2 threads.
-fn machines() -> impl Iterator<Item = (Isa, ThreadPool)> {
-    Isa::available_levels().into_iter().flat_map(|isa| [(isa, ThreadPool::new(1)), (isa, ThreadPool::new(2))])
 }
 
 fn assert_close(got: &[f32], exact: &[f64], what: &dyn std::fmt::Debug) {

@@ -1,8 +1,8 @@
 //! Transposed convolution of volumes.
 
-use super::{TransposeVolumeWindow, side_by_side};
+use super::{TransposeVolumeWindow, output_slices, side_by_side};
 use crate::float::Clamp;
-use crate::transposed::{Residue, TransposeConv2d, TransposeWindow};
+use crate::transposed::{Residue, TransposeConv2d, background};
 use crate::{Isa, ThreadPool};
 
 /// A float32 transposed convolution of volumes with its weights packed for one instruction set. Along
@@ -37,13 +37,6 @@ impl TransposeConv3d {
         let plane = kernel[1] * kernel[2];
         assert!(stride[0] > 0 && tail[0] > 0, "strides and tails must be positive");
         assert_eq!(weights.len(), kernel[0] * plane * in_channels * out_channels, "number of weights");
-        let flat = |sizes: [usize; 3]| [sizes[1], sizes[2]];
-        let flat = TransposeWindow {
-            kernel: flat(kernel),
-            stride: flat(stride),
-            crop: flat(crop),
-            tail: flat(tail),
-        };
         let part = |residue: Residue| {
             let mut own = Vec::with_capacity(out_channels * plane * residue.taps * in_channels);
             for channel in 0..out_channels {
@@ -56,10 +49,10 @@ impl TransposeConv3d {
                 }
             }
             let channels = [residue.taps * in_channels, out_channels];
-            (residue, TransposeConv2d::new(isa, flat, channels, &own, bias, clamp))
+            (residue, TransposeConv2d::new(isa, window.plane(), channels, &own, bias, clamp))
         };
         let parts = Residue::all(kernel[0], stride[0], crop[0], tail[0]).into_iter().map(part).collect();
-        let background = (0..out_channels).map(|c| clamp.apply(bias.map_or(0.0, |bias| bias[c]))).collect();
+        let background = background(clamp, out_channels, bias);
         TransposeConv3d { window, in_channels, out_channels, parts, background }
     }
 
@@ -86,25 +79,18 @@ impl TransposeConv3d {
         scratch: &mut [f32],
         output: &mut [f32],
     ) {
-        let [batch, depth, height, width] = shape;
-        let [out_depth, out_height, out_width] = self.window.output([depth, height, width]);
-        let out_slice = out_height * out_width * self.out_channels;
-        let sample_len = depth * height * width * self.in_channels;
-        assert_eq!(input.len(), batch * sample_len, "length of the input");
-        assert_eq!(output.len(), batch * out_depth * out_slice, "length of the output");
-        if output.is_empty() {
-            return;
-        }
-        let stride = self.window.stride[0];
-        for (index, output) in output.chunks_exact_mut(out_slice).enumerate() {
-            let at = index % out_depth + self.window.crop[0];
+        let [_, depth, height, width] = shape;
+        let out_size = self.window.output([depth, height, width]);
+        let channels = [self.in_channels, self.out_channels];
+        let (stride, crop) = (self.window.stride[0], self.window.crop[0]);
+        for (at, sample, output) in output_slices(shape, out_size, channels, input, output) {
+            let at = at + crop;
             let Some((residue, part)) = self.parts.get(at % stride) else {
                 for pixel in output.chunks_exact_mut(self.out_channels) {
                     pixel.copy_from_slice(&self.background);
                 }
                 continue;
             };
-            let sample = &input[index / out_depth * sample_len..][..sample_len];
             let slice =
                 |tap: usize| (at / stride + tap + 1).checked_sub(residue.taps).filter(|slice| *slice < depth);
             let slices: Vec<Option<usize>> = (0..residue.taps).map(slice).collect();

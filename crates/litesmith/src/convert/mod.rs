@@ -1,23 +1,25 @@
 //! `convert`: reads any format, optimizes, quantizes, checks, writes.
 
+mod conditioning;
 mod options;
-pub(crate) mod samples;
+mod samples;
 mod verify;
 pub(crate) mod write;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use litesmith_graph::{Model, TensorKind, text};
-use litesmith_passes::{Rewrites, Target, legalize, optimize};
+use litesmith_graph::{Dim, Model, TensorKind, infer_model, text};
+use litesmith_passes::{Interface, Rewrites, absorb_padding, channels_first, legalize, optimize};
 use litesmith_quantize::{
     Mode, Moments, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize,
 };
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
 
-pub use options::ConvertOptions;
+pub use options::{ConvertOptions, Layout};
 
 use crate::check::Check;
 use crate::error::Error;
@@ -79,7 +81,7 @@ pub fn convert(
 ) -> Result<ConvertResult, Error> {
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
-    options.check()?;
+    options.check(target)?;
     observer.stage("read", 0);
     let source = read(input, options)?;
     let mut model = source.clone();
@@ -88,11 +90,14 @@ pub fn convert(
     }
     let samples = Samples::open(&model, options)?;
     go_on(observer)?;
+    // Before there is a second model: each is as large as the file, and so are its packed weights.
+    let expected = verify::outputs(&source, options, &samples, observer)?;
+    go_on(observer)?;
 
     observer.stage("optimize", 0);
     let rewrites = optimize(&mut model, &mut |pass, model| dump(observer, pass, model))?;
-    if target == OutputFormat::Tflite {
-        legalize(&mut model, Target::Tflite)?;
+    if let Some(target) = target.legal(options) {
+        legalize(&mut model, target)?;
         dump(observer, &Rewrites { pass: "legalize", count: 0 }, &model);
     }
     if let Some(mode) = options.mode() {
@@ -103,24 +108,63 @@ pub fn convert(
 
     let report = quantize_model(&mut model, options, &samples, observer)?;
     go_on(observer)?;
-    let check = verify::verify(&source, &model, options, &samples, observer)?;
+    if target == OutputFormat::Onnx {
+        arrange(&mut model, options, observer)?;
+    }
+    let checked = with_interface_of(&source, &model)?;
+    let check = verify::verify((&source, &expected), &checked, options, &samples, observer)?;
     go_on(observer)?;
 
     observer.stage("write", 0);
-    let output_bytes = write::write(input, output, target, &source, &model)?;
+    let written = write::write(input, output, target, (&source, &model), options, observer)?;
     Ok(ConvertResult {
         schema_version: 1,
         input_bytes: size_of(input),
-        output_bytes,
+        output_bytes: written.bytes,
         seconds: start.elapsed().as_secs_f64(),
         peak_rss_mb: peak_rss_mb(),
-        operators: count_operators(&model),
+        operators: written.operators,
         fused: rewrites.iter().filter(|rewrite| is_fusion(rewrite.pass)).map(|rewrite| rewrite.count).sum(),
         quantized_operators: report.outcomes.len() - report.float().count(),
         repaired_operators: report.repaired,
         float_operators: float_operators(&report),
         check,
     })
+}
+
+/// Makes a model one of ONNX's: images channels first, padding in the convolutions.
+fn arrange(model: &mut Model, options: &ConvertOptions, observer: &dyn Observer) -> Result<(), Error> {
+    let count = absorb_padding(model)?;
+    dump(observer, &Rewrites { pass: "absorb-padding", count }, model);
+    let interface = match options.input_layout {
+        None => Interface::Source,
+        Some(Layout::Nhwc) => Interface::ChannelsLast,
+        Some(Layout::Nchw) => Interface::ChannelsFirst,
+    };
+    channels_first(model, interface)?;
+    dump(observer, &Rewrites { pass: "layout", count: 0 }, model);
+    Ok(())
+}
+
+/// The model with images in the order of axes in which the source takes and gives them.
+fn with_interface_of<'a>(source: &Model, model: &'a Model) -> Result<Cow<'a, Model>, Error> {
+    let shapes = |model: &Model| -> Vec<_> {
+        let graph = model.main();
+        let ids = graph.inputs.iter().chain(&graph.outputs);
+        ids.map(|id| graph[*id].shape.dims().iter().map(Dim::fixed).collect::<Vec<_>>()).collect()
+    };
+    let mut source = source.clone();
+    infer_model(&mut source)?;
+    if shapes(&source) == shapes(model) {
+        return Ok(Cow::Borrowed(model));
+    }
+    let mut moved = model.clone();
+    channels_first(&mut moved, Interface::ChannelsLast)?;
+    if shapes(&source) != shapes(&moved) {
+        moved = model.clone();
+        channels_first(&mut moved, Interface::ChannelsFirst)?;
+    }
+    Ok(Cow::Owned(moved))
 }
 
 fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {

@@ -4,10 +4,20 @@ use litesmith_graph::Width;
 use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe, Repair};
 use litesmith_runtime::Options as RunOptions;
 
+use super::write::Target;
 use crate::Quantization;
 use crate::error::Error;
 use crate::feed::DataOptions;
 use crate::shapes::BatchSize;
+
+/// The order of an image's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[batch, height, width, channels]`, as in TensorFlow.
+    Nhwc,
+    /// `[batch, channels, height, width]`, as in ONNX.
+    Nchw,
+}
 
 /// How a model is converted.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +46,15 @@ pub struct ConvertOptions {
     pub recipe: Recipe,
     /// New shapes of inputs by name.
     pub input_shapes: Vec<(String, Vec<usize>)>,
+    /// In which order images are taken and given, where the format has a choice; that of the source where
+    /// left out.
+    pub input_layout: Option<Layout>,
+    /// For ONNX: the version of its operators; the lowest that is enough, and at least 13, where left out.
+    pub opset: Option<u32>,
+    /// For ONNX: whether weights stand in a file of their own, as those beyond 2 GB always do.
+    pub external_data: bool,
+    /// For ONNX: whether int8 tensors inside the model become uint8, which ONNX Runtime runs faster.
+    pub unsigned_activations: bool,
     /// New size of the batch.
     pub batch: Option<BatchSize>,
     /// Signal-to-noise ratio in dB below which nothing is written.
@@ -114,7 +133,18 @@ impl ConvertOptions {
     }
 
     /// Refuses options that would have no effect.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(super) fn check(&self, target: Target) -> Result<(), Error> {
+        if target != Target::Onnx {
+            let given = [
+                ("--opset", self.opset.is_some()),
+                ("--input-layout", self.input_layout.is_some()),
+                ("--external-data", self.external_data),
+                ("--unsigned-activations", self.unsigned_activations),
+            ];
+            if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Error::Usage(format!("{option} has no effect: the output is no .onnx file")));
+            }
+        }
         let width = self.mode().and_then(Mode::width);
         let integer = width.is_some();
         let refuse = |what: &str, needs: &str| {

@@ -1,20 +1,15 @@
 //! What the source and the result are run on: calibration samples, else seeded numbers.
 
-use litesmith_graph::{DType, Dim, GraphId, Model, Shape, infer_shapes};
+use litesmith_graph::Model;
 use litesmith_runtime::{Array, TensorInfo};
 
 use super::ConvertOptions;
 use crate::error::Error;
 use crate::feed::Feed;
+use crate::seeded::{seeded_input, with_sizes};
 
 /// Number of seeded samples for the check.
 const SEEDED: usize = 2;
-
-/// Size that a free height, width or length takes where nothing says more.
-const USUAL_SIZE: usize = 96;
-
-/// Sizes that are tried where that one does not fit the model.
-const OTHER_SIZES: [usize; 7] = [32, 128, 224, 512, 1024, 4096, 16_384];
 
 /// Samples for the inputs of a model.
 pub(super) struct Samples {
@@ -40,7 +35,7 @@ impl Samples {
             Some(data) => Some(Feed::open(model, &infos, data)?.with_batch(1)),
             None => None,
         };
-        let seeded = with_sizes(model, &infos);
+        let seeded = with_sizes(model, &infos, 1);
         Ok(Samples { feed, infos, seeded })
     }
 
@@ -53,59 +48,30 @@ impl Samples {
         self.feed.as_ref()
     }
 
-    /// Seeded inputs, valid for their types, one sample each.
-    pub(super) fn seeded(&self) -> Result<Vec<Vec<Array>>, Error> {
-        (0..SEEDED as u64)
-            .map(|sample| self.seeded.iter().map(|info| seeded_input(info, sample)).collect())
-            .collect()
+    /// How many runs [`Samples::each`] makes.
+    pub(super) fn count(&self, most: usize) -> usize {
+        self.feed.as_ref().map_or(SEEDED, Feed::len).min(most)
     }
-}
 
-/// The inputs with the first size for which the model's shapes fit each other in place of all free sizes
-/// but the batch; as they are, if none does.
-fn with_sizes(model: &Model, infos: &[TensorInfo]) -> Vec<TensorInfo> {
-    let sized = |size: usize| {
-        let mut infos = infos.to_vec();
-        for info in &mut infos {
-            let dims = info.shape.0.iter_mut().enumerate().filter(|(_, dim)| dim.fixed().is_none());
-            dims.for_each(|(axis, dim)| *dim = Dim::Fixed(if axis == 0 { 1 } else { size }));
+    /// Shows the inputs of up to `most` runs, and how many samples each holds: those of the data, else
+    /// seeded ones that are valid for their types.
+    ///
+    /// # Errors
+    /// Those of `run`, and what is wrong with the data.
+    pub(super) fn each(
+        &self,
+        most: usize,
+        mut run: impl FnMut(&[Array], usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Some(feed) = &self.feed {
+            return feed.batches()?.take(most).try_for_each(|fed| {
+                let fed = fed?;
+                run(&fed.arrays, fed.samples)
+            });
         }
-        infos
-    };
-    let fits = |infos: &Vec<TensorInfo>| {
-        let shapes: Vec<Shape> = infos.iter().map(|info| info.shape.clone()).collect();
-        infer_shapes(model, GraphId(0), Some(&shapes)).is_ok()
-    };
-    let mut candidates = [USUAL_SIZE].into_iter().chain(OTHER_SIZES).map(sized);
-    candidates.find(fits).unwrap_or_else(|| infos.to_vec())
-}
-
-/// Numbers between -1 and 1, small integers that are indices of anything, or integers on a grid.
-pub(crate) fn seeded_input(info: &TensorInfo, seed: u64) -> Result<Array, Error> {
-    let size = |(axis, dim): (usize, &Dim)| dim.fixed().unwrap_or(if axis == 0 { 1 } else { USUAL_SIZE });
-    let shape: Vec<usize> = info.shape.dims().iter().enumerate().map(size).collect();
-    let elements = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-    let bytes = elements.and_then(|elements| info.dtype.bytes(elements));
-    let (Some(elements), Some(bytes)) = (elements, bytes) else {
-        return Err(Error::Limit(format!("input '{}' of shape {} is too large", info.name, info.shape)));
-    };
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(info.name.len() as u64);
-    let mut uniform = || {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) as f64 / u64::MAX as f64
-    };
-    let data = match info.dtype {
-        DType::F32 => (0..elements).flat_map(|_| ((uniform() * 2.0 - 1.0) as f32).to_le_bytes()).collect(),
-        DType::F64 => (0..elements).flat_map(|_| (uniform() * 2.0 - 1.0).to_le_bytes()).collect(),
-        DType::I8 | DType::U8 | DType::I16 if info.quantization.is_some() => {
-            (0..bytes).map(|_| (uniform() * 256.0) as u8).collect()
-        }
-        // Zero is a valid index, length and truth value everywhere.
-        _ => vec![0; bytes],
-    };
-    Ok(Array { dtype: info.dtype, shape, data })
+        (0..SEEDED.min(most) as u64).try_for_each(|seed| {
+            let inputs = self.seeded.iter().map(|info| seeded_input(info, seed));
+            run(&inputs.collect::<Result<Vec<_>, _>>()?, 1)
+        })
+    }
 }

@@ -1,18 +1,23 @@
 //! The output file.
 
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 
-use litesmith_formats::{keras, mapping, output, tflite};
+use litesmith_formats::{FormatError, keras, mapping, onnx, output, tflite};
 use litesmith_graph::{Format, Model};
+use litesmith_passes as passes;
 
-use super::ConvertOptions;
+use super::{ConvertOptions, count_operators};
 use crate::Quantization;
 use crate::error::{Error, Unsupported};
+use crate::observer::Observer;
 
 /// The format that is written, by the output's extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Tflite,
+    Onnx,
     Keras,
 }
 
@@ -25,13 +30,28 @@ impl Target {
                 Ok(Target::Keras)
             }
             "keras" => {
-                Err(Error::Usage("a .keras file cannot hold a quantized model; write a .tflite file".into()))
+                let reason = "a .keras file cannot hold a quantized model; write a .tflite or .onnx file";
+                Err(Error::Usage(reason.into()))
             }
-            "onnx" => Err(not_supported("ONNX", "writing ONNX is not supported yet; write a .tflite file")),
+            "onnx" => Ok(Target::Onnx),
             _ => Err(Error::Usage(format!(
-                "{}: the extension tells the format to write; use .tflite or .keras",
+                "{}: the extension tells the format to write; use .tflite, .onnx or .keras",
                 path.display()
             ))),
+        }
+    }
+}
+
+impl Target {
+    /// What passes must make a model ready for.
+    pub(super) fn legal(self, options: &ConvertOptions) -> Option<passes::Target> {
+        match self {
+            Target::Tflite => Some(passes::Target::Tflite),
+            Target::Onnx => {
+                let opset = options.opset.unwrap_or(onnx::DEFAULT_OPSET);
+                Some(passes::Target::Onnx { opset })
+            }
+            Target::Keras => None,
         }
     }
 }
@@ -41,23 +61,61 @@ fn not_supported(operator: &str, reason: &str) -> Error {
     Error::Unsupported { what: "not supported".into(), layers: vec![layer] }
 }
 
-/// Writes the file and returns its size.
+/// What was written.
+pub(super) struct Written {
+    /// Size of the files.
+    pub bytes: u64,
+    /// How often each of the format's operators is in them.
+    pub operators: BTreeMap<String, usize>,
+}
+
+/// Writes the converted model.
 pub(super) fn write(
     input: &Path,
     output: &Path,
     target: Target,
-    source: &Model,
-    model: &Model,
-) -> Result<u64, Error> {
+    (source, model): (&Model, &Model),
+    options: &ConvertOptions,
+    observer: &dyn Observer,
+) -> Result<Written, Error> {
     let bytes = match target {
-        Target::Tflite => tflite::write(model)?,
+        Target::Tflite => {
+            let file = tflite::encode(model)?;
+            put_by(output, |output| file.write_to(output))?;
+            file.len()
+        }
+        Target::Onnx => return write_onnx(output, model, options, observer),
         Target::Keras if source.source.format == Format::Keras => {
-            keras::write_keras(&mapping::open(input)?, source, &[])?
+            let bytes = keras::write_keras(&mapping::open(input)?, source, &[])?;
+            put(output, &bytes)?;
+            bytes.len() as u64
         }
         Target::Keras => return Err(not_supported("Keras", "only a .keras source can be written as .keras")),
     };
-    put(output, &bytes)?;
-    Ok(bytes.len() as u64)
+    Ok(Written { bytes, operators: count_operators(model) })
+}
+
+fn write_onnx(
+    output: &Path,
+    model: &Model,
+    options: &ConvertOptions,
+    observer: &dyn Observer,
+) -> Result<Written, Error> {
+    let mut how = onnx::WriteOptions::default();
+    how.opset = options.opset;
+    how.external_data = options.external_data;
+    how.unsigned_activations = options.unsigned_activations;
+    let written = onnx::write(model, &how, output).map_err(|error| match error {
+        FormatError::Io { .. } => Error::Failed(error.to_string()),
+        other => other.into(),
+    })?;
+    if let Some(reason) = written.opset_reason {
+        observer.note(&format!("written for opset {}: {reason}", written.opset));
+    }
+    if let Some(file) = &written.data_file {
+        observer.note(&format!("the weights stand in {file}, which belongs beside the model"));
+    }
+    Ok(Written { bytes: written.bytes, operators: written.operators })
 }
 
 /// Puts a complete file into place: whoever looks sees the old one or the new one.
@@ -65,6 +123,9 @@ pub(super) fn write(
 /// # Errors
 /// [`Error::Failed`], whatever the system refuses: a missing folder is the machine's failure too.
 pub fn put(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    output::write_atomically(path, |file| file.write_all(bytes))
-        .map_err(|error| Error::Failed(error.to_string()))
+    put_by(path, |file| file.write_all(bytes))
+}
+
+fn put_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    output::write_atomically(path, write).map_err(|error| Error::Failed(error.to_string()))
 }

@@ -2,6 +2,7 @@
 
 mod convert;
 mod damage;
+mod layout;
 mod recurrent;
 mod run;
 

@@ -52,6 +52,19 @@ fn data_without_labels_cannot_be_evaluated() {
 }
 
 #[test]
+fn a_free_length_gets_a_size_that_fits_the_model() {
+    let pool = "graph main(%x: f32[batch,length,1,1]) -> (%y) {
+          %y: f32[batch,?,1,1] = Pool2D(%x) {\"kernel\":[400,1]} # pool
+        }";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool.tflite");
+    let model = litesmith_graph::text::parse(pool).unwrap();
+    std::fs::write(&file, litesmith_formats::tflite::write(&model).unwrap()).unwrap();
+    let result = bench(&file, &BenchOptions::new(3, 1), &Silent).unwrap();
+    assert_eq!(result.batch, 3);
+}
+
+#[test]
 fn a_bench_tells_where_the_time_goes() {
     let mut options = BenchOptions::new(2, 3);
     options.profile = true;

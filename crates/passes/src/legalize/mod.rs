@@ -26,6 +26,16 @@ use crate::{Pass, drop_identities, fold_affine, fold_constants, fuse_activations
 pub enum Target {
     /// TFLite's builtin operators.
     Tflite,
+    /// ONNX's operators of this version.
+    ///
+    /// The graph is the one that TFLite gets, so that a quantized model has the same integers in both;
+    /// only means that leave out explicit padding stay as they are, which TFLite cannot say. After
+    /// quantization, [`absorb_padding`](crate::absorb_padding) and
+    /// [`channels_first`](crate::channels_first) give it the form that ONNX wants.
+    Onnx {
+        /// The version of the operator set. Writing expands single operators that came later.
+        opset: u32,
+    },
 }
 
 /// Why a model cannot be made ready for a target.
@@ -67,7 +77,6 @@ const AFTERWARDS: &[Pass] = &[
 /// # Errors
 /// All operators for which there is no such rewrite.
 pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> {
-    let Target::Tflite = target;
     litesmith_graph::infer_model(model)?;
     let Model { graphs, parameters, .. } = model;
     let mut refused = Vec::new();
@@ -81,7 +90,7 @@ pub fn legalize(model: &mut Model, target: Target) -> Result<(), LegalizeError> 
         let mut index = 0;
         while index < graph.nodes.len() {
             let id = litesmith_graph::NodeId(index as u32);
-            if let Err(reason) = decompose(graph, parameters, id, &mut called) {
+            if let Err(reason) = decompose(graph, parameters, id, target, &mut called) {
                 let (layer, operator) = (graph[id].name.clone(), graph[id].op.name().to_owned());
                 refused.push(Refused { layer, operator, reason });
             }
@@ -140,6 +149,7 @@ fn decompose(
     graph: &mut Graph,
     parameters: &[Parameter],
     id: litesmith_graph::NodeId,
+    target: Target,
     called: &mut Called,
 ) -> Result<(), String> {
     match &graph[id].op {
@@ -159,7 +169,7 @@ fn decompose(
             zero_bias(graph, id);
             Ok(())
         }
-        Op::Pool2D(_) => padding::pool(graph, id),
+        Op::Pool2D(_) => padding::pool(graph, id, target),
         Op::Reshape(_) => {
             reshape::reshape(graph, id);
             Ok(())

@@ -3,7 +3,7 @@
 use litesmith_graph::ops::{Pad, PadMode, Padding, PoolKind};
 use litesmith_graph::{Graph, NodeId, Op};
 
-use super::Builder;
+use super::{Builder, Target};
 
 /// A `Pad` before a convolution without padding; `same` where that adds as much.
 pub(super) fn convolution(graph: &mut Graph, id: NodeId) {
@@ -19,14 +19,17 @@ pub(super) fn convolution(graph: &mut Graph, id: NodeId) {
     }
 }
 
-/// A `Pad` with the lowest number before a maximum; a mean cannot be written so.
-pub(super) fn pool(graph: &mut Graph, id: NodeId) -> Result<(), String> {
+/// A `Pad` with the lowest number before a maximum; a mean cannot be written so, only as it is.
+pub(super) fn pool(graph: &mut Graph, id: NodeId, target: Target) -> Result<(), String> {
     let Op::Pool2D(pool) = &mut graph[id].op else { return Ok(()) };
     let Padding::Explicit { before, after } = pool.padding else { return Ok(()) };
     if pool.kind == PoolKind::Average {
-        return Err(
-            "a mean that leaves out explicit padding cannot be written: use padding 'same' or 'valid'".into(),
-        );
+        return match target {
+            Target::Onnx { .. } => Ok(()),
+            Target::Tflite => Err("a mean that leaves out explicit padding cannot be written: use padding \
+                                   'same' or 'valid'"
+                .into()),
+        };
     }
     pool.padding = Padding::Valid;
     insert_pad(graph, id, before, after, PadMode::Value(f32::MIN));

@@ -118,3 +118,13 @@ fn what_cannot_be_written_is_named() {
     let error = legalize(&mut model, Target::Tflite).unwrap_err();
     assert!(error.to_string().contains("layer 'quant'"), "{error}");
 }
+
+#[test]
+fn only_onnx_has_means_with_explicit_padding() {
+    let text = r#"graph main(%x: f32[1,4,4,1]) -> (%y) {
+          %y: f32[1,5,4,1] = Pool2D(%x) {"kind":"average","padding":{"explicit":{"before":[0,0],"after":[1,0]}}} # pool
+        }"#;
+    let legal = |target| legalize(&mut text::parse(text).unwrap(), target);
+    assert_eq!(legal(Target::Onnx { opset: 13 }), Ok(()));
+    assert!(legal(Target::Tflite).unwrap_err().to_string().contains("layer 'pool'"));
+}

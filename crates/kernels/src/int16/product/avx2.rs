@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Round, finish, rounds};
+use super::{Round, rounds};
 use crate::int16::requantize::Requantizer;
 use crate::quantized::gather::{STEP, Tile};
-use crate::quantized::product::{Layout, Operands, Panel};
+use crate::quantized::product::{Kernel, Layout, Operands, Panel, finish_rows};
 use crate::quantized::split::Target;
 
 /// Eight sums and two vectors of weights leave six of the sixteen registers to work with.
@@ -24,16 +24,12 @@ impl Layout for Avx2 {
         WIDTH
     }
 
-    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
-        lane
-    }
-
     fn position(input: usize, lane: usize, _width: usize) -> usize {
         lane * 2 + input
     }
 }
 
-impl Kernel for Avx2 {
+impl Kernel<Requantizer> for Avx2 {
     unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
@@ -64,7 +60,7 @@ unsafe fn tile_of<const R: usize>(
 ) {
     for panel in panels {
         // SAFETY: the caller's promise.
-        unsafe { finish(tile, panel, &sums::<R>(tile, panel, operands), requantizer, target) };
+        unsafe { finish_rows(tile, panel, &sums::<R>(tile, panel, operands), requantizer, target) };
     }
 }
 

@@ -1,37 +1,15 @@
 //! The product in plain Rust, which compilers turn into whatever vectors the target has.
 
-use super::{Kernel, Round, finish, rounds};
+use super::{Round, rounds};
 use crate::int16::requantize::Requantizer;
 use crate::quantized::gather::{STEP, Tile};
-use crate::quantized::product::{Layout, Operands, Panel};
+use crate::quantized::product::portable::{Portable, ROWS, WIDTH};
+use crate::quantized::product::{Kernel, Layout, Operands, Panel, finish_rows};
 use crate::quantized::split::Target;
 
-const ROWS: usize = 4;
-const WIDTH: usize = 8;
-const INPUTS: usize = 2;
+const INPUTS: usize = <Portable<i16> as Layout>::INPUTS;
 
-/// Sums of 4 pixels x 8 channels, weights in the order `[input][channel]`.
-pub(in super::super) struct Portable;
-
-impl Layout for Portable {
-    type Weight = i16;
-    const INPUTS: usize = INPUTS;
-    const ROWS: usize = ROWS;
-
-    fn width(_channels: usize) -> usize {
-        WIDTH
-    }
-
-    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
-        lane
-    }
-
-    fn position(input: usize, lane: usize, width: usize) -> usize {
-        input * width + lane
-    }
-}
-
-impl Kernel for Portable {
+impl Kernel<Requantizer> for Portable<i16> {
     unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
@@ -41,7 +19,7 @@ impl Kernel for Portable {
     ) {
         for panel in panels {
             // SAFETY: the caller's promise.
-            unsafe { finish(tile, panel, &sums(tile, panel, operands), requantizer, target) };
+            unsafe { finish_rows(tile, panel, &sums(tile, panel, operands), requantizer, target) };
         }
     }
 }

@@ -4,46 +4,18 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Kernel, Round, rounds};
+use super::{Round, rounds};
 use crate::int16::requantize::Requantizer;
 use crate::int16::requantize::avx512::widened;
-use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{STEP, Tile};
-use crate::quantized::product::vnni::{dot_products, each_row};
-use crate::quantized::product::{Layout, Operands, Panel};
+use crate::quantized::product::vnni::{NARROW, ROWS, Vnni, WIDE, dot_products, each_row};
+use crate::quantized::product::{Kernel, Operands, Panel};
 use crate::quantized::split::Target;
-
-/// Tiles as the product of bytes has them.
-const ROWS: usize = 14;
-const WIDE: usize = 32;
-const NARROW: usize = 16;
 
 /// Weights of a vector.
 const VECTOR: usize = 32;
 
-/// Sums of 14 pixels x 32 channels (a narrow last panel has 16), weights in the order
-/// `[channel][input]`. The channels of wide panels stand in the order of [`packed_channel`].
-pub(in super::super) struct Vnni;
-
-impl Layout for Vnni {
-    type Weight = i16;
-    const INPUTS: usize = 2;
-    const ROWS: usize = ROWS;
-
-    fn width(channels: usize) -> usize {
-        if channels > NARROW { WIDE } else { NARROW }
-    }
-
-    fn channel(lane: usize, width: usize, packed: bool) -> usize {
-        if packed && width == WIDE { packed_channel(lane) } else { lane }
-    }
-
-    fn position(input: usize, lane: usize, _width: usize) -> usize {
-        lane * 2 + input
-    }
-}
-
-impl Kernel for Vnni {
+impl Kernel<Requantizer> for Vnni<i16> {
     unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Layout, Operands, Panel};
+use super::{Kernel, Layout, Operands, Panel, finish_rows};
 
 /// Eight sums and four vectors of weights leave four of the sixteen registers to work with.
 const ROWS: usize = 4;
@@ -25,17 +25,13 @@ impl Layout for Avx2 {
         WIDTH
     }
 
-    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
-        lane
-    }
-
     fn position(input: usize, lane: usize, width: usize) -> usize {
         (input % 2 * width + lane) * 2 + input / 2
     }
 }
 
-impl Kernel for Avx2 {
-    unsafe fn tile<E: Epilogue>(
+impl<E: Epilogue> Kernel<E> for Avx2 {
+    unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
         operands: &Operands<i16, i32>,
@@ -65,12 +61,7 @@ unsafe fn tile_of<const R: usize, E: Epilogue>(
 ) {
     for panel in panels {
         // SAFETY: the caller's promise.
-        let sums = unsafe { sums::<R>(tile, panel, operands) };
-        for (row, sums) in sums.iter().enumerate().take(tile.rows) {
-            // SAFETY: the pixel and the panel's channels exist, and only we write them.
-            let out = unsafe { target.slice(tile.pixel + row, panel.channel, panel.channels) };
-            epilogue.row(tile.samples[row], panel.lane, &sums[..panel.channels], out);
-        }
+        unsafe { finish_rows(tile, panel, &sums::<R>(tile, panel, operands), epilogue, target) };
     }
 }
 

@@ -1,27 +1,26 @@
 //! The product in plain Rust, which compilers turn into whatever vectors the target has.
 
+use std::marker::PhantomData;
+
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Layout, Operands, Panel};
+use super::{Kernel, Layout, Operands, Panel, finish_rows};
 
-const ROWS: usize = 4;
-const WIDTH: usize = 8;
+pub(crate) const ROWS: usize = 4;
+pub(crate) const WIDTH: usize = 8;
 
-/// Sums of 4 pixels x 8 channels, weights as words in the order `[input][channel]`.
-pub(in super::super) struct Portable;
+/// Sums of 4 pixels x 8 channels, weights as words in the order `[input][channel]`, for inputs of
+/// type `T`.
+pub(crate) struct Portable<T>(PhantomData<T>);
 
-impl Layout for Portable {
+impl<T> Layout for Portable<T> {
     type Weight = i16;
-    const INPUTS: usize = STEP;
+    const INPUTS: usize = STEP / size_of::<T>();
     const ROWS: usize = ROWS;
 
     fn width(_channels: usize) -> usize {
         WIDTH
-    }
-
-    fn channel(lane: usize, _width: usize, _packed: bool) -> usize {
-        lane
     }
 
     fn position(input: usize, lane: usize, width: usize) -> usize {
@@ -29,8 +28,8 @@ impl Layout for Portable {
     }
 }
 
-impl Kernel for Portable {
-    unsafe fn tile<E: Epilogue>(
+impl<E: Epilogue> Kernel<E> for Portable<u8> {
+    unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
         operands: &Operands<i16, i32>,
@@ -39,12 +38,7 @@ impl Kernel for Portable {
     ) {
         for panel in panels {
             // SAFETY: the caller's promise.
-            let sums = unsafe { sums(tile, panel, operands) };
-            for (row, sums) in sums.iter().enumerate().take(tile.rows) {
-                // SAFETY: the pixel and the panel's channels exist, and only we write them.
-                let out = unsafe { target.slice(tile.pixel + row, panel.channel, panel.channels) };
-                epilogue.row(tile.samples[row], panel.lane, &sums[..panel.channels], out);
-            }
+            unsafe { finish_rows(tile, panel, &sums(tile, panel, operands), epilogue, target) };
         }
     }
 }

@@ -3,6 +3,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
+
+use bytemuck::Pod;
 
 use super::super::epilogue::{Epilogue, packed_channel};
 use super::super::gather::{STEP, Tile};
@@ -11,17 +14,18 @@ use super::{Kernel, Layout, Operands, Panel};
 
 /// Tiles of 14 pixels x 32 channels: 28 sums, two vectors of weights and one of input fit the 32
 /// registers, and 14 divides the usual image widths.
-const ROWS: usize = 14;
-const WIDE: usize = 32;
-const NARROW: usize = 16;
+pub(crate) const ROWS: usize = 14;
+pub(crate) const WIDE: usize = 32;
+pub(crate) const NARROW: usize = 16;
 
-/// Sums of 14 pixels x 32 channels (a narrow last panel has 16), weights in the order
-/// `[vector of 16][channel][input]`.
-pub(in super::super) struct Vnni;
+/// Sums of 14 pixels x 32 channels (a narrow last panel has 16), weights of type `W`, which is as
+/// wide as the inputs, in the order `[vector of 16][channel][input]`. The channels of wide panels
+/// may stand in the order of [`packed_channel`].
+pub(crate) struct Vnni<W>(PhantomData<W>);
 
-impl Layout for Vnni {
-    type Weight = i8;
-    const INPUTS: usize = STEP;
+impl<W: Pod + From<i8> + Send + Sync> Layout for Vnni<W> {
+    type Weight = W;
+    const INPUTS: usize = STEP / size_of::<W>();
     const ROWS: usize = ROWS;
 
     fn width(channels: usize) -> usize {
@@ -33,12 +37,12 @@ impl Layout for Vnni {
     }
 
     fn position(input: usize, lane: usize, _width: usize) -> usize {
-        lane * STEP + input
+        lane * Self::INPUTS + input
     }
 }
 
-impl Kernel for Vnni {
-    unsafe fn tile<E: Epilogue>(
+impl<E: Epilogue> Kernel<E> for Vnni<i8> {
+    unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
         operands: &Operands<i8, i32>,

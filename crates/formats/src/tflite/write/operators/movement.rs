@@ -1,6 +1,8 @@
 //! Options of operators that move elements.
 
-use litesmith_graph::ops::{DepthToSpace, Gather, Pack, Pad, PadMode, SpaceToDepth, Split, StridedSlice, Unpack};
+use litesmith_graph::ops::{
+    DepthToSpace, Gather, Pack, Pad, PadMode, SpaceToDepth, Split, StridedSlice, Unpack,
+};
 
 use super::Site;
 use super::constants::narrow;
