@@ -130,7 +130,7 @@ impl Content {
         let bytes = bytes.slice(..length);
         let target = form.dtype(dtype);
         let is_same = permutation.iter().copied().eq(0..shape.len());
-        if is_same && target == dtype {
+        if (is_same && target == dtype) || elements == 0 {
             return Some(Content::plain(bytes));
         }
         let mut strides = vec![1usize; shape.len()];
@@ -283,6 +283,8 @@ mod tests {
     fn bytes_that_do_not_fit_the_shape_are_refused() {
         let bytes = Bytes::from_static(&[0; 7]);
         assert!(Content::permuted(bytes.clone(), DType::F32, &[2], &[0], Form::Same).is_none());
-        assert!(Content::permuted(bytes, DType::I8, &[usize::MAX, 2], &[0, 1], Form::Same).is_none());
+        assert!(Content::permuted(bytes.clone(), DType::I8, &[usize::MAX, 2], &[0, 1], Form::Same).is_none());
+        let empty = [0, usize::MAX, usize::MAX];
+        assert_eq!(Content::permuted(bytes, DType::I8, &empty, &[2, 1, 0], Form::Same).unwrap().len(), 0);
     }
 }

@@ -49,7 +49,7 @@ pub struct WriteOptions {
     /// that the format has, always do.
     pub external_data: bool,
     /// Whether int8 tensors inside the model become uint8, 128 higher with a zero point 128 higher: the
-    /// same real numbers. ONNX Runtime runs that two to six times as fast on x86. Inputs, outputs and
+    /// same real numbers. ONNX Runtime runs that 1.5 to 7 times as fast on x86. Inputs, outputs and
     /// weights keep their type.
     pub unsigned_activations: bool,
 }

@@ -287,7 +287,7 @@ impl<'a> Spelling<'_, 'a> {
         }
         let tensor = self.output_tensor(output)?;
         let Some((scale, zero_point)) = self.quantization_of(tensor).and_then(Quantization::single) else {
-            return self.clipped(value, activation);
+            return self.clipped(value, activation, self.frame.facts[tensor.index()].dtype);
         };
         let (least, most) = limits(self.frame.graph[tensor].dtype).unwrap_or((i32::MIN, i32::MAX));
         let (low, high) = activation.bounds();
@@ -297,16 +297,16 @@ impl<'a> Spelling<'_, 'a> {
         }
         let stored = self.quantize(tensor, value)?;
         let real = self.real(tensor, stored)?;
-        self.clipped(real, activation)
+        self.clipped(real, activation, DType::F32)
     }
 
-    /// An activation of real numbers.
-    fn clipped(&mut self, value: Value, activation: Activation) -> Result<Value, Refusal> {
+    /// An activation of numbers of a type.
+    fn clipped(&mut self, value: Value, activation: Activation, dtype: DType) -> Result<Value, Refusal> {
         if activation == Activation::Relu {
             return Ok(self.emit("Relu", &[value], []));
         }
         let (low, high) = activation.bounds();
-        let (low, high) = (self.float(low), self.float(high));
+        let (low, high) = (self.scalar(dtype, f64::from(low))?, self.scalar(dtype, f64::from(high))?);
         Ok(self.emit("Clip", &[value, low, high], []))
     }
 }
