@@ -34,7 +34,8 @@ pub(crate) enum Verb {
 
 /// Convert a model, quantize it, check the result
 ///
-/// Reads .keras, .h5 and .tflite and writes by OUT's extension. The result is compared with the source before
+/// Reads .keras, .h5, SavedModel folders, frozen graphs (.pb) and .tflite, and writes .tflite, .onnx or .keras by
+/// OUT's extension. The result is compared with the source before
 /// it is written.
 #[derive(Debug, Args)]
 #[command(
@@ -88,6 +89,13 @@ pub(crate) struct ConvertArguments {
     /// New batch: a number, or "free" to choose it when the model runs.
     #[arg(long, value_name = "N|free", value_parser = parse_batch)]
     batch: Option<BatchSize>,
+    /// For a SavedModel: the signature to convert; serving_default, else serve, else the only one, where left
+    /// out.
+    #[arg(long, value_name = "NAME")]
+    signature: Option<String>,
+    /// For a SavedModel: a tag of the graph to convert, `serve` where left out; may be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
     /// For .onnx: in which order images are taken and given; as in the source where left out.
     #[arg(long, value_enum)]
     input_layout: Option<LayoutArgument>,
@@ -136,6 +144,8 @@ impl ConvertArguments {
         options.recipe = self.recipe()?;
         options.input_shapes = self.input_shape.clone();
         options.batch = self.batch;
+        options.signature = self.signature.clone();
+        options.tags = self.tags.clone();
         options.input_layout = self.input_layout.map(Into::into);
         options.opset = self.opset;
         options.external_data = self.external_data;

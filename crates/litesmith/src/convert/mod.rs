@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use litesmith_graph::{Dim, Model, TensorKind, infer_model, text};
+use litesmith_formats::savedmodel;
+use litesmith_graph::{Dim, Format, Model, TensorKind, infer_model, text};
 use litesmith_passes::{Interface, Rewrites, absorb_padding, channels_first, legalize, optimize};
 use litesmith_quantize::{
     Mode, Moments, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize,
@@ -171,7 +172,7 @@ fn with_interface_of(source: &Model, model: &Model) -> Result<Option<Model>, Err
 }
 
 fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
-    let mut model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
+    let mut model = read_file(input, options).map_err(|error| error.about(input))?;
     refuse_nan(&model).map_err(|error| error.about(input))?;
     if !options.input_shapes.is_empty() {
         set_input_shapes(&mut model, &options.input_shapes, &options.run)?;
@@ -180,6 +181,18 @@ fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
         change_batch(&mut model, size, &options.run)?;
     }
     Ok(model)
+}
+
+fn read_file(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
+    let ConvertOptions { signature, tags, .. } = options;
+    if signature.is_none() && tags.is_empty() {
+        return Ok(litesmith_formats::read(input)?);
+    }
+    if litesmith_formats::detect(input)? != Format::SavedModel {
+        return Err(Error::Usage("--signature and --tag have no effect: the source is no SavedModel".into()));
+    }
+    let chosen = savedmodel::ReadOptions { signature: signature.clone(), tags: tags.clone() };
+    Ok(savedmodel::read_with(input, &chosen)?)
 }
 
 /// A weight that is not a number makes every output one. Infinite constants have their uses (masks),

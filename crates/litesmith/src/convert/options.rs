@@ -23,6 +23,11 @@ pub enum Layout {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConvertOptions {
+    /// For a SavedModel: the signature that is converted; `serving_default`, else `serve`, else the only one
+    /// where left out.
+    pub signature: Option<String>,
+    /// For a SavedModel: the tags of the graph that is converted; `serve`, else the only graph where empty.
+    pub tags: Vec<String>,
     /// What weights and activations become.
     pub quantize: Quantization,
     /// Samples that ranges are measured on and the result is checked with.
