@@ -170,7 +170,7 @@ impl<'a> Knowledge<'a> {
         let mut values = vec![0i8; weights.len()];
         let mut scales = plain.scales.clone();
         for (number, Rounded { scale, values: integers }) in rounded.into_iter().enumerate() {
-            if scales.len() > 1 {
+            if scales.len() == product.rows {
                 scales[number] = scale;
             }
             let error =
@@ -352,6 +352,35 @@ mod tests {
         let mean =
             |channel: usize| errors.iter().skip(channel).step_by(2).sum::<f64>() / (errors.len() / 2) as f64;
         (model, [mean(0), mean(1)])
+    }
+
+    #[test]
+    fn the_grid_that_fits_a_single_row_best_becomes_its_scale() {
+        let source = "graph main(%x: f32[1,4]) -> (%y) {
+              %w: f32[1,4] = [1,0.372047,-0.587008,0.181890]
+              %y: f32[1,1] = FullyConnected(%x, %w, _)
+            }";
+        let mut model = text::parse(source).unwrap();
+        let mut interpreter = Interpreter::new(&model, &Default::default()).unwrap();
+        let mut statistics = Statistics::new();
+        let mut moments = Moments::new(&model, &interpreter, Repair::Default, 16);
+        let sample = |number: usize| -> Array {
+            let element = |i: usize| ((number * 37 + i * 11 + i * number * 5) % 17) as f32 / 20.0;
+            Array::from_f32(&[1, 4], &[0, 1, 2, 3].map(element))
+        };
+        for number in 0..16 {
+            let moments = Some(&mut moments);
+            calibrate(&mut interpreter, &model, &[sample(number)], &mut statistics, moments).unwrap();
+        }
+        let options = Options::new(Mode::Int16x8);
+        quantize(&mut model, &options, &Recipe::default(), Some(&statistics), Some(&moments)).unwrap();
+        let mut integers = Interpreter::new(&model, &Default::default()).unwrap();
+        for number in 0..16 {
+            let sample = [sample(number)];
+            let mut value = |interpreter: &mut Interpreter| interpreter.run(&sample).unwrap()[0].floats()[0];
+            let (truth, found) = (value(&mut interpreter), value(&mut integers));
+            assert!((found - truth).abs() < 0.002, "{found} instead of {truth}");
+        }
     }
 
     #[test]
