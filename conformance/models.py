@@ -9,6 +9,7 @@ quantization. Here every batch normalization gets the mean and variance of what 
 In the cache (`--cache`, else $LITESMITH_CONFORMANCE_CACHE, else conformance/cache), NAME-SIZE/ holds
 
     model.keras, model.h5   without softmax
+    saved_model/            what Keras exports of it; made where a check asks for it
     calibration.npz         image: 20 crops, float32, preprocessed as the application wants it
     held_out.npz            image: 20 other crops
     logits.npy              what Keras computes for held_out.npz
@@ -16,6 +17,7 @@ In the cache (`--cache`, else $LITESMITH_CONFORMANCE_CACHE, else conformance/cac
 
 import argparse
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +153,7 @@ def prepare(name, size, cache):
         return prepared
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        old.unlink()
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     keras.backend.clear_session()
     model, preprocess = build(name, size)
     for which, purpose in [("calibration", data.CALIBRATION), ("held_out", data.HELD_OUT)]:
@@ -164,6 +166,18 @@ def prepare(name, size, cache):
     model.save(prepared.h5)
     stamp.write_text(wanted)
     return prepared
+
+
+def saved_model(prepared):
+    """The SavedModel that Keras exports of a model in the cache, made if it is not there yet."""
+    folder = prepared.folder / "saved_model"
+    if not folder.is_dir():
+        part = prepared.folder / "saved_model.part"
+        shutil.rmtree(part, ignore_errors=True)
+        keras.backend.clear_session()
+        keras.models.load_model(prepared.keras, compile=False).export(part, verbose=False)
+        part.rename(folder)
+    return folder
 
 
 def default_cache():

@@ -8,6 +8,7 @@ other may lie beside it; it must say something, and never with the words of a pa
 """
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -24,9 +25,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 import command
+import damaged_saved_models
 import keras_layers
 import layer_models
 import models
@@ -62,10 +65,9 @@ class Trials:
         if not self.wanted(name):
             return
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            out = Path(place) / output
-            out.write_bytes(OLD)
-            done = run(["convert", model, "-o", out, *arguments], **how)
-            problems = judge(done, codes, mentions) + judge_output(done.code, out)
+            outs = old_outputs(Path(place), output, arguments)
+            done = run(["convert", model, "-o", outs[0], *arguments], **how)
+            problems = judge(done, codes, mentions) + judge_outputs(done.code, outs)
         self.note(name, problems)
 
     def call(self, name, *arguments, codes, mentions=(), **how):
@@ -116,20 +118,50 @@ def judge(done, codes, mentions=()):
     return problems
 
 
-def judge_output(code, out):
+def old_outputs(place, name, arguments):
+    """What an earlier run left: a file, and the one with its weights where that is asked for."""
+    outs = [place / name, place / f"{name}.data"] if "--external-data" in arguments else [place / name]
+    for out in outs:
+        out.write_bytes(OLD)
+    return outs
+
+
+def judge_outputs(code, outs):
     problems = []
-    beside = sorted(p.name for p in out.parent.iterdir() if p != out)
+    beside = sorted(p.name for p in outs[0].parent.iterdir() if p not in outs)
     if beside:
         problems.append(f"left behind: {', '.join(beside)}")
-    unchanged = out.is_file() and out.read_bytes() == OLD
-    if code == OK and unchanged:
-        problems.append("exit code 0 without an output")
-    if code != OK and not unchanged:
-        problems.append("the earlier output was touched")
+    for out in outs:
+        unchanged = out.is_file() and out.read_bytes() == OLD
+        if code == OK and unchanged:
+            problems.append(f"exit code 0 without {out.name}")
+        if code != OK and not unchanged:
+            problems.append(f"the earlier {out.name} was touched")
     return problems
 
 
 # The files to start from
+
+
+def frozen_graph(model):
+    """A Keras model as a graph without variables."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec([1, 28, 28, 1], tf.float32))
+    return convert_variables_to_constants_v2(function).graph.as_graph_def().SerializeToString()
+
+
+class Counter(tf.Module):
+    """A model that remembers what came before."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = tf.Variable(tf.zeros([1, 4]), name="total")
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 4], tf.float32, name="x")])
+    def call(self, x):
+        self.total.assign_add(x)
+        return {"y": self.total.read_value()}
 
 
 class Files:
@@ -142,6 +174,10 @@ class Files:
         self.h5 = keras_layers.prepare(layer_models.CASES["residual"], cache) / "keras.h5"
         self.tflite = folder / "good.tflite"
         command.succeed("convert", self.keras, "-o", self.tflite)
+        self.saved = folder / "good"
+        self.export(self.saved)
+        self.frozen = folder / "good.pb"
+        self.frozen.write_bytes(frozen_graph(keras.models.load_model(self.keras)))
         self.count = 0
 
     def write(self, content, ending):
@@ -149,6 +185,11 @@ class Files:
         path = self.folder / f"case-{self.count}{ending}"
         path.write_bytes(content)
         return path
+
+    def damaged(self, **changes):
+        """The SavedModel with some files changed."""
+        self.count += 1
+        return damaged_saved_models.copy(self.saved, self.folder / f"case-{self.count}", **changes)
 
     def arrays(self, **arrays):
         content = io.BytesIO()
@@ -160,6 +201,11 @@ class Files:
         path = self.folder / f"case-{self.count}.keras"
         model.save(path)
         return path
+
+    def export(self, folder):
+        """fashion.keras as a SavedModel."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            keras.models.load_model(self.keras).export(folder, verbose=False)
 
     def with_config(self, change):
         """fashion.keras with another config.json: `change` edits the list of layers or returns other bytes."""
@@ -211,6 +257,125 @@ def lying(trials, files):
             flipped = bytes([content[place] ^ 0x10])
             spoilt = files.write(content[:place] + flipped + content[place + 1 :], ".keras")
             trials.convert(f"lying.keras flipped bit at {place}", spoilt, codes=BROKEN)
+
+
+def overwritten(content, place, new):
+    return content[:place] + new + content[place + len(new) :]
+
+
+def spoilt_saved_models(trials, files):
+    """Each file of a SavedModel cut, emptied, taken away, overwritten."""
+    files_of = {"message": damaged_saved_models.MESSAGE, "index": damaged_saved_models.INDEX,
+                "shard": damaged_saved_models.SHARD}  # fmt: skip
+    for file, name in files_of.items():
+        content = (files.saved / name).read_bytes()
+        for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99, 1):
+            kept = min(int(share * len(content)), len(content) - 1)
+            # A message may end after any of its fields: less of a model is another model.
+            codes = (UNSUPPORTED, BROKEN) if file == "message" else BROKEN
+            cut = files.damaged(**{file: lambda content, kept=kept: content[:kept]})
+            trials.convert(f"SavedModel: {file} cut to {kept} of {len(content)}", cut, codes=codes)
+        trials.convert(f"SavedModel: {file} is missing", files.damaged(**{file: None}), codes=BROKEN)
+        folder = files.damaged(**{file: None})
+        (folder / name).mkdir()
+        trials.convert(f"SavedModel: {file} is a folder", folder, codes=(FAILED, BROKEN))
+        zeros = files.damaged(**{file: lambda content: bytes(len(content))})
+        trials.convert(f"SavedModel: {file} of zeros", zeros, codes=BROKEN)
+    folder = files.damaged()
+    shutil.rmtree(folder / "variables")
+    trials.convert("SavedModel: no folder of variables", folder, codes=BROKEN)
+
+    random = np.random.default_rng(11)
+    for file, name in files_of.items():
+        size = (files.saved / name).stat().st_size
+        # What is hit may be padding, a note, or a variable of the training, which nothing depends on.
+        for place in random.integers(0, size - 4, 24).tolist():
+            for number in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
+                spoilt = files.damaged(**{file: lambda content, p=place, n=number: overwritten(content, p, n)})
+                name = f"SavedModel: {file} byte {place} {number.hex()}"
+                trials.convert(name, spoilt, codes=(OK, UNSUPPORTED, BROKEN))
+                shutil.rmtree(spoilt)
+    content = files.frozen.read_bytes()
+    for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99):
+        kept = int(share * len(content))
+        trials.convert(f"frozen graph cut to {kept} of {len(content)}", files.write(content[:kept], ".pb"), codes=BROKEN)
+    for place in random.integers(0, len(content) - 4, 24).tolist():
+        spoilt = files.write(overwritten(content, place, b"\xff\xff\xff\xff"), ".pb")
+        # There are no checksums: a weight may become so large that what is computed with it is no number.
+        trials.convert(f"frozen graph byte {place}", spoilt, codes=(OK, UNSUPPORTED, CHECK, BROKEN))
+
+
+def lying_tables(trials, files):
+    """An index whose checksums are right and whose numbers are not."""
+
+    def resealed(place, new):
+        def edit(file):
+            return damaged_saved_models.resealed(overwritten(file, place, new), damaged_saved_models.blocks(file))
+
+        return edit
+
+    def trial(name, index, codes=BROKEN, **how):
+        trials.convert(f"table: {name}", files.damaged(index=index), codes=codes, **how)
+
+    file = (files.saved / damaged_saved_models.INDEX).read_bytes()
+    end = len(file) - damaged_saved_models.FOOTER
+    random = np.random.default_rng(13)
+    for place in random.integers(0, end, 40).tolist():
+        for new in (b"\xff", b"\x7f", b"\x00"):
+            trial(f"byte {place} becomes {new.hex()}", resealed(place, new), codes=(OK, UNSUPPORTED, BROKEN))
+    # The first block is for notes, of which there are none.
+    for offset, size in damaged_saved_models.blocks(file)[1:]:
+        for number in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x40"):
+            trial(f"block at {offset}: {number.hex()} restart points", resealed(offset + size - 4, number))
+    for length in (1, 5, 10):
+        trial(f"footer of {length} bytes ff", lambda file, n=length: overwritten(file, end, b"\xff" * n))
+
+    def entry(name, change, **how):
+        trial(name, damaged_saved_models.with_entry(change), **how)
+
+    def shape(*sizes):
+        def change(header, entry):
+            del entry.shape.dim[:]
+            for size in sizes:
+                entry.shape.dim.add(size=size)
+
+        return change
+
+    def set_entry(field, value):
+        return lambda header, entry: setattr(entry, field, value)
+
+    entry("unchanged", lambda header, entry: None, codes=OK)
+    for sizes in [(1 << 20, 1 << 20), (1 << 62, 1 << 62), (1 << 32, 1 << 32), (-1,), (-(1 << 63), 2), (0,), ()]:
+        entry(f"variable of shape {sizes}", shape(*sizes))
+    entry("variable of 300 axes", shape(*[1] * 300))
+    for field, value in [("size", 1 << 40), ("size", (1 << 63) - 1), ("size", -1), ("size", 0), ("offset", 1 << 40),
+                         ("offset", (1 << 63) - 1), ("offset", -8), ("offset", 4), ("shard_id", 7), ("shard_id", -1),
+                         ("crc32c", 1), ("dtype", 99)]:  # fmt: skip
+        entry(f"variable with {field} {value}", set_entry(field, value), codes=BROKEN)
+    for dtype in (7, 8):
+        entry(f"variable of type {dtype}", set_entry("dtype", dtype), codes=(UNSUPPORTED, BROKEN))
+    for count in (0, -1):
+        entry(f"{count} shards", lambda header, entry, n=count: setattr(header, "num_shards", n))
+    entry("2^31 - 1 shards", lambda header, entry: setattr(header, "num_shards", 2**31 - 1), codes=(OK, BROKEN))
+
+    def too_large(header, entry):
+        shape(1 << 20, 1 << 20)(header, entry)
+        entry.size = 4 << 40
+
+    entry("variable larger than the file", too_large)
+
+
+def hostile_graphs(trials, files):
+    """Graphs that run in circles, multiply, or hold more than memory does, as a SavedModel and frozen."""
+    for name, graph, output in damaged_saved_models.hostile_graphs():
+        codes = (UNSUPPORTED, BROKEN, LIMIT)
+        files.count += 1
+        folder = damaged_saved_models.saved(files.folder / f"case-{files.count}", graph, output)
+        trials.convert(f"graph: {name}", folder, codes=codes)
+        trials.convert(f"graph: {name}, to ONNX", folder, codes=codes, output="out.onnx")
+        # What nothing reads is the output of a frozen graph; here that may be another tensor.
+        frozen = files.write(graph.SerializeToString(), ".pb")
+        trials.convert(f"graph: {name}, frozen", frozen, codes=(*codes, OK))
 
 
 def wrong_configurations(trials, files):
@@ -352,16 +517,70 @@ def usage(trials, files):
     trials.convert("gate: SNR reached", files.keras, "--quantize", "int8", *data, "--min-snr", "5", codes=OK)
 
 
+def onnx(trials, files):
+    """What is asked of an ONNX file and cannot be given."""
+    data = ["--calibration", files.calibration, "--samples", 20]
+
+    def trial(name, *arguments, model=files.keras, output="out.onnx", **how):
+        trials.convert(f"ONNX: {name}", model, *arguments, output=output, **how)
+
+    for opset in (12, 0, 29, 99):
+        trial(f"opset {opset}", "--opset", opset, codes=UNSUPPORTED, mentions=["13"])
+    trial("opset is no number", "--opset", "new", codes=USAGE)
+    trial("int16x8 in opset 18", "--opset", 18, "--quantize", "int16x8", *data, codes=UNSUPPORTED, mentions=["21"])
+    trial("int8 without data", "--quantize", "int8", codes=USAGE, mentions=["calibration"])
+    trial("unknown layout", "--input-layout", "chwn", codes=USAGE)
+    for option in (["--opset", 13], ["--input-layout", "nchw"], ["--external-data"], ["--unsigned-activations"]):
+        trial(f"{option[0]} for TFLite", *option, output="out.tflite", codes=USAGE, mentions=[option[0]])
+    trial("gate not reached", "--external-data", "--quantize", "int8", *data, "--min-snr", 200, codes=CHECK)
+    trial("every option", "--external-data", "--quantize", "int8", *data, "--opset", 21, "--input-layout", "nchw",
+          "--unsigned-activations", codes=OK)  # fmt: skip
+
+    counter = Counter()
+    files.count += 1
+    saved = files.folder / f"case-{files.count}"
+    tf.saved_model.save(counter, saved)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([counter.call.get_concrete_function()], counter)
+    converter.experimental_enable_resource_variables = True
+    for model in (saved, files.write(converter.convert(), ".tflite")):
+        trial(f"states of a {model.suffix or 'SavedModel'}", model=model, codes=UNSUPPORTED)
+
+    place = files.folder / "Mödell 模型 (neu)"
+    place.mkdir()
+    shutil.copytree(files.saved, place / "gespeichertes Modell ü")
+    shutil.copy(files.keras, place / "ein Modell é.keras")
+    for model in sorted(place.iterdir()):
+        for arguments in ([], ["--external-data"]):
+            name = f"names with spaces and accents, {model.name} {' '.join(arguments)}"
+            trial(name, *arguments, model=model, output="Ergebnis 结果 é.onnx", codes=OK)
+
+
 def outputs(trials, files):
     int8 = ["--quantize", "int8", "--calibration", files.calibration]
     for limit in (0, 1, 4096, 50_000):
         name = f"output: disk full after {limit} bytes"
         trials.convert(name, files.keras, *int8, codes=FAILED, file_bytes=limit)
-    trials.call("output: folder is missing", "convert", files.keras, "-o", files.folder / "no/out.tflite", codes=FAILED)
-    place = files.folder / "place.tflite"
-    place.mkdir()
-    trials.call("output: is a folder", "convert", files.keras, "-o", place, codes=FAILED)
-    trials.call("output: not allowed", "convert", files.keras, "-o", "/proc/out.tflite", codes=FAILED)
+        for external in ([], ["--external-data"]):
+            name = f"output: disk full after {limit} bytes of ONNX {' '.join(external)}"
+            how = {"codes": FAILED, "file_bytes": limit, "output": "out.onnx"}
+            trials.convert(name, files.keras, *int8, *external, **how)
+    # The weights of one layer fit where the nodes of many do not.
+    x = a = keras.Input((4,), name="x")
+    for _ in range(100):
+        x = layers.Activation("tanh")(x)
+    many_nodes = files.model(keras.Model(a, layers.Dense(4)(x)))
+    name = "output: disk full after the weights"
+    trials.convert(name, many_nodes, "--external-data", codes=FAILED, file_bytes=4096, output="out.onnx")
+
+    for arguments in (["out.tflite"], ["out.onnx"], ["out.onnx", "--external-data"]):
+        output, name = arguments[0], " ".join(arguments)
+        call = ["convert", files.keras, "-o"]
+        trials.call(f"output: folder of {name} is missing", *call, files.folder / "no" / output, *arguments[1:],
+                    codes=FAILED)  # fmt: skip
+        trials.call(f"output: {name} is not allowed", *call, f"/proc/{output}", *arguments[1:], codes=FAILED)
+        for taken in (output, f"{output}.data"):
+            if taken == output or "--external-data" in arguments:
+                output_is_a_folder(trials, files, name, output, taken, arguments[1:])
 
     if trials.wanted("output: same path"):
         same = files.folder / "same.tflite"
@@ -374,6 +593,22 @@ def outputs(trials, files):
 
     if trials.wanted("output: reader goes away"):
         trials.note("output: reader goes away", reader_goes_away(files))
+
+
+def output_is_a_folder(trials, files, name, output, taken, arguments):
+    """The file that would have to be written has the name of a folder; the other one, if there is one, stays."""
+    name = f"output: {name}, {taken} is a folder"
+    if not trials.wanted(name):
+        return
+    with tempfile.TemporaryDirectory(dir=trials.folder) as place:
+        outs = old_outputs(Path(place), output, arguments)
+        (Path(place) / taken).unlink()
+        (Path(place) / taken).mkdir()
+        done = run(["convert", files.keras, "-o", outs[0], *arguments])
+        others = [out for out in outs if out.name != taken]
+        problems = judge(done, FAILED) + [f"the earlier {o.name} was touched" for o in others if o.read_bytes() != OLD]
+        left = sorted(p.name for p in Path(place).iterdir() if p not in outs)
+        trials.note(name, problems + ([f"left behind: {', '.join(left)}"] if left else []))
 
 
 def reader_goes_away(files):
@@ -399,8 +634,7 @@ def interrupts(trials, files, cache):
         problems, hits, delay, changed = [], 0, 0.01, []
         while delay < 20:
             with tempfile.TemporaryDirectory(dir=trials.folder) as place:
-                out = Path(place) / "out.tflite"
-                out.write_bytes(OLD)
+                (out,) = old_outputs(Path(place), "out.tflite", [])
                 ended, message = signalled(kind, delay, prepared, out)
                 if ended == OK:
                     # A signal that nobody handles may come between the renaming and the end.
@@ -415,7 +649,7 @@ def interrupts(trials, files, cache):
                     problems.append(f"after {delay:.2f} s: a panic: {message[-200:]!r}")
                 # SIGTERM may leave a temporary file: nothing promises to handle it.
                 if code is not None:
-                    problems += [f"after {delay:.2f} s: {p}" for p in judge_output(ended, out)]
+                    problems += [f"after {delay:.2f} s: {p}" for p in judge_outputs(ended, [out])]
                 elif out.read_bytes() != OLD:
                     changed.append((delay, out.read_bytes()))
             delay *= 1.5
@@ -424,13 +658,55 @@ def interrupts(trials, files, cache):
         trials.note(f"{name} ({hits} moments)", problems)
 
 
-def signalled(kind, delay, prepared, out):
-    arguments = ["convert", prepared.keras, "-o", out, "--quantize", "int8", "--calibration", prepared.calibration]
-    process = subprocess.Popen(
+def interrupts_while_writing(trials, cache):
+    """A signal when the temporary file of an output appears, and a little later."""
+    prepared = models.prepare("MobileNetV2", 96, cache)
+    for output, arguments in (("out.tflite", []), ("out.onnx", []), ("out.onnx", ["--external-data"])):
+        name = " ".join(["interrupt while writing", output, *arguments])
+        if not trials.wanted(name):
+            continue
+        problems, hits = [], 0
+        for moment in range(10):
+            with tempfile.TemporaryDirectory(dir=trials.folder) as place:
+                outs = old_outputs(Path(place), output, arguments)
+                ended, message, hit = interrupted_writing(Path(place), moment, prepared, outs[0], arguments)
+                hits += hit
+                problems += [f"moment {moment}: {p}" for p in judge_outputs(ended, outs)]
+                if ended not in (OK, INTERRUPTED) or PANIC.search(message):
+                    problems.append(f"moment {moment}: exit code {ended} ({message[-200:]!r})")
+        if hits == 0:
+            problems.append("no temporary file was seen")
+        trials.note(f"{name} ({hits} moments)", problems)
+
+
+def interrupted_writing(place, moment, prepared, out, arguments):
+    """How the program ended, what it said, and whether it was still writing."""
+    process = started(["convert", prepared.keras, "-o", out, *arguments])
+    while process.poll() is None and not list(place.glob(".*.part")):
+        time.sleep(0.0002)
+    time.sleep(moment * 0.001)
+    hit = bool(list(place.glob(".*.part")))
+    process.send_signal(signal.SIGINT)
+    return *ended(process), hit
+
+
+def started(arguments):
+    return subprocess.Popen(
         [str(command.BINARY), *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def signalled(kind, delay, prepared, out):
+    process = started(
+        ["convert", prepared.keras, "-o", out, "--quantize", "int8", "--calibration", prepared.calibration]
     )
     time.sleep(delay)
     process.send_signal(kind)
+    return ended(process)
+
+
+def ended(process):
+    """How a program ended that got a signal, and what it said."""
     try:
         _, message = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
@@ -450,11 +726,12 @@ def main():
         folder = Path(folder)
         trials, files = Trials(options.only, folder), Files(folder, options.cache)
         for group in (
-            truncated, lying, wrong_configurations, wrong_containers, wrong_weights, unsupported, wrong_data, usage,
-            outputs,
+            truncated, lying, spoilt_saved_models, lying_tables, hostile_graphs, wrong_configurations,
+            wrong_containers, wrong_weights, unsupported, wrong_data, usage, onnx, outputs,
         ):  # fmt: skip
             group(trials, files)
         interrupts(trials, files, options.cache)
+        interrupts_while_writing(trials, options.cache)
     print(f"{trials.passed} of {trials.passed + len(trials.failures)} pass.")
     return 1 if trials.failures else 0
 

@@ -1,0 +1,176 @@
+"""The nodes of a quantized ONNX file, each by itself: ONNX Runtime against our runtime on the TFLite file.
+
+Integer tensors have the same names in both files. Our runtime computes all of the TFLite file; the ONNX graph is cut at
+each of them: what comes before a cut is an output, what comes after it takes our runtime's integers.
+"""
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import onnx
+from ai_edge_litert import schema_py_generated as schema
+from onnx import helper, numpy_helper
+
+import command
+import tflite_file
+from onnx_operators import STEPS, onnx_runtime
+
+CHANNELS_FIRST = (0, 3, 1, 2)
+# Real numbers so near, in steps, to the middle between two integers may be rounded either way: 32-bit floats differ in
+# their last bits by the order of operations.
+TIE = 1e-3
+
+
+def fingerprint(values, scales):
+    """What is left of a quantized constant when its layout is forgotten."""
+    return values.dtype.str, np.sort(values, axis=None).tobytes(), np.sort(scales, axis=None).tobytes()
+
+
+def quantized_constants(model):
+    """The fingerprints of the initializers that are dequantized, and how often each is there."""
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    found = Counter()
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in initializers:
+            values, scales = (numpy_helper.to_array(initializers[name]) for name in node.input[:2])
+            found[fingerprint(values, scales)] += 1
+    return found
+
+
+@dataclass
+class Kind:
+    """How the results of one operator differ."""
+
+    operator: str
+    allowed: int
+    values: int = 0
+    ties: int = 0  # values that differ by 1 step, where the real result lies between two integers
+    differing: int = 0  # other values that differ
+    steps: int = 0  # the largest difference of those
+    worst: str = ""
+
+    def add(self, name, ours, theirs, real):
+        """`real` are the results before rounding, in steps."""
+        distance = np.abs(ours.astype(np.int64) - theirs.astype(np.int64))
+        tie = (distance == 1) & (np.abs(real - np.floor(real) - 0.5) <= TIE)
+        distance[tie] = 0
+        self.values += distance.size
+        self.ties += int(tie.sum())
+        self.differing += int((distance != 0).sum())
+        if distance.max(initial=0) > self.steps:
+            self.steps, self.worst = int(distance.max()), name
+
+    def __str__(self):
+        share = f" ({100 * self.differing / self.values:.2g} %)" if self.steps else ""
+        ties = f", ties {100 * self.ties / self.values:.2g} %" if self.ties else ""
+        where = f" at {self.worst}" if self.steps > self.allowed else ""
+        return f"{self.operator} {self.steps}{share}{ties}{where}"
+
+
+@dataclass
+class Found:
+    """The operators by name, with ONNX Runtime's optimizations and without."""
+
+    compared: int = 0
+    left_out: list = field(default_factory=list)  # integer tensors of the TFLite file that ONNX does not have
+    optimized: dict = field(default_factory=dict)
+    plain: dict = field(default_factory=dict)
+
+
+def all_tensors(path, image):
+    """(what each operator of a TFLite file computes in our runtime, the operators), both by the tensors' names.
+
+    Every tensor is made an output; those of the signature go by its names.
+    """
+    file = tflite_file.TfliteFile(path)
+    signature = file.model.signatureDefs[0]
+    outputs = {output.tensorIndex: output.name.decode() for output in signature.outputs}
+    names = {index: outputs.get(index, file.name(index)) for index in file.producers if file.type(index) is np.int8}
+    file.graph.outputs, signature.outputs = list(names), []
+    for number, index in enumerate(names):
+        output = schema.TensorMapT()
+        output.name, output.tensorIndex = f"{number:05}", index
+        signature.outputs.append(output)
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(file.model.Pack(builder), b"TFL3")
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Path(folder) / "all.tflite"
+        opened.write_bytes(builder.Output())
+        arrays = command.infer(opened, {signature.inputs[0].name.decode(): image})
+    operators = {name: file.producers[index].name for index, name in names.items()}
+    return dict(zip(names.values(), arrays, strict=True)), operators
+
+
+def with_outputs(path, names, type):
+    """The model with more outputs."""
+    model = onnx.load(str(path))
+    present = {output.name for output in model.graph.output}
+    more = [helper.make_tensor_value_info(name, type, None) for name in names if name not in present]
+    model.graph.output.extend(more)
+    return model
+
+
+def cut(path, names):
+    """The model with each tensor of `names` an input, and as outputs `NAME/computed` and `NAME/real`, before rounding."""
+    model = onnx.load(str(path))
+    graph = model.graph
+    del graph.output[:], graph.value_info[:]
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    rounding = {}
+    for node in graph.node:
+        if node.output[0] in names:
+            name = node.output[0]
+            rounding[name] = (node.input[0], *(values[i].astype(np.float64) for i in node.input[1:]))
+            node.output[0] = f"{name}/computed"
+            graph.output.append(helper.make_tensor_value_info(node.output[0], onnx.TensorProto.INT8, None))
+    read = {name for node in graph.node for name in node.input}
+    integers = [name for name in names if name in read]
+    graph.input.extend(helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None) for name in integers)
+    return model, integers, rounding
+
+
+def run(model, inputs, optimized):
+    """Outputs by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, str(path))
+        return dict(zip([o.name for o in model.graph.output], onnx_runtime(path, inputs, optimized), strict=True))
+
+
+def in_layout_of(other, value):
+    """`value` with channels first, where that is the shape of `other`, or nearer to it."""
+    orders = [value] if value.ndim != 4 else [value, value.transpose(CHANNELS_FIRST)]
+    fitting = [order for order in orders if order.shape == other.shape]
+    return np.ascontiguousarray(min(fitting, key=lambda order: np.abs(order.astype(np.int64) - other).sum()))
+
+
+def compare(tflite, path, image):
+    """Every integer tensor of the TFLite file; `image` is one sample for both files, in integers."""
+    expected, operators = all_tensors(tflite, image)
+    model = onnx.load(str(path))
+    made = {node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    names = [name for name in expected if name in made]
+    given = {model.graph.input[0].name: image}
+    # What the uncut graph computes shows the order of axes.
+    whole = run(with_outputs(path, names, onnx.TensorProto.INT8), given, True)
+    expected = {name: in_layout_of(whole[name], expected[name]) for name in names}
+    found = Found(len(names), [name for name in operators if name not in made])
+
+    model, integers, rounding = cut(path, names)
+    given |= {name: expected[name] for name in integers}
+    computed = {True: run(model, given, True)}
+    reals = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name, *_ in rounding.values()]
+    model.graph.output.extend({output.name: output for output in reals}.values())
+    computed[False] = run(model, given, False)
+    for optimized, kinds in ((True, found.optimized), (False, found.plain)):
+        for name in names:
+            real, scale, zero_point = rounding[name]
+            steps = computed[False][real].astype(np.float64) / scale + zero_point
+            operator = operators[name]
+            kind = kinds.setdefault(operator, Kind(operator, STEPS.get((operator, np.int8), 0)))
+            kind.add(name, computed[optimized][f"{name}/computed"], expected[name], steps)
+    return found
