@@ -2,13 +2,17 @@
 //! arithmetic that readers put between a weight as the source keeps it and the operator that uses it.
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{BinaryKind, UnaryKind};
+use litesmith_graph::ops::{BinaryKind, Pad, PadMode, Slice, UnaryKind};
 use litesmith_graph::{Data, Graph, Node, NodeId, Op, TensorKind};
 use litesmith_kernels::ThreadPool;
 use litesmith_kernels::elementwise::{self, Broadcast};
+use litesmith_kernels::movement::{self, AxisSlice};
 
 use crate::constants::{data, floats, transposed};
 use crate::fold_batch_norm::remove;
+
+/// How many times as large padding may make a constant.
+const MOST_GROWTH: usize = 64;
 
 pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
     let mut folded = Vec::new();
@@ -40,10 +44,41 @@ fn evaluate(graph: &Graph, parameters: &[Parameter], id: NodeId) -> Option<Data>
             let shape = input.shape.to_fixed()?;
             transposed(input.dtype, data, &shape, &op.permutation)
         }
+        Op::Pad(op) if op.mode == PadMode::Zero && node.inputs.len() == 1 => {
+            padded(graph, parameters, node, op)
+        }
+        Op::Slice(op) if node.inputs.len() == 1 => sliced(graph, parameters, node, op),
         Op::Unary(op) => unary(graph, parameters, node, op.kind),
         Op::Binary(op) if op.activation.is_none() => binary(graph, parameters, node, op.kind),
         _ => None,
     }
+}
+
+/// Zeros around weights, or between them where dilation is spelled so: never many times as much as before.
+fn padded(graph: &Graph, parameters: &[Parameter], node: &Node, op: &Pad) -> Option<Data> {
+    let input = node.inputs[0]?;
+    let (shape, values) = (graph[input].shape.to_fixed()?, floats(graph, parameters, input)?);
+    let elements = graph[node.outputs[0]].shape.elements()?;
+    if elements / MOST_GROWTH > values.len() || op.amounts.len() != shape.len() {
+        return None;
+    }
+    let mut output = vec![0f32; elements];
+    movement::pad(&ThreadPool::new(1), &shape, &op.amounts, 0.0, &values, &mut output);
+    Some(Data::from_vec(output))
+}
+
+fn sliced(graph: &Graph, parameters: &[Parameter], node: &Node, op: &Slice) -> Option<Data> {
+    let input = node.inputs[0]?;
+    let (shape, values) = (graph[input].shape.to_fixed()?, floats(graph, parameters, input)?);
+    let size = graph[node.outputs[0]].shape.to_fixed()?;
+    if op.begin.len() != shape.len() || size.len() != shape.len() {
+        return None;
+    }
+    let axis = |(begin, len): (&usize, &usize)| AxisSlice { begin: *begin, step: 1, len: *len };
+    let slices: Vec<AxisSlice> = op.begin.iter().zip(&size).map(axis).collect();
+    let mut output = vec![0f32; size.iter().product()];
+    movement::strided_slice(&ThreadPool::new(1), &shape, &slices, &values, &mut output);
+    Some(Data::from_vec(output))
 }
 
 fn unary(graph: &Graph, parameters: &[Parameter], node: &Node, kind: UnaryKind) -> Option<Data> {
@@ -104,6 +139,25 @@ mod tests {
              graph main(%x: f32[batch,2]) -> (%y) {
                %m: f32[2] = [2.5,3]
                %y: f32[batch,2] = Binary(%x, %m) {"kind":"div"} # norm
+             }"#,
+        );
+    }
+
+    #[test]
+    fn zeros_between_weights_are_put_in_once() {
+        check(
+            &[super::apply],
+            r#"parameter @up/kernel: f32[2,1] trainable = [1,2]
+             graph main(%x: f32[batch,3]) -> (%y) {
+               %p: f32[2,2] = Pad(@up/kernel) {"amounts":[[0,0],[0,1]]} # up
+               %r: f32[1,4] = Reshape(%p) {"shape":[1,4]} # up
+               %s: f32[1,3] = Slice(%r) {"begin":[0,0],"size":[1,3]} # up
+               %y: f32[batch,1] = FullyConnected(%x, %s, _) # up
+             }"#,
+            r#"parameter @up/kernel: f32[2,1] trainable = [1,2]
+             graph main(%x: f32[batch,3]) -> (%y) {
+               %s: f32[1,3] = [1,0,2]
+               %y: f32[batch,1] = FullyConnected(%x, %s, _) # up
              }"#,
         );
     }

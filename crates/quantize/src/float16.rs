@@ -1,46 +1,47 @@
 //! Half-precision weights: real-valued constants are stored as float16 behind a `DEQUANTIZE`. Those of
 //! depthwise convolutions stay as they are: an output is a sum of few products, which does not average
-//! their rounding out, and they are a hundredth of a model.
+//! their rounding out, and they are a hundredth of a model. So do constants that half precision cannot hold,
+//! such as the largest float32 that stands for infinity.
 
 use std::collections::HashMap;
 
 use half::f16;
 use litesmith_graph::{DType, Data, Graph, Model, Node, Op, Tensor, TensorId, TensorKind, ops};
 
-use crate::error::QuantizeError;
 use crate::recipe::Recipe;
 use crate::report::{Outcome, Precision, Report};
 
-pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Result<Report, QuantizeError> {
+pub(crate) fn apply(model: &mut Model, recipe: &Recipe) -> Report {
     let mut report = Report::default();
     for graph in &mut model.graphs {
-        narrow(graph, recipe, &mut report)?;
+        narrow(graph, recipe, &mut report);
     }
-    Ok(report)
+    report
 }
 
-fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) -> Result<(), QuantizeError> {
+fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) {
     let mut widened: HashMap<TensorId, TensorId> = HashMap::new();
     let mut widening = Vec::new();
     for index in 0..graph.nodes.len() {
-        let constants: Vec<(usize, TensorId)> = float_constants(graph, &graph.nodes[index]);
+        let constants = float_constants(graph, &graph.nodes[index]);
         if constants.is_empty() {
             continue;
         }
         let node = &graph.nodes[index];
         let (layer, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
+        let too_large = constants.iter().find_map(|(_, constant)| too_large(graph, *constant));
         let reason = if recipe.choice(&[&layer], &operator).skip {
-            Some("the recipe keeps it float")
+            Some("the recipe keeps it float".to_owned())
         } else if matches!(node.op, Op::DepthwiseConv2D(_)) {
-            Some("sums of few products do not average the rounding of half precision out")
+            Some("sums of few products do not average the rounding of half precision out".to_owned())
         } else {
-            None
+            too_large.map(|value| format!("half precision cannot hold {value:e}"))
         };
         for (place, constant) in constants.into_iter().filter(|_| reason.is_none()) {
             let wide = match widened.get(&constant) {
                 Some(wide) => *wide,
                 None => {
-                    let (node, wide) = widen_at_run_time(graph, &layer, constant)?;
+                    let (node, wide) = widen_at_run_time(graph, &layer, constant);
                     widening.push(node);
                     widened.insert(constant, wide);
                     wide
@@ -49,12 +50,11 @@ fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) -> Result<(),
             graph.nodes[index].inputs[place] = Some(wide);
         }
         let precision = if reason.is_some() { Precision::Float32 } else { Precision::Float16 };
-        report.outcomes.push(Outcome { layer, operator, precision, reason: reason.map(str::to_owned) });
+        report.outcomes.push(Outcome { layer, operator, precision, reason });
     }
     // In front of everything else, as TensorFlow writes them.
     graph.nodes.splice(0..0, widening);
     graph.remove_dead();
-    Ok(())
 }
 
 fn float_constants(graph: &Graph, node: &Node) -> Vec<(usize, TensorId)> {
@@ -64,28 +64,27 @@ fn float_constants(graph: &Graph, node: &Node) -> Vec<(usize, TensorId)> {
     inputs.filter(|(_, id)| constant(id)).collect()
 }
 
+/// A finite element of a constant that would become infinite.
+fn too_large(graph: &Graph, constant: TensorId) -> Option<f32> {
+    let TensorKind::Constant(data) = &graph[constant].kind else { return None };
+    let elements = data.elements::<f32>();
+    elements.iter().copied().find(|value| value.is_finite() && f16::from_f32(*value).is_infinite())
+}
+
 /// Adds the float16 form of a constant and returns the node that widens it, with its output.
-fn widen_at_run_time(
-    graph: &mut Graph,
-    layer: &str,
-    constant: TensorId,
-) -> Result<(Node, TensorId), QuantizeError> {
+fn widen_at_run_time(graph: &mut Graph, layer: &str, constant: TensorId) -> (Node, TensorId) {
     let tensor = graph[constant].clone();
     let values = match &tensor.kind {
         TensorKind::Constant(data) => data.elements::<f32>(),
         _ => Default::default(),
     };
     let narrow: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
-    if let Some(place) = narrow.iter().position(|x| !x.is_finite()) {
-        let (tensor, value) = (tensor.name, values[place]);
-        return Err(QuantizeError::Weight { layer: layer.to_owned(), tensor, value, target: "float16" });
-    }
     let stored = Tensor::constant(&tensor.name, DType::F16, tensor.shape.clone(), Data::from_vec(narrow));
     let stored = graph.add_tensor(stored);
     let wide =
         graph.add_tensor(Tensor::activation(&format!("{}/float32", tensor.name), DType::F32, tensor.shape));
     let op = ops::Dequantize::default().into();
-    Ok((Node { name: layer.to_owned(), op, inputs: vec![Some(stored)], outputs: vec![wide] }, wide))
+    (Node { name: layer.to_owned(), op, inputs: vec![Some(stored)], outputs: vec![wide] }, wide)
 }
 
 /// Makes half-precision constants single precision again, so that a float16 model can be quantized
@@ -125,7 +124,7 @@ mod tests {
     fn constants_are_narrowed_and_widened_back() {
         let mut model = text::parse(DENSE).unwrap();
         let source = model.clone();
-        let report = apply(&mut model, &Recipe::default()).unwrap();
+        let report = apply(&mut model, &Recipe::default());
         assert_eq!(report.outcomes[0].precision, Precision::Float16);
         validate(&model).unwrap();
         let names: Vec<_> = model.main().nodes.iter().map(|node| node.op.name()).collect();
@@ -140,10 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn what_half_precision_cannot_hold_is_refused() {
+    fn what_half_precision_cannot_hold_stays_float_and_says_why() {
         let mut model = text::parse(&DENSE.replace("-2", "70000")).unwrap();
-        let error = apply(&mut model, &Recipe::default()).unwrap_err();
-        assert!(matches!(error, QuantizeError::Weight { value: 70000.0, .. }), "{error}");
+        let source = model.clone();
+        let report = apply(&mut model, &Recipe::default());
+        assert_eq!(model, source);
+        assert_eq!(report.outcomes[0].reason.as_deref(), Some("half precision cannot hold 7e4"));
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
             }";
         let mut model = text::parse(depthwise).unwrap();
         let source = model.clone();
-        let report = apply(&mut model, &Recipe::default()).unwrap();
+        let report = apply(&mut model, &Recipe::default());
         assert_eq!(model, source);
         let left: Vec<_> = report.float().collect();
         assert!(left[0].reason.as_ref().is_some_and(|reason| reason.contains("few products")), "{left:?}");
@@ -165,7 +166,7 @@ mod tests {
         let mut model = text::parse(DENSE).unwrap();
         let mut recipe = Recipe::default();
         recipe.keep_float("dense");
-        let report = apply(&mut model, &recipe).unwrap();
+        let report = apply(&mut model, &recipe);
         assert_eq!(report.float().count(), 1);
         assert_eq!(model.main().nodes.len(), 1);
     }

@@ -75,7 +75,7 @@ pub fn quantize(
     float16::widen(model);
     litesmith_graph::infer_model(model)?;
     let report = match options.mode {
-        Mode::Float16 => float16::apply(model, recipe),
+        Mode::Float16 => Ok(float16::apply(model, recipe)),
         Mode::Dynamic => dynamic::apply(model, options.repair, recipe, statistics, moments),
         Mode::Int8 | Mode::Int8Only | Mode::Int16x8 => {
             let statistics = statistics.ok_or(QuantizeError::NoStatistics(options.mode))?;
