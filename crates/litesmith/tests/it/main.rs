@@ -3,6 +3,7 @@
 mod convert;
 mod damage;
 mod layout;
+mod onnx;
 mod recurrent;
 mod run;
 
