@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Time and memory of a conversion, litesmith against TensorFlow, each as a process of its own.
+"""Time and memory of a conversion, litesmith against a peer, each as a process of its own.
 
     cargo build --release && conformance/.venv/bin/python conformance/convert_speed.py --model ResNet50 --runs 3
 
-Both read the same .keras file and the same 20 photographs and write an int8 TFLite file. Runs alternate, so that a
-busy machine disturbs both alike. Printed are medians; the ratios say how many times more TensorFlow takes.
+To TFLite the peer is TensorFlow's converter: both read the same .keras file and the same 20 photographs and write an
+int8 file. With `--target onnx` it is tf2onnx: both read the SavedModel that Keras exports and write float ONNX;
+litesmith reads the .keras file too. Runs alternate, so that a busy machine disturbs all alike. Printed are medians; the
+ratios say how many times more the peer takes.
 """
 
 import argparse
@@ -52,50 +54,78 @@ def median(costs):
     return Cost(*(statistics.median(getattr(cost, name) for cost in costs) for name in Cost.__dataclass_fields__))
 
 
+def tflite_commands(options, folder, out):
+    """Commands by name, and the files that they write."""
+    calibration = [folder / "calibration.npz"] if options.mode == "int8" else []
+    ours = [command.BINARY, "convert", folder / "model.keras", "-o", f"{out}/ours.tflite", "--quantize", options.mode]
+    for path in calibration:
+        ours += ["--calibration", path, "--samples", 20]
+    theirs = [sys.executable, HERE / "tensorflow_convert.py", folder / "model.keras", f"{out}/theirs.tflite"]
+    return {
+        "TensorFlow": ([*theirs, options.mode, *calibration], f"{out}/theirs.tflite"),
+        "litesmith": (ours, f"{out}/ours.tflite"),
+    }
+
+
+def onnx_commands(options, folder, out):
+    """Commands by name, and the files that they write; both write operators of version 13."""
+    theirs = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder / "saved_model"]
+    commands = {"tf2onnx": ([*theirs, "--output", f"{out}/theirs.onnx", "--opset", "13"], f"{out}/theirs.onnx")}
+    for name, source in (("litesmith", "saved_model"), ("litesmith, .keras", "model.keras")):
+        target = f"{out}/{source}.onnx"
+        commands[name] = ([command.BINARY, "convert", folder / source, "-o", target, "--quantize", "none"], target)
+    return commands
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ResNet50", help="an application of models.py")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--mode", default="int8", choices=["none", "dynamic", "float16", "int8"])
+    parser.add_argument("--target", default="tflite", choices=["tflite", "onnx"])
+    parser.add_argument("--mode", choices=["none", "dynamic", "float16", "int8"], help="default: int8, for ONNX none")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=os.environ.get("LITESMITH_CONFORMANCE_CACHE", HERE / "cache"))
     parser.add_argument(
-        "--at-least", type=float, default=1.0, help="fail when TensorFlow's time is less than this many times ours"
+        "--at-least", type=float, default=1.0, help="fail when the peer's time is less than this many times ours"
+    )
+    parser.add_argument(
+        "--most-memory", type=float, help="fail when our peak memory is more than this many times the file that we write"
     )
     options = parser.parse_args()
+    if options.target == "onnx" and options.mode not in (None, "none"):
+        parser.error("tf2onnx does not quantize: --target onnx goes with --mode none")
+    options.mode = options.mode or ("none" if options.target == "onnx" else "int8")
     command.require_binary()
 
     prepare = [sys.executable, HERE / "models.py", "--models", options.model, "--size", options.size]
-    subprocess.run([str(a) for a in [*prepare, "--cache", options.cache]], check=True, stderr=subprocess.DEVNULL)
+    prepare += ["--cache", options.cache] + (["--saved-model"] if options.target == "onnx" else [])
+    subprocess.run([str(a) for a in prepare], check=True, stderr=subprocess.DEVNULL)
     folder = options.cache / f"{options.model}-{options.size}"
-    source = folder / "model.keras"
-    calibration = [folder / "calibration.npz"] if options.mode == "int8" else []
 
     with tempfile.TemporaryDirectory() as out:
-        our_command = [command.BINARY, "convert", source, "-o", f"{out}/ours.tflite", "--quantize", options.mode]
-        for path in calibration:
-            our_command += ["--calibration", path, "--samples", 20]
-        their_command = [sys.executable, HERE / "tensorflow_convert.py", source, f"{out}/theirs.tflite", options.mode]
-        their_command += calibration
-        costs = {"litesmith": [], "TensorFlow": []}
+        commands = (onnx_commands if options.target == "onnx" else tflite_commands)(options, folder, out)
+        costs = {name: [] for name in commands}
         for run in range(options.runs):
-            costs["litesmith"].append(measure(our_command))
-            costs["TensorFlow"].append(measure(their_command))
-            print(f"run {run + 1}: {costs['litesmith'][-1]} {costs['TensorFlow'][-1]}", file=sys.stderr)
-        sizes = {
-            "litesmith": os.path.getsize(f"{out}/ours.tflite"),
-            "TensorFlow": os.path.getsize(f"{out}/theirs.tflite"),
-        }
+            for name, (arguments, _) in commands.items():
+                costs[name].append(measure(arguments))
+                print(f"run {run + 1}, {name}: {costs[name][-1]}", file=sys.stderr)
+        sizes = {name: os.path.getsize(path) for name, (_, path) in commands.items()}
 
     rows = {name: median(values) for name, values in costs.items()}
-    print(f"{options.model}, {options.size} px, {options.mode}, median of {options.runs} runs\n")
-    print("| | wall s | processor s | peak MB | bytes |\n|---|---|---|---|---|")
+    print(f"{options.model}, {options.size} px, {options.target}, {options.mode}, median of {options.runs} runs\n")
+    print("| | wall s | processor s | peak MB | bytes | peak, times the file |\n|---|---|---|---|---|---|")
+    files = {name: cost.peak_mb * 2**20 / sizes[name] for name, cost in rows.items()}
     for name, cost in rows.items():
-        print(f"| {name} | {cost.seconds:.2f} | {cost.processor_seconds:.2f} | {cost.peak_mb:.0f} | {sizes[name]:,} |")
-    ours, theirs = rows["litesmith"], rows["TensorFlow"]
-    ratios = [getattr(theirs, name) / getattr(ours, name) for name in Cost.__dataclass_fields__]
-    print("| ratio | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " | |")
-    return 0 if ratios[0] >= options.at_least else 1
+        shown = f"{cost.seconds:.2f} | {cost.processor_seconds:.2f} | {cost.peak_mb:.0f} | {sizes[name]:,}"
+        print(f"| {name} | {shown} | {files[name]:.1f} |")
+    peer = rows.pop(next(iter(rows)))
+    failed = False
+    for name, cost in rows.items():
+        ratios = [getattr(peer, part) / getattr(cost, part) for part in Cost.__dataclass_fields__]
+        print(f"| ratio of {name} | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " | | |")
+        failed |= ratios[0] < options.at_least
+        failed |= options.most_memory is not None and files[name] > options.most_memory
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -202,9 +202,12 @@ def chosen(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.add_argument("--saved-model", action="store_true", help="also what Keras exports of each")
     options = parser.parse_args()
     for name in chosen(options):
         prepared = prepare(name, options.size, options.cache)
+        if options.saved_model:
+            saved_model(prepared)
         logits = prepared.logits()
         print(f"{prepared.label}: logits {logits.min():.3f} to {logits.max():.3f}", file=sys.stderr, flush=True)
 

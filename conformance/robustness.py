@@ -514,6 +514,7 @@ def usage(trials, files):
     trials.convert("usage: no threads", files.keras, codes=(OK, USAGE), environment={"LITESMITH_THREADS": "many"})
     gate = ["--quantize", "int8", *data, "--min-snr", "200"]
     trials.convert("gate: SNR not reached", files.keras, *gate, codes=CHECK)
+    trials.convert("gate: SNR not reached by rounding", files.keras, "--min-snr", "300", codes=CHECK)
     trials.convert("gate: SNR reached", files.keras, "--quantize", "int8", *data, "--min-snr", "5", codes=OK)
 
 
