@@ -82,15 +82,26 @@ fn unchanged_input(graph: &Graph, parameters: &[Parameter], node: &Node) -> Opti
                 BinaryKind::Div => (1.0, false),
                 _ => return None,
             };
-            let fits = |id: TensorId| graph[id].shape == graph[output].shape && known(id);
             match operands {
-                [x, constant] if fits(x) && neutral(constant, number) => Some(x),
-                [constant, x] if commutes && fits(x) && neutral(constant, number) => Some(x),
+                [x, constant] if neutral(constant, number) && spreads_over(graph, constant, x) => Some(x),
+                [constant, x]
+                    if commutes && neutral(constant, number) && spreads_over(graph, constant, x) =>
+                {
+                    Some(x)
+                }
                 _ => None,
             }
         }
         _ => None,
     }
+}
+
+/// Whether an operation of a tensor with a constant has the tensor's shape, even if sizes are not known.
+fn spreads_over(graph: &Graph, constant: TensorId, x: TensorId) -> bool {
+    let (of_constant, of_x) = (graph[constant].shape.dims(), graph[x].shape.dims());
+    let mut pairs = of_constant.iter().rev().zip(of_x.iter().rev());
+    of_constant.len() <= of_x.len()
+        && pairs.all(|(size, dim)| size.fixed().is_some_and(|size| size == 1 || dim.fixed() == Some(size)))
 }
 
 /// A transposition that undoes the one before it.
@@ -133,6 +144,25 @@ mod tests {
              }"#,
             "graph main(%x: f32[batch,2]) -> (%z) {
                %z: f32[batch,2] = Unary(%x)
+             }",
+        );
+    }
+
+    #[test]
+    fn neutral_numbers_go_whatever_the_sizes_are() {
+        check(
+            &[super::apply, crate::remove_dead::apply],
+            r#"graph main(%x: f32[?,2]) -> (%z) {
+               %one: f32[] = [1]
+               %zero: f32[1,2] = [0,0]
+               %wide: f32[1,1,2] = [0,0]
+               %b: f32[?,2] = Binary(%one, %x) {"kind":"mul"}
+               %c: f32[?,2] = Binary(%b, %zero)
+               %z: f32[1,?,2] = Binary(%c, %wide)
+             }"#,
+            "graph main(%x: f32[?,2]) -> (%z) {
+               %wide: f32[1,1,2] = [0,0]
+               %z: f32[1,?,2] = Binary(%x, %wide)
              }",
         );
     }
