@@ -12,8 +12,6 @@ import contextlib
 import io
 import json
 import os
-import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -33,111 +31,13 @@ import damaged_saved_models
 import keras_layers
 import layer_models
 import models
+from saved_model_trials import hostile_graphs, lying_tables, spoilt_saved_models
+from trials import (
+    BROKEN, CHECK, FAILED, INTERRUPTED, LIMIT, OK, OLD, PANIC, SECONDS, UNSUPPORTED, USAGE, Trials, judge,
+    judge_outputs, old_outputs, run,
+)  # fmt: skip
 
 ASSETS = command.REPOSITORY / "crates/litesmith/assets"
-PANIC = re.compile(r"panicked at|RUST_BACKTRACE|stack backtrace|overflowed its stack|memory allocation of", re.I)
-OLD = b"the output of an earlier run"
-MEMORY = 6 << 30  # bytes of address space: allocating by a number from a file must not get near
-SECONDS = 120
-
-OK, FAILED, USAGE, UNSUPPORTED, CHECK, BROKEN, LIMIT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
-
-
-class Trials:
-    def __init__(self, only, folder):
-        self.only = only
-        self.folder = folder
-        self.passed = 0
-        self.failures = []
-
-    def wanted(self, name):
-        return self.only in name
-
-    def note(self, name, problems):
-        if problems:
-            self.failures.append(name)
-        else:
-            self.passed += 1
-        print(f"{'FAIL' if problems else 'pass'}  {name}{': ' if problems else ''}{'; '.join(problems)}", flush=True)
-
-    def convert(self, name, model, *arguments, codes, mentions=(), output="out.tflite", **how):
-        """Converts to an output that is there already, and judges how that ended."""
-        if not self.wanted(name):
-            return
-        with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            outs = old_outputs(Path(place), output, arguments)
-            done = run(["convert", model, "-o", outs[0], *arguments], **how)
-            problems = judge(done, codes, mentions) + judge_outputs(done.code, outs)
-        self.note(name, problems)
-
-    def call(self, name, *arguments, codes, mentions=(), **how):
-        """Any other call."""
-        if self.wanted(name):
-            self.note(name, judge(run(arguments, **how), codes, mentions))
-
-
-def limits(file_bytes=None):
-    """What to set in the child before it starts."""
-
-    def prepare():
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        if file_bytes is not None:
-            # Ignored, the signal becomes an error of write(), like a full disk.
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
-    return prepare
-
-
-def run(arguments, file_bytes=None, environment=None):
-    try:
-        return command.run(
-            *arguments,
-            timeout=SECONDS,
-            preexec_fn=limits(file_bytes),
-            env=os.environ | (environment or {}),
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        return command.Finished(-1, "", f"still running after {SECONDS} s")
-
-
-def judge(done, codes, mentions=()):
-    codes = codes if isinstance(codes, tuple) else (codes,)
-    problems = []
-    message = done.stderr.strip()
-    if done.code not in codes:
-        problems.append(f"exit code {done.code} instead of {' or '.join(map(str, codes))} ({message[-300:]!r})")
-    if PANIC.search(done.stderr + done.stdout):
-        problems.append(f"a panic: {message[-300:]!r}")
-    if done.code != OK and not message:
-        problems.append("no message")
-    missing = [text for text in mentions if done.code != OK and text not in message]
-    if missing:
-        problems.append(f"the message does not mention {', '.join(missing)}: {message[-300:]!r}")
-    return problems
-
-
-def old_outputs(place, name, arguments):
-    """What an earlier run left: a file, and the one with its weights where that is asked for."""
-    outs = [place / name, place / f"{name}.data"] if "--external-data" in arguments else [place / name]
-    for out in outs:
-        out.write_bytes(OLD)
-    return outs
-
-
-def judge_outputs(code, outs):
-    problems = []
-    beside = sorted(p.name for p in outs[0].parent.iterdir() if p not in outs)
-    if beside:
-        problems.append(f"left behind: {', '.join(beside)}")
-    for out in outs:
-        unchanged = out.is_file() and out.read_bytes() == OLD
-        if code == OK and unchanged:
-            problems.append(f"exit code 0 without {out.name}")
-        if code != OK and not unchanged:
-            problems.append(f"the earlier {out.name} was touched")
-    return problems
 
 
 # The files to start from
@@ -257,125 +157,6 @@ def lying(trials, files):
             flipped = bytes([content[place] ^ 0x10])
             spoilt = files.write(content[:place] + flipped + content[place + 1 :], ".keras")
             trials.convert(f"lying.keras flipped bit at {place}", spoilt, codes=BROKEN)
-
-
-def overwritten(content, place, new):
-    return content[:place] + new + content[place + len(new) :]
-
-
-def spoilt_saved_models(trials, files):
-    """Each file of a SavedModel cut, emptied, taken away, overwritten."""
-    files_of = {"message": damaged_saved_models.MESSAGE, "index": damaged_saved_models.INDEX,
-                "shard": damaged_saved_models.SHARD}  # fmt: skip
-    for file, name in files_of.items():
-        content = (files.saved / name).read_bytes()
-        for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99, 1):
-            kept = min(int(share * len(content)), len(content) - 1)
-            # A message may end after any of its fields: less of a model is another model.
-            codes = (UNSUPPORTED, BROKEN) if file == "message" else BROKEN
-            cut = files.damaged(**{file: lambda content, kept=kept: content[:kept]})
-            trials.convert(f"SavedModel: {file} cut to {kept} of {len(content)}", cut, codes=codes)
-        trials.convert(f"SavedModel: {file} is missing", files.damaged(**{file: None}), codes=BROKEN)
-        folder = files.damaged(**{file: None})
-        (folder / name).mkdir()
-        trials.convert(f"SavedModel: {file} is a folder", folder, codes=(FAILED, BROKEN))
-        zeros = files.damaged(**{file: lambda content: bytes(len(content))})
-        trials.convert(f"SavedModel: {file} of zeros", zeros, codes=BROKEN)
-    folder = files.damaged()
-    shutil.rmtree(folder / "variables")
-    trials.convert("SavedModel: no folder of variables", folder, codes=BROKEN)
-
-    random = np.random.default_rng(11)
-    for file, name in files_of.items():
-        size = (files.saved / name).stat().st_size
-        # What is hit may be padding, a note, or a variable of the training, which nothing depends on.
-        for place in random.integers(0, size - 4, 24).tolist():
-            for number in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
-                spoilt = files.damaged(**{file: lambda content, p=place, n=number: overwritten(content, p, n)})
-                name = f"SavedModel: {file} byte {place} {number.hex()}"
-                trials.convert(name, spoilt, codes=(OK, UNSUPPORTED, BROKEN))
-                shutil.rmtree(spoilt)
-    content = files.frozen.read_bytes()
-    for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99):
-        kept = int(share * len(content))
-        trials.convert(f"frozen graph cut to {kept} of {len(content)}", files.write(content[:kept], ".pb"), codes=BROKEN)
-    for place in random.integers(0, len(content) - 4, 24).tolist():
-        spoilt = files.write(overwritten(content, place, b"\xff\xff\xff\xff"), ".pb")
-        # There are no checksums: a weight may become so large that what is computed with it is no number.
-        trials.convert(f"frozen graph byte {place}", spoilt, codes=(OK, UNSUPPORTED, CHECK, BROKEN))
-
-
-def lying_tables(trials, files):
-    """An index whose checksums are right and whose numbers are not."""
-
-    def resealed(place, new):
-        def edit(file):
-            return damaged_saved_models.resealed(overwritten(file, place, new), damaged_saved_models.blocks(file))
-
-        return edit
-
-    def trial(name, index, codes=BROKEN, **how):
-        trials.convert(f"table: {name}", files.damaged(index=index), codes=codes, **how)
-
-    file = (files.saved / damaged_saved_models.INDEX).read_bytes()
-    end = len(file) - damaged_saved_models.FOOTER
-    random = np.random.default_rng(13)
-    for place in random.integers(0, end, 40).tolist():
-        for new in (b"\xff", b"\x7f", b"\x00"):
-            trial(f"byte {place} becomes {new.hex()}", resealed(place, new), codes=(OK, UNSUPPORTED, BROKEN))
-    # The first block is for notes, of which there are none.
-    for offset, size in damaged_saved_models.blocks(file)[1:]:
-        for number in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x40"):
-            trial(f"block at {offset}: {number.hex()} restart points", resealed(offset + size - 4, number))
-    for length in (1, 5, 10):
-        trial(f"footer of {length} bytes ff", lambda file, n=length: overwritten(file, end, b"\xff" * n))
-
-    def entry(name, change, **how):
-        trial(name, damaged_saved_models.with_entry(change), **how)
-
-    def shape(*sizes):
-        def change(header, entry):
-            del entry.shape.dim[:]
-            for size in sizes:
-                entry.shape.dim.add(size=size)
-
-        return change
-
-    def set_entry(field, value):
-        return lambda header, entry: setattr(entry, field, value)
-
-    entry("unchanged", lambda header, entry: None, codes=OK)
-    for sizes in [(1 << 20, 1 << 20), (1 << 62, 1 << 62), (1 << 32, 1 << 32), (-1,), (-(1 << 63), 2), (0,), ()]:
-        entry(f"variable of shape {sizes}", shape(*sizes))
-    entry("variable of 300 axes", shape(*[1] * 300))
-    for field, value in [("size", 1 << 40), ("size", (1 << 63) - 1), ("size", -1), ("size", 0), ("offset", 1 << 40),
-                         ("offset", (1 << 63) - 1), ("offset", -8), ("offset", 4), ("shard_id", 7), ("shard_id", -1),
-                         ("crc32c", 1), ("dtype", 99)]:  # fmt: skip
-        entry(f"variable with {field} {value}", set_entry(field, value), codes=BROKEN)
-    for dtype in (7, 8):
-        entry(f"variable of type {dtype}", set_entry("dtype", dtype), codes=(UNSUPPORTED, BROKEN))
-    for count in (0, -1):
-        entry(f"{count} shards", lambda header, entry, n=count: setattr(header, "num_shards", n))
-    entry("2^31 - 1 shards", lambda header, entry: setattr(header, "num_shards", 2**31 - 1), codes=(OK, BROKEN))
-
-    def too_large(header, entry):
-        shape(1 << 20, 1 << 20)(header, entry)
-        entry.size = 4 << 40
-
-    entry("variable larger than the file", too_large)
-
-
-def hostile_graphs(trials, files):
-    """Graphs that run in circles, multiply, or hold more than memory does, as a SavedModel and frozen."""
-    for name, graph, output in damaged_saved_models.hostile_graphs():
-        codes = (UNSUPPORTED, BROKEN, LIMIT)
-        files.count += 1
-        folder = damaged_saved_models.saved(files.folder / f"case-{files.count}", graph, output)
-        trials.convert(f"graph: {name}", folder, codes=codes)
-        trials.convert(f"graph: {name}, to ONNX", folder, codes=codes, output="out.onnx")
-        # What nothing reads is the output of a frozen graph; here that may be another tensor.
-        frozen = files.write(graph.SerializeToString(), ".pb")
-        trials.convert(f"graph: {name}, frozen", frozen, codes=(*codes, OK))
 
 
 def wrong_configurations(trials, files):
