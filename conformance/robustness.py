@@ -288,6 +288,10 @@ def usage(trials, files):
     trials.convert("usage: unknown flag", files.keras, "--frobnicate", codes=USAGE)
     trials.convert("usage: unknown ending", files.keras, codes=(USAGE, UNSUPPORTED), output="out.xyz")
     trials.convert("usage: no samples", files.keras, "--quantize", "int8", *data, "--samples", 0, codes=USAGE)
+    for option in ("--signature", "--tag"):
+        name = f"usage: unknown {option[2:]}"
+        trials.convert(f"{name} of a Keras file", files.keras, option, "x", codes=USAGE, mentions=[option])
+        trials.convert(name, files.saved, option, "x", codes=UNSUPPORTED, mentions=["serv"])
     trials.call("usage: no output", "convert", files.keras, codes=USAGE)
     trials.call("usage: unknown verb", "frobnicate", codes=USAGE)
     trials.call("usage: nothing", codes=USAGE)
