@@ -89,7 +89,7 @@ def main():
         "--at-least", type=float, default=1.0, help="fail when the peer's time is less than this many times ours"
     )
     parser.add_argument(
-        "--most-memory", type=float, help="fail when our peak memory is more than this many times the file that we write"
+        "--most-memory", type=float, help="fail when our peak memory is more than this many times the written file"
     )
     options = parser.parse_args()
     if options.target == "onnx" and options.mode not in (None, "none"):

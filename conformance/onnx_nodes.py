@@ -86,8 +86,8 @@ class Found:
 
 
 def all_tensors(path, image):
-    """(what each operator of a TFLite file computes in our runtime, the operators, the steps by which sums in 32-bit
-    floats may be wrong), all by the tensors' names.
+    """(what each operator of a TFLite file computes in our runtime, the operators, the steps by which 32-bit floats may
+    be wrong), all by the tensors' names.
 
     Every tensor is made an output; those of the signature go by its names. Names that occur again are told apart as in
     our ONNX files.
@@ -133,7 +133,11 @@ def with_outputs(path, names, type):
 
 
 def cut(path, names):
-    """The model with each tensor of `names` an input, and as outputs `NAME/computed` and `NAME/real`, before rounding."""
+    """(the model, its new inputs, how each of `names` is rounded).
+
+    What is read of `names` becomes an input, and what is computed for them the outputs `NAME/computed`; a rounding is the
+    real tensor, the scale and the zero point.
+    """
     model = onnx.load(str(path))
     graph = model.graph
     del graph.output[:], graph.value_info[:]
