@@ -34,21 +34,10 @@ pub(super) struct Draft {
     pub reshaped: HashMap<TensorId, TensorId>,
     /// For a tensor that an axis was taken from, what it was before and which axis.
     pub squeezed: HashMap<TensorId, (TensorId, i32)>,
-    /// For a product of rows, what was made into rows, and the weights.
-    pub rows: HashMap<TensorId, Rows>,
     /// Whether lists are still unknown that a loop carries: the graph is thrown away.
     pub trial: bool,
     /// For each list that a loop carries, what is put into it.
     pub written: HashMap<usize, Facts>,
-}
-
-/// A fully connected layer of a tensor whose leading axes were joined to rows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rows {
-    /// The tensor before its axes were joined.
-    pub whole: TensorId,
-    /// The weights as the operator takes them.
-    pub weights: TensorId,
 }
 
 impl Draft {
@@ -62,7 +51,6 @@ impl Draft {
             layouts: HashMap::new(),
             reshaped: HashMap::new(),
             squeezed: HashMap::new(),
-            rows: HashMap::new(),
             trial: false,
             written: HashMap::new(),
         }

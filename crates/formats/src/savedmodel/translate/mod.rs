@@ -1,20 +1,20 @@
 //! From flows of TensorFlow operations to a model.
 //!
-//! - [`recognize`]: operations that together are one operator of ours
+//! - [`precision`]: half precision becomes single precision
+//! - [`gelu`]: the one operator that is recognized here, and why
 //! - [`operators`]: the operations, one file per family and one table
 //! - [`draft`], [`scope`], [`lists`]: the graph that grows, and what an operation sees of it
 //! - [`names`]: layers by the names of operations
-//! - [`biases`]: sums that are the bias of the product before them
 //!
 //! Variables become [`Parameter`](litesmith_graph::Parameter)s in TensorFlow's own layout, brought to
 //! the layout of the operators by ordinary nodes.
 
-mod biases;
 mod draft;
+mod gelu;
 mod lists;
 mod names;
 mod operators;
-mod recognize;
+mod precision;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -38,12 +38,13 @@ const MOST_AXES: usize = 8;
 /// If operations are not supported (all of them are listed) or do not fit together.
 pub(super) fn translate(
     mut flow: Flow,
-    variables: Vec<Variable>,
+    mut variables: Vec<Variable>,
     producer: String,
 ) -> Result<Model, FormatError> {
     let names = Names::of(&flow, &variables);
     check_known(&flow, &names)?;
-    recognize::apply(&mut flow, &variables);
+    gelu::recognize(&mut flow);
+    precision::widen(&mut flow, &mut variables);
     let mut target = Target::new(variables, names);
     let mut draft = Draft::new("main");
     let mut inputs = Vec::new();
@@ -62,7 +63,7 @@ pub(super) fn translate(
         };
         draft.graph.outputs.push(id);
     }
-    biases::join(&mut draft.graph);
+    draft.graph.remove_dead();
     let mut model = target.model;
     model.graphs[0] = draft.graph;
     name_outputs(&mut model, &flow);
@@ -117,7 +118,7 @@ fn check_known(flow: &Flow, names: &Names) -> Result<(), FormatError> {
         let live = flow.live();
         for (node, _) in flow.nodes.iter().zip(live).filter(|(_, live)| *live) {
             waiting.extend(&node.branches);
-            if node.op.starts_with(recognize::MARK) || operators::find(&node.op).is_none() {
+            if node.op == gelu::GELU || operators::find(&node.op).is_none() {
                 unknown.push(Unsupported {
                     layer: names.layer(&node.name),
                     operator: node.op.clone(),

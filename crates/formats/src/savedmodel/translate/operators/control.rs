@@ -7,7 +7,6 @@ use litesmith_graph::{DType, Facts, GraphId, Tensor, TensorId, TensorKind};
 use crate::emit::Emit;
 use crate::refusal::{Built, Refusal, unsupported};
 use crate::savedmodel::flow::Flow;
-use crate::savedmodel::translate::biases;
 use crate::savedmodel::translate::draft::{Bound, Draft};
 use crate::savedmodel::translate::lists::List;
 use crate::savedmodel::translate::scope::Scope;
@@ -164,7 +163,7 @@ impl Scope<'_> {
 
     /// Adds a finished graph to the model.
     pub(super) fn add_graph(&mut self, mut draft: Draft) -> GraphId {
-        biases::join(&mut draft.graph);
+        draft.graph.remove_dead();
         debug_assert!(draft.graph.inputs.iter().all(|id| draft.graph[*id].kind == TensorKind::Input));
         self.target.model.graphs.push(draft.graph);
         GraphId(self.target.model.graphs.len() as u32 - 1)

@@ -1,6 +1,6 @@
 //! Functions of one number or two.
 
-use litesmith_graph::ops::{BinaryKind, Cast, Prelu, UnaryKind};
+use litesmith_graph::ops::{BinaryKind, Cast, UnaryKind};
 use litesmith_graph::{DType, TensorId};
 
 use crate::composed;
@@ -110,9 +110,4 @@ pub(super) fn leaky_relu(scope: &mut Scope<'_>) -> Built<TensorId> {
     let x = scope.input(0)?;
     let alpha = scope.node.attributes.number("alpha").unwrap_or(0.2);
     scope.unary(UnaryKind::LeakyRelu(alpha), x)
-}
-
-pub(super) fn prelu(scope: &mut Scope<'_>) -> Built<TensorId> {
-    let (x, alpha) = (scope.input(0)?, scope.input(1)?);
-    scope.emit(Prelu {}, &[x, alpha])
 }

@@ -30,10 +30,8 @@ use litesmith_graph::ops::{
 
 use super::Target;
 use super::draft::{Bound, Draft};
+use super::gelu::GELU;
 use super::lists;
-use super::recognize::{
-    BATCH_NORM, GELU, GELU_APPROXIMATE, HARD_SIGMOID, HARD_SWISH, LAYER_NORM, PRELU, SILU, UNIT_NORM,
-};
 use super::scope::Scope;
 use crate::error::{FormatError, Unsupported};
 use crate::refusal::{Built, Refusal};
@@ -231,15 +229,7 @@ const OPERATIONS: &[(&str, Translate)] = &[
     ("Unpack", Several(joining::unpack)),
     ("While", Several(loops::repeated)),
     ("ZerosLike", One(filling::zeros_like)),
-    (BATCH_NORM, One(normalization::batch)),
     (GELU, Unary(UnaryKind::Gelu { approximate: false })),
-    (GELU_APPROXIMATE, Unary(UnaryKind::Gelu { approximate: true })),
-    (HARD_SIGMOID, Unary(UnaryKind::HardSigmoid)),
-    (HARD_SWISH, Unary(UnaryKind::HardSwish)),
-    (LAYER_NORM, One(normalization::layer)),
-    (PRELU, One(elementwise::prelu)),
-    (SILU, Unary(UnaryKind::Silu)),
-    (UNIT_NORM, One(normalization::unit)),
 ];
 
 /// How the operation of this name is translated.

@@ -6,7 +6,6 @@ use litesmith_graph::{Dim, TensorId};
 use crate::composed;
 use crate::emit::Emit;
 use crate::refusal::Built;
-use crate::savedmodel::translate::draft::Rows;
 use crate::savedmodel::translate::scope::Scope;
 
 pub(super) fn matmul(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -48,12 +47,7 @@ fn product(scope: &mut Scope<'_>, [a, b]: [TensorId; 2], [flip_a, flip_b]: [bool
         return Err(scope.broken(format!("its operands of shapes {a} and {b} do not fit")).into());
     }
     let op = FullyConnected { keep_num_dims: rank > 2, ..FullyConnected::default() };
-    let result = scope.emit_some(op, vec![Some(rows), Some(matrix), None])?;
-    let whole = scope.draft.unshaped(rows);
-    if rank == 2 && whole != rows {
-        scope.draft.rows.insert(result, Rows { whole, weights: matrix });
-    }
-    Ok(result)
+    scope.emit_some(op, vec![Some(rows), Some(matrix), None])
 }
 
 pub(super) fn einsum(scope: &mut Scope<'_>) -> Built<TensorId> {

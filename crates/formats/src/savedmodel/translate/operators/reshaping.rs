@@ -2,13 +2,13 @@
 
 use litesmith_graph::operator::Number;
 use litesmith_graph::ops::{
-    ExpandDims, FullyConnected, Reduce, ReduceKind, Reshape, ReshapeDim, ShapeOf, Squeeze, Transpose,
+    ExpandDims, Reduce, ReduceKind, Reshape, ReshapeDim, ShapeOf, Squeeze, Transpose,
 };
 use litesmith_graph::{DType, Dim, TensorId};
 
 use crate::emit::Emit;
 use crate::refusal::{Built, unsupported};
-use crate::savedmodel::translate::draft::{Bound, Rows};
+use crate::savedmodel::translate::draft::Bound;
 use crate::savedmodel::translate::scope::Scope;
 
 pub(super) fn reshape(scope: &mut Scope<'_>) -> Built<TensorId> {
@@ -16,22 +16,7 @@ pub(super) fn reshape(scope: &mut Scope<'_>) -> Built<TensorId> {
     let Some(dims) = target(scope, x, shape)? else {
         return scope.emit(Reshape { shape: None }, &[x, shape]);
     };
-    if let Some(rows) = scope.draft.rows.get(&x).copied()
-        && let Some(product) = whole_product(scope, rows, shape)?
-    {
-        return Ok(product);
-    }
-    let result = scope.reshaped(x, Reshape::to(dims))?;
-    if let Some(values) = scope.facts(shape).value.clone() {
-        // What is left over is more than its size: it is the batch, say.
-        let facts = &mut scope.draft.facts[result.index()];
-        for (dim, value) in facts.shape.0.iter_mut().zip(values) {
-            if let (Dim::Unknown, Number::Free(symbol)) = (&*dim, value) {
-                *dim = Dim::Free(symbol);
-            }
-        }
-    }
-    Ok(result)
+    scope.reshaped(x, Reshape::to(dims))
 }
 
 /// The axes of a new shape that the values of a tensor give; `None` if more than one of them is open.
@@ -48,31 +33,17 @@ fn target(scope: &Scope<'_>, x: TensorId, shape: TensorId) -> Built<Option<Vec<R
             Number::Int(size) => ReshapeDim::Fixed(scope.size_from(size, "an axis of its new shape")?),
             Number::Free(symbol) => {
                 let free = Dim::Free(symbol);
-                let axis = input.dims().iter().position(|dim| *dim == free);
-                axis.map_or(ReshapeDim::Infer, ReshapeDim::Copy)
+                match input.dims().iter().position(|dim| *dim == free) {
+                    Some(axis) => ReshapeDim::Copy(axis),
+                    // What is left over would be of a size that is not known; computed, it is.
+                    None => return Ok(None),
+                }
             }
             Number::Unknown => ReshapeDim::Infer,
         });
     }
     let open = dims.iter().filter(|dim| **dim == ReshapeDim::Infer).count();
     Ok((open <= 1).then_some(dims))
-}
-
-/// The product of a tensor with weights, where axes were joined to rows before it and its result gets
-/// the shape `apart` that has them again: the operator does both itself.
-fn whole_product(scope: &mut Scope<'_>, rows: Rows, apart: TensorId) -> Built<Option<TensorId>> {
-    let Rows { whole, weights } = rows;
-    let mut wanted: Vec<Number> = scope.shape(whole).dims().iter().map(Number::from).collect();
-    let [made, depth] = [0, 1].map(|axis| scope.shape(weights).dims().get(axis).map(Number::from));
-    if wanted.len() < 3 || wanted.pop() != depth || wanted.contains(&Number::Unknown) {
-        return Ok(None);
-    }
-    wanted.extend(made);
-    if scope.facts(apart).value.as_ref() != Some(&wanted) {
-        return Ok(None);
-    }
-    let op = FullyConnected { keep_num_dims: true, ..FullyConnected::default() };
-    scope.emit_some(op, vec![Some(whole), Some(weights), None]).map(Some)
 }
 
 pub(super) fn squeeze(scope: &mut Scope<'_>) -> Built<TensorId> {

@@ -72,36 +72,6 @@ fn products() {
 }
 
 #[test]
-fn a_dense_layer_of_a_sequence_is_one_operator() {
-    let source = "input x: f32[?,7,4]
-         variable dense/kernel: f32[4,3]
-         variable dense/bias: f32[3]
-         free = Const i32[2] 0,1
-         axes = Const i32[1] 2
-         zero = Const i32[] 0
-         shape = Shape(x)
-         kept = GatherV2(shape, free, zero)
-         summed = GatherV2(shape, axes, zero)
-         first = Const i32[1] 0
-         rows = Prod(kept, first)
-         columns = Prod(summed, first)
-         order = ConcatV2(free, axes, zero)
-         flat = Pack(rows, columns)
-         turned = Transpose(x, order)
-         matrix = Reshape(turned, flat)
-         product = MatMul(matrix, dense/kernel)
-         made = Const i32[1] 3
-         whole = ConcatV2(kept, made, zero)
-         back = Reshape(product, whole)
-         y = BiasAdd(back, dense/bias)
-         output y";
-    assert_eq!(
-        operators(source),
-        [r#"Transpose {"permutation":[1,0]}"#, r#"FullyConnected {"keep_num_dims":true}"#]
-    );
-}
-
-#[test]
 fn a_dilated_convolution_of_a_sequence_is_one_of_an_image() {
     let source = "input x: f32[?,12,4]
          variable k: f32[3,4,6]
@@ -118,17 +88,6 @@ fn a_dilated_convolution_of_a_sequence_is_one_of_an_image() {
          rows = Squeeze(made) squeeze_dims=[-3]
          back = BatchToSpaceND(rows, two, none)
          y = BiasAdd(back, b)
-         output y";
-    insta::assert_snapshot!(graph(source));
-}
-
-#[test]
-fn a_bias_of_several_axes_is_that_of_the_product() {
-    let source = "input x: f32[?,7,4]
-         variable k: f32[4,2,3]
-         variable b: f32[2,3]
-         a = Einsum(x, k) equation=abc,cde->abde
-         y = AddV2(a, b)
          output y";
     insta::assert_snapshot!(graph(source));
 }
@@ -397,6 +356,19 @@ fn lists_of_tensors_become_tensors() {
          y = TensorListStack(z:1, open) element_dtype=type:f32
          output y"
     ));
+}
+
+#[test]
+fn half_precision_becomes_single_precision() {
+    let source = "input x: f16[?,4]
+         variable k: f32[4,3]
+         half = Cast(k) DstT=type:f16
+         a = MatMul(x, half)
+         two = Const f16[] 2
+         b = Mul(a, two)
+         y = Cast(b) DstT=type:f32
+         output y";
+    insta::assert_snapshot!(graph(source));
 }
 
 #[test]

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use half::f16;
 use litesmith_graph::{DType, Data};
 
 use crate::savedmodel::attributes::{Attribute, Attributes, Constant};
@@ -115,6 +116,7 @@ fn constant_node(name: &str, text: &str) -> FlowNode {
     let values = values.split(',').filter(|value| !value.is_empty());
     let data = match dtype {
         DType::F32 => Data::from_vec(values.map(|v| v.parse().unwrap()).collect::<Vec<f32>>()),
+        DType::F16 => Data::from_vec(values.map(|v| f16::from_f32(v.parse().unwrap())).collect::<Vec<f16>>()),
         DType::I64 => Data::from_vec(values.map(|v| v.parse().unwrap()).collect::<Vec<i64>>()),
         DType::Bool => Data::from_vec(values.map(|v| u8::from(v == "true")).collect::<Vec<u8>>()),
         _ => Data::from_vec(values.map(|v| v.parse().unwrap()).collect::<Vec<i32>>()),
