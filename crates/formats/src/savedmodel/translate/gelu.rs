@@ -15,6 +15,8 @@ pub(super) const GELU: &str = "~Gelu";
 
 /// Most levels of products and identities that are looked through.
 const DEEPEST: usize = 8;
+/// Most values of a product that are looked at.
+const MOST_SEEN: usize = 32;
 /// Numbers that differ by no more than this, relatively, are the same: they are products of rounded ones.
 const TOLERANCE: f64 = 1e-6;
 /// The same where numbers are of half precision.
@@ -37,28 +39,41 @@ pub(super) fn recognize(flow: &mut Flow) {
     }
 }
 
-/// `x` of `x / 2 * (1 + erf(x / sqrt(2)))`.
+/// `x` of `x / 2 * (1 + erf(x / sqrt(2)))`. It may be a product itself: any factor on the way to the error
+/// function may be it.
 fn operand(flow: &Flow, root: Value) -> Option<Value> {
-    let (factor, values) = flow.product(root);
-    let [a, b] = values[..] else { return None };
     let half = flow.node_of(root).and_then(|node| node.attributes.dtype("T")) == Some(DType::F16);
     let tolerance = if half { HALF_TOLERANCE } else { TOLERANCE };
     let close = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs();
-    let is_unit = |x: Value, gate: Value| {
-        let argument = flow.argument_of_erf(gate);
-        argument.is_some_and(|(scale, inner)| inner == x && close(scale, FRAC_1_SQRT_2))
-    };
-    let unit = [(a, b), (b, a)].into_iter().find(|(x, gate)| is_unit(*x, *gate));
-    unit.map(|(x, _)| x).filter(|_| close(factor, 0.5))
+    let factors = flow.product(root, None).factors;
+    let (gate, sign, argument) = factors.into_iter().find_map(|gate| {
+        let (sign, argument) = flow.argument_of_erf(gate)?;
+        Some((gate, sign, argument))
+    })?;
+    flow.product(argument, None).seen.into_iter().find(|x| {
+        let inner = flow.product(argument, Some(*x));
+        let outer = flow.product(root, Some(*x));
+        let is_argument = inner.factors == [*x] && close(sign * inner.number, FRAC_1_SQRT_2);
+        let beside = outer.factors == [*x, gate] || outer.factors == [gate, *x];
+        is_argument && beside && close(outer.number, 0.5)
+    })
+}
+
+/// A number times values.
+struct Product {
+    number: f64,
+    factors: Vec<Value>,
+    /// Everything that was looked at.
+    seen: Vec<Value>,
 }
 
 /// How the unit looks at a flow.
 impl Flow {
-    /// `a` and `x` of `1 + erf(a * x)`.
+    /// The argument of `1 + erf(argument)`, and its sign.
     fn argument_of_erf(&self, gate: Value) -> Option<(f64, Value)> {
         // erfc(-x) = 1 + erf(x)
         if let Some([argument]) = self.inputs_of(gate, &["Erfc"]) {
-            return self.scaled(argument).map(|(scale, x)| (-scale, x));
+            return Some((-1.0, argument));
         }
         let [a, b] = self.inputs_of(gate, &["AddV2", "Add"])?;
         let erf = match (self.number(a), self.number(b)) {
@@ -66,8 +81,7 @@ impl Flow {
             (_, Some(1.0)) => a,
             _ => return None,
         };
-        let [argument] = self.inputs_of(erf, &["Erf"])?;
-        self.scaled(argument)
+        self.inputs_of(erf, &["Erf"]).map(|[argument]| (1.0, argument))
     }
 
     /// What a value is behind operations that change nothing.
@@ -113,38 +127,34 @@ impl Flow {
         constant.data.floats(constant.dtype)?.first().map(|value| f64::from(*value))
     }
 
-    /// A value as a number times the product of others.
-    fn product(&self, value: Value) -> (f64, Vec<Value>) {
-        let (mut factor, mut values) = (1.0, Vec::new());
-        self.collect(value, DEEPEST, &mut factor, &mut values);
-        (factor, values)
+    /// A value as a product, `whole` not taken apart.
+    fn product(&self, value: Value, whole: Option<Value>) -> Product {
+        let mut product = Product { number: 1.0, factors: Vec::new(), seen: Vec::new() };
+        self.collect(value, whole, DEEPEST, &mut product);
+        product
     }
 
-    fn collect(&self, value: Value, depth: usize, factor: &mut f64, values: &mut Vec<Value>) {
+    fn collect(&self, value: Value, whole: Option<Value>, depth: usize, product: &mut Product) {
         let value = self.strip(value);
         if let Some(number) = self.number(value) {
-            *factor *= number;
-        } else if let (Some([a, b]), true) = (self.inputs_of(value, &["Mul"]), depth > 0) {
-            self.collect(a, depth - 1, factor, values);
-            self.collect(b, depth - 1, factor, values);
-        } else if let (Some([negated]), true) = (self.inputs_of(value, &["Neg"]), depth > 0) {
-            *factor = -*factor;
-            self.collect(negated, depth - 1, factor, values);
-        } else if let (Some([a, b]), true) = (self.inputs_of(value, &["RealDiv"]), depth > 0)
+            product.number *= number;
+            return;
+        }
+        product.seen.push(value);
+        let apart = Some(value) != whole && depth > 0 && product.seen.len() < MOST_SEEN;
+        if let (Some([a, b]), true) = (self.inputs_of(value, &["Mul"]), apart) {
+            self.collect(a, whole, depth - 1, product);
+            self.collect(b, whole, depth - 1, product);
+        } else if let (Some([negated]), true) = (self.inputs_of(value, &["Neg"]), apart) {
+            product.number = -product.number;
+            self.collect(negated, whole, depth - 1, product);
+        } else if let (Some([a, b]), true) = (self.inputs_of(value, &["RealDiv"]), apart)
             && let Some(divisor) = self.number(b)
         {
-            *factor /= divisor;
-            self.collect(a, depth - 1, factor, values);
+            product.number /= divisor;
+            self.collect(a, whole, depth - 1, product);
         } else {
-            values.push(value);
-        }
-    }
-
-    /// A value as a number times one other.
-    fn scaled(&self, value: Value) -> Option<(f64, Value)> {
-        match self.product(value) {
-            (factor, values) if values.len() == 1 => Some((factor, values[0])),
-            _ => None,
+            product.factors.push(value);
         }
     }
 }

@@ -49,6 +49,14 @@ fn the_exact_gelu_is_recognized() {
 }
 
 #[test]
+fn the_operand_may_be_a_product() {
+    let lines = "g = Sigmoid(x)\np = Mul(x, g)\nh = Mul(half, p)\ns = Mul(p, inverse)\ne = Erf(s)\nf = AddV2(one, e)\ny = Mul(h, f)";
+    let found = operators_of(lines);
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(found[2], r#"Unary {"kind":{"gelu":{"approximate":false}}}"#);
+}
+
+#[test]
 fn the_numbers_of_half_precision_are_rounded_so() {
     let lines = "input h: f16[?,4]
          half = Const f16[] 0.5
