@@ -142,17 +142,29 @@ def cut(path, names):
     graph = model.graph
     del graph.output[:], graph.value_info[:]
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    rounding = {}
+    producers = {output: node for node in graph.node for output in node.output}
+    roundings = {name: first_rounding(producers, name, names).input for name in names}
+    rounding = {n: (real, *(values[i].astype(np.float64) for i in more)) for n, (real, *more) in roundings.items()}
     for node in graph.node:
         if node.output[0] in names:
-            name = node.output[0]
-            rounding[name] = (node.input[0], *(values[i].astype(np.float64) for i in node.input[1:]))
-            node.output[0] = f"{name}/computed"
+            node.output[0] = f"{node.output[0]}/computed"
             graph.output.append(helper.make_tensor_value_info(node.output[0], onnx.TensorProto.INT8, None))
     read = {name for node in graph.node for name in node.input}
     integers = [name for name in names if name in read]
     graph.input.extend(helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None) for name in integers)
     return model, integers, rounding
+
+
+def first_rounding(producers, name, names):
+    """The QuantizeLinear that decides what `name` is: the one before an activation that takes integers."""
+    rounding = producers[name]
+    activation = producers.get(rounding.input[0])
+    if activation is None or activation.op_type not in ("Relu", "Clip"):
+        return rounding
+    real = producers.get(activation.input[0])
+    if real is None or real.op_type != "DequantizeLinear" or real.input[0] in names:
+        return rounding
+    return producers.get(real.input[0], rounding)
 
 
 def run(model, inputs, optimized):
