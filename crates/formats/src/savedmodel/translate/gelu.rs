@@ -6,8 +6,6 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
-use litesmith_graph::DType;
-
 use crate::savedmodel::flow::{Flow, FlowNode, Value};
 
 /// What the last operation of the unit becomes: a name that no file may hold.
@@ -19,8 +17,6 @@ const DEEPEST: usize = 8;
 const MOST_SEEN: usize = 32;
 /// Numbers that differ by no more than this, relatively, are the same: they are products of rounded ones.
 const TOLERANCE: f64 = 1e-6;
-/// The same where numbers are of half precision.
-const HALF_TOLERANCE: f64 = 1e-3;
 
 /// Lets the last operation of every such unit of a flow and of the flows inside read what the unit
 /// starts from. What it read before stays for other readers, or is read by nobody and left out.
@@ -42,9 +38,7 @@ pub(super) fn recognize(flow: &mut Flow) {
 /// `x` of `x / 2 * (1 + erf(x / sqrt(2)))`. It may be a product itself: any factor on the way to the error
 /// function may be it.
 fn operand(flow: &Flow, root: Value) -> Option<Value> {
-    let half = flow.node_of(root).and_then(|node| node.attributes.dtype("T")) == Some(DType::F16);
-    let tolerance = if half { HALF_TOLERANCE } else { TOLERANCE };
-    let close = |a: f64, b: f64| (a - b).abs() <= tolerance * b.abs();
+    let close = |a: f64, b: f64| (a - b).abs() <= TOLERANCE * b.abs();
     let factors = flow.product(root, None).factors;
     let (gate, sign, argument) = factors.into_iter().find_map(|gate| {
         let (sign, argument) = flow.argument_of_erf(gate)?;
@@ -93,6 +87,9 @@ impl Flow {
             let passed = match node.op.as_str() {
                 "Identity" | "StopGradient" | "PreventGradient" | "Snapshot" => node.inputs.first(),
                 "IdentityN" => node.inputs.get(output),
+                "Cast" if node.attributes.dtype("SrcT") == node.attributes.dtype("DstT") => {
+                    node.inputs.first()
+                }
                 _ => None,
             };
             match passed {

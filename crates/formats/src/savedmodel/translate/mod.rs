@@ -43,8 +43,8 @@ pub(super) fn translate(
 ) -> Result<Model, FormatError> {
     let names = Names::of(&flow, &variables);
     check_known(&flow, &names)?;
-    gelu::recognize(&mut flow);
     precision::widen(&mut flow, &mut variables);
+    gelu::recognize(&mut flow);
     let mut target = Target::new(variables, names);
     let mut draft = Draft::new("main");
     let mut inputs = Vec::new();

@@ -57,15 +57,16 @@ fn the_operand_may_be_a_product() {
 }
 
 #[test]
-fn the_numbers_of_half_precision_are_rounded_so() {
+fn the_exact_gelu_of_half_precision_is_recognized() {
     let lines = "input h: f16[?,4]
          half = Const f16[] 0.5
-         inverse = Const f16[] 0.70710677
-         a = Mul(half, h) T=type:f16
-         n = Neg(h) T=type:f16
-         s = Mul(n, inverse) T=type:f16
-         e = Erfc(s) T=type:f16
-         y = Mul(a, e) T=type:f16
+         single = Const f32[] 0.70710677
+         inverse = Cast(single) SrcT=type:f32 DstT=type:f16
+         a = Mul(half, h)
+         n = Neg(h)
+         s = Mul(n, inverse)
+         e = Erfc(s)
+         y = Mul(a, e)
          output y";
     assert_eq!(operators(lines), [r#"Unary {"kind":{"gelu":{"approximate":false}}}"#]);
 }
