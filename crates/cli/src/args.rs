@@ -326,7 +326,7 @@ pub(crate) struct MachineArguments {
     /// The best instruction set to use; LITESMITH_ISA or the machine's best where left out.
     #[arg(long, value_name = "NAME")]
     isa: Option<String>,
-    /// Most megabytes that activations may take.
+    /// Most megabytes that activations may take; what the system has free where left out.
     #[arg(long, value_name = "MB")]
     max_memory: Option<usize>,
 }
@@ -336,7 +336,8 @@ impl MachineArguments {
         let mut options = RunOptions::default();
         options.threads = self.threads;
         options.interrupt = crate::terminal::interrupt().clone();
-        options.max_memory = self.max_memory.map(|megabytes| megabytes.saturating_mul(1 << 20));
+        let limit = self.max_memory.map(|megabytes| megabytes.saturating_mul(1 << 20));
+        options.max_memory = limit.or_else(litesmith::available_memory);
         if let Some(name) = &self.isa {
             options.isa = Some(name.parse::<Isa>().map_err(|error| Error::Usage(error.to_string()))?);
         }

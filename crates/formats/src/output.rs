@@ -24,28 +24,71 @@ pub fn write_atomically(
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    match complete(path, write)? {
+        Some(complete) => complete.put(),
+        None => Ok(()),
+    }
+}
+
+/// Writes two files as [`write_atomically`] writes one: both are complete before either is put into place.
+///
+/// # Errors
+/// [`FormatError::Io`] with the path.
+pub fn write_both_atomically(
+    first: (&Path, impl FnOnce(&mut dyn Write) -> io::Result<()>),
+    second: (&Path, impl FnOnce(&mut dyn Write) -> io::Result<()>),
+) -> Result<(), FormatError> {
+    let about = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FormatError::Io { path, source }
+    };
+    let completed = complete(first.0, first.1).map_err(about(first.0))?;
+    let also = complete(second.0, second.1).map_err(about(second.0))?;
+    for (file, path) in [(completed, first.0), (also, second.0)] {
+        file.map_or(Ok(()), Complete::put).map_err(about(path))?;
+    }
+    Ok(())
+}
+
+/// A file that is complete, but not in its place.
+struct Complete {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Complete {
+    fn put(self) -> io::Result<()> {
+        self.file.persist(&self.path).map_err(|error| error.error)?;
+        sync_folder(&folder_of(&self.path));
+        Ok(())
+    }
+}
+
+/// Writes what will be a file; `None` for a device or pipe, which has got everything then.
+fn complete(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<Option<Complete>> {
     let path = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(metadata) if !metadata.is_file() => {
             let mut device = BufWriter::new(File::options().write(true).open(path)?);
             write(&mut device)?;
-            return device.flush();
+            device.flush()?;
+            return Ok(None);
         }
         Ok(_) => fs::canonicalize(path)?,
         Err(_) => path.to_owned(),
     };
     let Some(name) = path.file_name() else { return Err(io::ErrorKind::InvalidFilename.into()) };
-    let folder = folder_of(&path);
-    let mut temporary = BufWriter::new(temporary_file(&folder, name)?);
+    let mut temporary = BufWriter::new(temporary_file(&folder_of(&path), name)?);
     write(&mut temporary)?;
-    let temporary = temporary.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let file = temporary.into_inner().map_err(io::IntoInnerError::into_error)?;
     if let Ok(old) = fs::metadata(&path) {
-        temporary.as_file().set_permissions(old.permissions())?;
+        file.as_file().set_permissions(old.permissions())?;
     }
-    temporary.as_file().sync_all()?;
-    temporary.persist(&path).map_err(|error| error.error)?;
-    sync_folder(&folder);
-    Ok(())
+    file.as_file().sync_all()?;
+    Ok(Some(Complete { file, path }))
 }
 
 fn folder_of(path: &Path) -> PathBuf {
@@ -110,6 +153,23 @@ mod tests {
         assert!(matches!(failed, Err(FormatError::Io { path: named, .. }) if named == path));
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(names(folder.path()), ["model.tflite"]);
+    }
+
+    #[test]
+    fn of_two_files_both_are_put_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, model) = (folder.path().join("model.data"), folder.path().join("model"));
+        fs::write(&data, "old").unwrap();
+        let write = |model: &Path| {
+            let text = |text: &'static str| move |output: &mut dyn Write| output.write_all(text.as_bytes());
+            write_both_atomically((&data, text("new data")), (model, text("new model")))
+        };
+        assert!(matches!(write(folder.path()), Err(FormatError::Io { path, .. }) if path == folder.path()));
+        assert_eq!(fs::read_to_string(&data).unwrap(), "old");
+        assert_eq!(names(folder.path()), ["model.data"]);
+        write(&model).unwrap();
+        assert_eq!(fs::read_to_string(&data).unwrap(), "new data");
+        assert_eq!(fs::read_to_string(&model).unwrap(), "new model");
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub use litesmith_data::{Crop, Preprocess};
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
 pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};
 pub use observer::{Observer, Silent};
+pub use process::available_memory;
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
 

@@ -88,22 +88,26 @@ pub(super) fn verify(
     let got = outputs(converted, options, samples, observer, false)?;
     let check = compare(&expected.runs, &got.runs).result(samples.feed().is_some());
     let tolerance = tolerance(source, options);
-    let refused = match judge(&check, tolerance, options.min_snr, observer) {
-        Ok(()) => return Ok(check),
-        Err(refused) => refused,
-    };
-    // A model that makes much of the least change cannot be held to a tolerance.
-    let Some(tolerance) = tolerance else { return Err(refused) };
-    let mut note = None;
-    samples.each(1, |arrays, _| {
-        let inputs = inputs_for(&Interpreter::unplanned(converted, &options.run)?, samples.inputs(), arrays)?;
-        let differences = (check.max_relative_diff, tolerance);
-        note =
-            conditioning::amplification(&expected.sketches, converted, &inputs, &options.run, differences)?;
-        Ok(())
-    })?;
-    let Some(note) = note else { return Err(refused) };
-    observer.note(&note);
+    if let Some(tolerance) = tolerance.filter(|tolerance| check.max_relative_diff > *tolerance) {
+        let difference = check.max_relative_diff;
+        // A model that makes much of the least change cannot be held to a tolerance.
+        let mut note = None;
+        samples.each(1, |arrays, _| {
+            let interpreter = Interpreter::unplanned(converted, &options.run)?;
+            let inputs = inputs_for(&interpreter, samples.inputs(), arrays)?;
+            let found = (difference, tolerance);
+            note = conditioning::amplification(&expected.sketches, converted, &inputs, &options.run, found)?;
+            Ok(())
+        })?;
+        let Some(note) = note else {
+            return Err(Error::Check(format!(
+                "the converted model differs from its source by {difference:.2e} of the largest output, more than \
+                 {tolerance:.0e}; nothing was written"
+            )));
+        };
+        observer.note(&note);
+    }
+    judge(&check, tolerance.is_some(), options.min_snr, observer)?;
     Ok(check)
 }
 
@@ -144,31 +148,19 @@ fn carry_over(array: &Array, from: &TensorInfo, to: &TensorInfo) -> Result<Array
     quantize_input(to, &array.shape, &dequantize_output(from, array))
 }
 
-fn judge(
-    check: &Check,
-    tolerance: Option<f64>,
-    min_snr: Option<f64>,
-    observer: &dyn Observer,
-) -> Result<(), Error> {
-    let difference = check.max_relative_diff;
-    if difference.is_nan() {
+fn judge(check: &Check, exact: bool, min_snr: Option<f64>, observer: &dyn Observer) -> Result<(), Error> {
+    if check.max_relative_diff.is_nan() {
         return Err(Error::Check(
             "the converted model, or its source, gives values that are not numbers; nothing was written"
                 .into(),
         ));
-    }
-    if let Some(tolerance) = tolerance.filter(|tolerance| difference > *tolerance) {
-        return Err(Error::Check(format!(
-            "the converted model differs from its source by {difference:.2e} of the largest output, more than \
-             {tolerance:.0e}; nothing was written"
-        )));
     }
     let Some(snr) = check.snr_db else { return Ok(()) };
     match min_snr {
         Some(least) if snr < least => Err(Error::Check(format!(
             "the signal-to-noise ratio is {snr:.1} dB, below the {least} dB that were asked for; nothing was written"
         ))),
-        None if tolerance.is_none() && snr < POOR_SNR => {
+        None if !exact && snr < POOR_SNR => {
             observer.note(&format!(
                 "the signal-to-noise ratio is only {snr:.1} dB: the model may have lost accuracy; evaluate it"
             ));

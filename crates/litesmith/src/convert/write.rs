@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use litesmith_formats::{FormatError, keras, mapping, onnx, output, tflite};
-use litesmith_graph::{Format, Model};
+use litesmith_graph::{DType, Format, Model};
 use litesmith_passes as passes;
 
 use super::{ConvertOptions, count_operators};
@@ -101,6 +101,11 @@ fn write_onnx(
     options: &ConvertOptions,
     observer: &dyn Observer,
 ) -> Result<Written, Error> {
+    if options.unsigned_activations && !has_bytes(model) {
+        return Err(Error::Usage(
+            "--unsigned-activations has no effect: the model has no int8 tensors".into(),
+        ));
+    }
     let mut how = onnx::WriteOptions::default();
     how.opset = options.opset;
     how.external_data = options.external_data;
@@ -116,6 +121,12 @@ fn write_onnx(
         observer.note(&format!("the weights stand in {file}, which belongs beside the model"));
     }
     Ok(Written { bytes: written.bytes, operators: written.operators })
+}
+
+/// Whether a model has int8 activations.
+fn has_bytes(model: &Model) -> bool {
+    let tensors = model.graphs.iter().flat_map(|graph| &graph.tensors);
+    tensors.into_iter().any(|tensor| tensor.dtype == DType::I8 && !tensor.is_fixed())
 }
 
 /// Puts a complete file into place: whoever looks sees the old one or the new one.

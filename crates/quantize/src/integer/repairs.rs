@@ -116,6 +116,10 @@ impl<'a> Repairs<'a> {
 /// outputs are nearest to those of the real model.
 pub(super) fn nearest(parts: &Parts<'_>, repairs: &Repairs<'_>, made: Made) -> Result<Made, QuantizeError> {
     let Some(moments) = repairs.moments.filter(|_| made.is_repaired) else { return Ok(made) };
+    // 16 bits leave no error that another could be hidden by.
+    if parts.options.mode.width() != Some(Width::Eight) {
+        return Ok(made);
+    }
     let Some(mut best) = nearness(&made.quantized, moments)? else { return Ok(made) };
     let plain = parts.make(&mut Repairs::none(parts.decisions.len()))?;
     let mut others = vec![plain];

@@ -22,6 +22,7 @@ mod values;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use litesmith_graph::{GraphId, Model, Signature, infer_graphs};
@@ -32,7 +33,7 @@ pub use self::opset::DEFAULT as DEFAULT_OPSET;
 use self::values::Origin;
 use self::writer::Writer;
 use crate::error::{FormatError, Unsupported};
-use crate::output::write_atomically;
+use crate::output::{write_atomically, write_both_atomically};
 
 /// Why a node cannot be written, and what to do about it.
 #[derive(Debug)]
@@ -71,17 +72,21 @@ pub struct Written {
 }
 
 /// Writes a model as an ONNX file. Weights of a file of their own stand in `NAME.data` beside it, where
-/// `NAME` is the file's whole name. Each file is put into place as a whole, that of the weights first.
+/// `NAME` is the file's whole name. Files are put into place when all of them are complete.
 ///
 /// # Errors
 /// As [`encode`], and [`FormatError::Io`].
 pub fn write(model: &Model, options: &WriteOptions, path: &Path) -> Result<Written, FormatError> {
     let name = path.file_name().map_or_else(|| "model.onnx".into(), |name| name.to_string_lossy());
     let encoded = encode(model, options, &name)?;
-    if let Some(data_file) = encoded.data_file() {
-        write_atomically(&path.with_file_name(data_file), |output| encoded.write_data_to(output))?;
+    let model_file = |output: &mut dyn Write| encoded.write_to(output);
+    match encoded.data_file() {
+        Some(data_file) => {
+            let data = |output: &mut dyn Write| encoded.write_data_to(output);
+            write_both_atomically((&path.with_file_name(data_file), data), (path, model_file))?;
+        }
+        None => write_atomically(path, model_file)?,
     }
-    write_atomically(path, |output| encoded.write_to(output))?;
     Ok(encoded.written())
 }
 
