@@ -1,9 +1,11 @@
 //! Computes what depends on constants alone once and for all: the layout changes and the small
 //! arithmetic that readers put between a weight as the source keeps it and the operator that uses it.
 
+use std::borrow::Cow;
+
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{BinaryKind, Pad, PadMode, Slice, UnaryKind};
-use litesmith_graph::{Data, Graph, Node, NodeId, Op, TensorKind};
+use litesmith_graph::ops::{BinaryKind, Cast, Pad, PadMode, Slice, UnaryKind};
+use litesmith_graph::{DType, Data, Graph, Node, NodeId, Op, TensorKind};
 use litesmith_kernels::ThreadPool;
 use litesmith_kernels::elementwise::{self, Broadcast};
 use litesmith_kernels::movement::{self, AxisSlice};
@@ -48,6 +50,15 @@ fn evaluate(graph: &Graph, parameters: &[Parameter], id: NodeId) -> Option<Data>
             padded(graph, parameters, node, op)
         }
         Op::Slice(op) if node.inputs.len() == 1 => sliced(graph, parameters, node, op),
+        // Steps of one that leave nothing out.
+        Op::StridedSlice(op) if op.strides.iter().all(|stride| *stride == 1) => {
+            (output.shape.elements() == input.shape.elements()).then(|| data.clone())
+        }
+        Op::Cast(Cast { to: DType::F32 }) => {
+            let integers =
+                || data.integers(input.dtype).map(|values| values.iter().map(|x| *x as f32).collect());
+            data.floats(input.dtype).map(Cow::into_owned).or_else(integers).map(Data::from_vec)
+        }
         Op::Unary(op) => unary(graph, parameters, node, op.kind),
         Op::Binary(op) if op.activation.is_none() => binary(graph, parameters, node, op.kind),
         _ => None,
@@ -88,6 +99,7 @@ fn unary(graph: &Graph, parameters: &[Parameter], node: &Node, kind: UnaryKind) 
         UnaryKind::Neg => elementwise::Unary::Neg,
         UnaryKind::Square => elementwise::Unary::Square,
         UnaryKind::Abs => elementwise::Unary::Abs,
+        UnaryKind::Log => elementwise::Unary::Log,
         _ => return None,
     };
     let values = floats(graph, parameters, node.inputs[0]?)?;
@@ -139,6 +151,24 @@ mod tests {
              graph main(%x: f32[batch,2]) -> (%y) {
                %m: f32[2] = [2.5,3]
                %y: f32[batch,2] = Binary(%x, %m) {"kind":"div"} # norm
+             }"#,
+        );
+    }
+
+    #[test]
+    fn constants_are_cut_cast_and_computed_with() {
+        check(
+            &[super::apply, crate::remove_dead::apply],
+            r#"graph main(%x: f32[batch,2]) -> (%y) {
+               %c: i32[2] = [4,9]
+               %f: f32[2] = Cast(%c) # scale
+               %s: f32[2] = StridedSlice(%f) {"begin":[0],"end":[0],"strides":[1],"begin_mask":1,"end_mask":1} # scale
+               %r: f32[2] = Unary(%s) {"kind":"sqrt"} # scale
+               %y: f32[batch,2] = Binary(%x, %r) {"kind":"mul"} # scale
+             }"#,
+            r#"graph main(%x: f32[batch,2]) -> (%y) {
+               %r: f32[2] = [2,3]
+               %y: f32[batch,2] = Binary(%x, %r) {"kind":"mul"} # scale
              }"#,
         );
     }
