@@ -43,6 +43,9 @@ MODELS = [*models.CORE, "MobileNetV3Large", "ConvNeXtTiny"]
 # Two readers fold and fuse in different orders: the last bits of constants and outputs.
 SAME = 1e-6
 TRANSPOSES = 1
+# Dense layers of images that are no float32 or int8 throughout stay products between two transpositions, where a
+# convolution of single pixels rounds otherwise (int16x8) or takes ONNX Runtime twice as long (dynamic).
+DENSE_TRANSPOSES = {("ConvNeXtTiny", "dynamic"): 37, ("ConvNeXtTiny", "int16x8"): 37}
 LEAST_SNR_DB = {"dynamic": 15, "float16": 50, "int16x8": 30}
 SAVED_MODELS = {"basic-pitch": 4, "mobilenet-v1": 4}  # and how many samples each gets
 
@@ -65,13 +68,13 @@ def relative(ours, theirs):
     return distance / max(float(np.abs(theirs).max(initial=0)), 1e-30)
 
 
-def check_onnx(row, path):
+def check_onnx(row, path, most_transposes=TRANSPOSES):
     """ONNX's checker, and transposes and operator set for the table."""
     onnx.checker.check_model(str(path), full_check=True)
     model = onnx.load(str(path))
     transposes = sum(node.op_type == "Transpose" for node in model.graph.node)
     row.check("opset", True, f"{next(o.version for o in model.opset_import if o.domain == '')}")
-    row.check("transposes", transposes <= TRANSPOSES, f"{transposes}")
+    row.check("transposes", transposes <= most_transposes, f"{transposes}")
 
 
 def run_onnx(path, images):
@@ -192,7 +195,7 @@ def check_nodes(prepared, row):
 
 def check_mode(prepared, mode, row):
     path = convert(prepared.keras, prepared, mode, "onnx")
-    check_onnx(row, path)
+    check_onnx(row, path, DENSE_TRANSPOSES.get((prepared.name, mode), TRANSPOSES))
     snr = peers.signal_to_noise(prepared.logits(), run_onnx(path, prepared.images("held_out")))
     row.check("SNR", snr >= LEAST_SNR_DB[mode], f"{snr:.1f} dB")
 

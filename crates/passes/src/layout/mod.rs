@@ -18,7 +18,7 @@
 //! - **`Softmax`, `L2Norm`, `BatchNorm`** of three to five axes stand in such a bracket too (`[0,2,1]` on
 //!   both sides for sequences) where that saves transpositions: they are one node over axis 1. Else they
 //!   are as they were.
-//! - **`FullyConnected`** of an image's pixels (four axes in and out; float weights, or int8 on int8)
+//! - **`FullyConnected`** of an image's pixels (four axes in and out; float weights on float, or int8 on int8)
 //!   is a bracketed `Conv2D` of single pixels where that saves transpositions, weights `[out, 1, 1, in]`.
 //! - **Element-wise nodes, `Concat`, `Split`, `Pad`, `Slice`, `StridedSlice`, `Tile`, `Reverse`, `CumSum`,
 //!   `Gather`, `Reduce`, `ArgReduce`, `Pack`, `Unpack`, `OneHot`, `Squeeze`, `ExpandDims`, `Fill`,
