@@ -1,7 +1,8 @@
 //! Half-precision weights: real-valued constants are stored as float16 behind a `DEQUANTIZE`. Those of
 //! depthwise convolutions stay as they are: an output is a sum of few products, which does not average
 //! their rounding out, and they are a hundredth of a model. So do constants that half precision cannot hold,
-//! such as the largest float32 that stands for infinity.
+//! such as the largest float32 that stands for infinity, and single numbers: an offset that keeps a logarithm
+//! finite would become zero, and nothing would be gained.
 
 use std::collections::HashMap;
 
@@ -58,8 +59,10 @@ fn narrow(graph: &mut Graph, recipe: &Recipe, report: &mut Report) {
 }
 
 fn float_constants(graph: &Graph, node: &Node) -> Vec<(usize, TensorId)> {
-    let constant =
-        |id: &TensorId| graph[*id].dtype == DType::F32 && matches!(graph[*id].kind, TensorKind::Constant(_));
+    let constant = |id: &TensorId| {
+        let several = graph[*id].shape.elements().is_some_and(|elements| elements > 1);
+        several && graph[*id].dtype == DType::F32 && matches!(graph[*id].kind, TensorKind::Constant(_))
+    };
     let inputs = node.inputs.iter().enumerate().filter_map(|(place, id)| Some((place, (*id)?)));
     inputs.filter(|(_, id)| constant(id)).collect()
 }
@@ -149,9 +152,9 @@ mod tests {
 
     #[test]
     fn depthwise_weights_stay_float_and_say_why() {
-        let depthwise = "graph main(%x: f32[batch,2,2,1]) -> (%y) {
-              %w: f32[1,1,1,1] = [1.5]
-              %y: f32[batch,2,2,1] = DepthwiseConv2D(%x, %w, _) # depthwise
+        let depthwise = "graph main(%x: f32[batch,2,2,2]) -> (%y) {
+              %w: f32[1,1,1,2] = [1.5,2]
+              %y: f32[batch,2,2,2] = DepthwiseConv2D(%x, %w, _) # depthwise
             }";
         let mut model = text::parse(depthwise).unwrap();
         let source = model.clone();
@@ -159,6 +162,19 @@ mod tests {
         assert_eq!(model, source);
         let left: Vec<_> = report.float().collect();
         assert!(left[0].reason.as_ref().is_some_and(|reason| reason.contains("few products")), "{left:?}");
+    }
+
+    #[test]
+    fn single_numbers_stay_what_they_are() {
+        let offset = "graph main(%x: f32[batch,2]) -> (%y) {
+              %epsilon: f32[] = [1e-10]
+              %y: f32[batch,2] = Binary(%x, %epsilon) # log
+            }";
+        let mut model = text::parse(offset).unwrap();
+        let source = model.clone();
+        let report = apply(&mut model, &Recipe::default());
+        assert!(report.outcomes.is_empty());
+        assert_eq!(model, source);
     }
 
     #[test]

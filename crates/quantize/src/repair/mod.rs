@@ -377,7 +377,7 @@ mod tests {
         let mut integers = Interpreter::new(&model, &Default::default()).unwrap();
         for number in 0..16 {
             let sample = [sample(number)];
-            let mut value = |interpreter: &mut Interpreter| interpreter.run(&sample).unwrap()[0].floats()[0];
+            let value = |interpreter: &mut Interpreter| interpreter.run(&sample).unwrap()[0].floats()[0];
             let (truth, found) = (value(&mut interpreter), value(&mut integers));
             assert!((found - truth).abs() < 0.002, "{found} instead of {truth}");
         }
