@@ -106,6 +106,11 @@ impl From<FormatError> for Error {
                 let layers = items.into_iter().map(layer).collect();
                 Error::Unsupported { what: "not supported".into(), layers }
             }
+            FormatError::UnsupportedFormat { format, .. } => {
+                let reason = "such files are not read yet; give a Keras, SavedModel or TFLite file".into();
+                let layer = Unsupported { layer: "input".into(), operator: format!("{format:?}"), reason };
+                Error::Unsupported { what: "not supported".into(), layers: vec![layer] }
+            }
             FormatError::Opset { asked, .. } => {
                 let reason = error.to_string();
                 let layer =

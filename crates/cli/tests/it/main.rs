@@ -58,7 +58,8 @@ fn what_is_not_supported_is_exit_code_3_and_what_is_broken_5() {
     let folder = tempfile::tempdir().unwrap();
     let model = asset("fashion.keras");
     let onnx = folder.path().join("x.onnx");
-    let output = litesmith(&["convert", model.to_str().unwrap(), "-o", onnx.to_str().unwrap()]);
+    let arguments = ["convert", model.to_str().unwrap(), "-o", onnx.to_str().unwrap(), "--opset", "12"];
+    let output = litesmith(&arguments);
     assert_eq!(code(&output), Some(3), "{}", text(&output.stderr));
     let broken = folder.path().join("broken.tflite");
     std::fs::write(&broken, b"\x10\0\0\0TFL3\xff\xff\xff\xff").unwrap();

@@ -90,7 +90,12 @@ pub(super) fn write(
             put(output, &bytes)?;
             bytes.len() as u64
         }
-        Target::Keras => return Err(not_supported("Keras", "only a .keras source can be written as .keras")),
+        Target::Keras => {
+            return Err(not_supported(
+                "Keras",
+                "only a .keras source can be written as .keras; write a .tflite or .onnx file",
+            ));
+        }
     };
     Ok(Written { bytes, operators: count_operators(model) })
 }
