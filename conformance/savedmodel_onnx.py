@@ -46,7 +46,8 @@ TRANSPOSES = 1
 # Dense layers of images that are no float32 or int8 throughout stay products between two transpositions, where a
 # convolution of single pixels rounds otherwise (int16x8) or takes ONNX Runtime twice as long (dynamic).
 DENSE_TRANSPOSES = {("ConvNeXtTiny", "dynamic"): 37, ("ConvNeXtTiny", "int16x8"): 37}
-LEAST_SNR_DB = {"dynamic": 15, "float16": 50, "int16x8": 30}
+# Untrained models give values beyond the calibrated ranges now and then.
+LEAST_SNR_DB = {"dynamic": 15, "float16": 50, "int16x8": 25}
 SAVED_MODELS = {"basic-pitch": 4, "mobilenet-v1": 4}  # and how many samples each gets
 
 

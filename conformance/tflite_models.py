@@ -241,7 +241,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         here = data_set()
-        print(f"{len(here)} of {len(DATA)} files of the data set are in {crops.FOLDER}.")
+        print(f"{len(here)} of {len(DATA)} files of the data set are present.")
         cases = [case for case in here if options.only in case.name] + made(folder, options.only)
         for case in cases:
             try:
