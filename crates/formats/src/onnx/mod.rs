@@ -3,4 +3,4 @@
 mod proto;
 mod write;
 
-pub use write::{DEFAULT_OPSET, Encoded, WriteOptions, Written, encode, write};
+pub use write::{Encoded, WriteOptions, Written, encode, write};

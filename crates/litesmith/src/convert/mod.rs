@@ -96,7 +96,7 @@ pub fn convert(
 
     observer.stage("optimize", 0);
     let rewrites = optimize(&mut model, &mut |pass, model| dump(observer, pass, model))?;
-    if let Some(target) = target.legal(options) {
+    if let Some(target) = target.legal() {
         legalize(&mut model, target)?;
         dump(observer, &Rewrites { pass: "legalize", count: 0 }, &model);
     }

@@ -44,13 +44,10 @@ impl Target {
 
 impl Target {
     /// What passes must make a model ready for.
-    pub(super) fn legal(self, options: &ConvertOptions) -> Option<passes::Target> {
+    pub(super) fn legal(self) -> Option<passes::Target> {
         match self {
             Target::Tflite => Some(passes::Target::Tflite),
-            Target::Onnx => {
-                let opset = options.opset.unwrap_or(onnx::DEFAULT_OPSET);
-                Some(passes::Target::Onnx { opset })
-            }
+            Target::Onnx => Some(passes::Target::Onnx),
             Target::Keras => None,
         }
     }

@@ -377,7 +377,7 @@ fn integers_are_the_same_in_both_orders() {
     for seed in 0..MODELS / 2 {
         let mode = [Mode::Int8, Mode::Int16x8, Mode::Dynamic, Mode::Float16][seed as usize % 4];
         let mut source = model(seed, mode == Mode::Int8, 1);
-        legalize(&mut source, Target::Onnx { opset: 21 }).unwrap();
+        legalize(&mut source, Target::Onnx).unwrap();
         let given = inputs(&source);
         if matches!(mode, Mode::Int8 | Mode::Int16x8) {
             lower(&mut source, mode, &Recipe::default()).unwrap();
@@ -412,7 +412,7 @@ fn absorbed_padding_gives_the_integers_of_an_operator_before() {
     }"#;
     for mode in [None, Some(Mode::Int8), Some(Mode::Int16x8)] {
         let mut model = text::parse(text).unwrap();
-        legalize(&mut model, Target::Onnx { opset: 21 }).unwrap();
+        legalize(&mut model, Target::Onnx).unwrap();
         let given = [noise(&[2, 6, 6, 2], 0)];
         if let Some(mode) = mode {
             let mut statistics = Statistics::new();

@@ -26,16 +26,13 @@ use crate::{Pass, drop_identities, fold_affine, fold_constants, fuse_activations
 pub enum Target {
     /// TFLite's builtin operators.
     Tflite,
-    /// ONNX's operators of this version.
+    /// ONNX's operators of any version: writing expands single ones that came later.
     ///
     /// The graph is the one that TFLite gets, so that a quantized model has the same integers in both;
     /// only means that leave out explicit padding stay as they are, which TFLite cannot say. After
     /// quantization, [`absorb_padding`](crate::absorb_padding) and
     /// [`channels_first`](crate::channels_first) give it the form that ONNX wants.
-    Onnx {
-        /// The version of the operator set. Writing expands single operators that came later.
-        opset: u32,
-    },
+    Onnx,
 }
 
 /// Why a model cannot be made ready for a target.

@@ -25,7 +25,7 @@ pub(super) fn pool(graph: &mut Graph, id: NodeId, target: Target) -> Result<(), 
     let Padding::Explicit { before, after } = pool.padding else { return Ok(()) };
     if pool.kind == PoolKind::Average {
         return match target {
-            Target::Onnx { .. } => Ok(()),
+            Target::Onnx => Ok(()),
             Target::Tflite => Err("a mean that leaves out explicit padding cannot be written: use padding \
                                    'same' or 'valid'"
                 .into()),

@@ -29,7 +29,6 @@ use litesmith_graph::{GraphId, Model, Signature, infer_graphs};
 
 pub use self::encode::Encoded;
 use self::encode::Parts;
-pub use self::opset::DEFAULT as DEFAULT_OPSET;
 use self::values::Origin;
 use self::writer::Writer;
 use crate::error::{FormatError, Unsupported};

@@ -5,7 +5,7 @@ use litesmith_graph::{DType, Model};
 use crate::error::FormatError;
 
 /// The version of ONNX's operators that is written where nothing is asked for and nothing needs more.
-pub const DEFAULT: u32 = 13;
+pub(super) const DEFAULT: u32 = 13;
 /// The newest version that is written.
 const NEWEST: u32 = 28;
 /// The first version that has 16-bit quantization.
