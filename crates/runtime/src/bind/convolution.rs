@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use litesmith_graph::DType;
 use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected};
-use litesmith_kernels::float::{self, Clamp, MatMul};
+use litesmith_kernels::float::{self, Clamp, Form, MatMul};
 use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
 use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, ThreadPool, Window};
@@ -14,6 +14,7 @@ use super::site::stored_bounds;
 use super::window::window;
 use super::{Bound, Operand, Site, Task, int16, legacy};
 use crate::error::{Refusal, refuse};
+use crate::plan::Mode;
 
 /// The geometry of a layer that multiplies by weights.
 #[derive(Clone, Copy)]
@@ -132,11 +133,13 @@ enum FloatLayer {
 }
 
 impl FloatLayer {
-    fn new(isa: Isa, layer: &Layer, weights: &[f32], bias: Option<&[f32]>) -> FloatLayer {
+    /// A convolution is packed in `form`.
+    fn new(isa: Isa, layer: &Layer, form: Form, weights: &[f32], bias: Option<&[f32]>) -> FloatLayer {
         let &Layer { window, in_channels, out_channels, kind, activation, .. } = layer;
         let clamp = clamp(activation);
         match kind {
-            Kind::Conv { groups } => FloatLayer::Conv(float::Conv2d::new(
+            Kind::Conv { groups } => FloatLayer::Conv(float::Conv2d::with_form(
+                form,
                 isa,
                 window,
                 groups,
@@ -166,6 +169,18 @@ impl FloatLayer {
     }
 }
 
+/// The form in which a float layer is packed. Where activations are observed it is the direct one, which
+/// is more exact: scales follow from the ranges.
+fn form(mode: Mode, layer: &Layer) -> Form {
+    let &Layer { shape: [_, height, width], window, in_channels, out_channels, kind, .. } = layer;
+    match kind {
+        Kind::Conv { groups } if mode == Mode::Inference => {
+            Form::best(&window, groups, in_channels, out_channels, [height, width])
+        }
+        _ => Form::Direct,
+    }
+}
+
 fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     check_bias(site, 2, DType::F32)?;
     let (weights, bias) = (site.input(1)?, site.optional(2));
@@ -175,7 +190,7 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         let has_bias = bias.is_some();
         return Ok(Task::new(move |machine, mut io| {
             let bias = has_bias.then(|| io.inputs.get::<f32>(2));
-            let kernel = FloatLayer::new(machine.isa, &layer, io.inputs.get(1), bias);
+            let kernel = FloatLayer::new(machine.isa, &layer, Form::Direct, io.inputs.get(1), bias);
             kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
             Ok(())
         })
@@ -183,7 +198,9 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     }
     let weights = weights.floats("weights")?;
     let bias = bias.map(|bias| bias.floats("bias")).transpose()?;
-    let kernel = site.pack(layer.window, || FloatLayer::new(site.isa, &layer, &weights, bias.as_deref()));
+    let form = form(site.mode, &layer);
+    let kernel = site
+        .pack_as(layer.window, form, || FloatLayer::new(site.isa, &layer, form, &weights, bias.as_deref()));
     Ok(Task::new(move |machine, mut io| {
         kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
         Ok(())
