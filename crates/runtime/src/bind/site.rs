@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use litesmith_graph::ops::Activation;
 use litesmith_graph::{DType, Data, GraphId, Node, Quantization, StateId};
 use litesmith_kernels::elementwise::Affine;
-use litesmith_kernels::float::Form;
+use litesmith_kernels::float;
 use litesmith_kernels::{Isa, Window};
 
 use super::{Called, Packed};
@@ -105,14 +105,14 @@ impl Site<'_> {
         window: Window,
         make: impl FnOnce() -> T,
     ) -> std::sync::Arc<T> {
-        self.pack_as(window, Form::Direct, make)
+        self.pack_as(window, float::Form::Direct, make)
     }
 
     /// The same for a float convolution, which can be packed in several forms.
     pub(crate) fn pack_as<T: std::any::Any + Send + Sync>(
         &self,
         window: Window,
-        form: Form,
+        form: float::Form,
         make: impl FnOnce() -> T,
     ) -> std::sync::Arc<T> {
         self.packed.get(self.place, (window, form), make)
