@@ -7,7 +7,6 @@
 //! 100 %. Choose the instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};

@@ -5,6 +5,8 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
 
+use crate::large_pages;
+
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -25,8 +27,11 @@ pub(crate) struct Aligned<T> {
 impl<T: Pod> Aligned<T> {
     /// `len` elements of zero.
     pub(crate) fn zeroed(len: usize) -> Aligned<T> {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Aligned { lines: vec![Line::zeroed(); lines], len, element: PhantomData }
+        let count = (len * size_of::<T>()).div_ceil(size_of::<Line>());
+        let mut lines = Vec::with_capacity(count);
+        large_pages::ask_for(&mut lines);
+        lines.resize(count, Line::zeroed());
+        Aligned { lines, len, element: PhantomData }
     }
 }
 
@@ -59,7 +64,7 @@ mod tests {
 
     #[test]
     fn slices_start_on_a_line_and_hold_what_was_written() {
-        for len in [0, 1, 16, 33] {
+        for len in [0, 1, 16, 33, 1 << 20] {
             let mut floats = Aligned::<f32>::zeroed(len);
             assert_eq!(floats.as_ptr() as usize % 64, 0);
             floats.iter_mut().enumerate().for_each(|(i, f)| *f = i as f32);

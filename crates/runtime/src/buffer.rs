@@ -1,5 +1,7 @@
 //! Bytes that start on a cache line, so that every element type can be seen in them.
 
+use litesmith_kernels::large_pages;
+
 /// Bytes in a cache line: what offsets in the arena are multiples of.
 pub(crate) const LINE: usize = 64;
 
@@ -16,6 +18,7 @@ impl Buffer {
         let words = len.checked_add(LINE)?.div_ceil(size_of::<u64>());
         let mut storage = Vec::new();
         storage.try_reserve_exact(words).ok()?;
+        large_pages::ask_for(&mut storage);
         storage.resize(words, 0u64);
         let start = storage.as_ptr().addr().wrapping_neg() % LINE;
         Some(Buffer { words: storage, start, len })

@@ -33,6 +33,8 @@ pub(super) struct Packed {
     tiles: &'static Tiles,
     panels: Vec<Panel>,
     data: Aligned<f32>,
+    /// Floats of the panels of one matrix.
+    floats_of_one: usize,
     taps: usize,
     depth: usize,
 }
@@ -88,7 +90,14 @@ impl Packed {
                 start += (1 + taps * depth) * registers * tiles.lanes;
             }
         }
-        Packed { tiles, panels, data: Aligned::zeroed(start), taps, depth }
+        Packed { tiles, panels, data: Aligned::zeroed(start), floats_of_one: start, taps, depth }
+    }
+
+    /// Panels for several matrices of the same shape behind one another, each with `depth` rows and
+    /// `channels` columns, all zero.
+    pub(super) fn several(tiles: &'static Tiles, count: usize, channels: usize, depth: usize) -> Packed {
+        let one = Packed::new(tiles, 1, channels, 1, depth);
+        Packed { data: Aligned::zeroed(count * one.floats_of_one), ..one }
     }
 
     /// Packs weights `[output channel][taps][depth]` and the bias.
@@ -127,10 +136,11 @@ impl Packed {
         }
     }
 
-    /// The weights of a panel, `[taps * depth][lanes]`, to be filled in.
-    pub(super) fn weights(&mut self, panel: usize) -> &mut [f32] {
+    /// The weights of a panel, `[taps * depth][lanes]` of each matrix, to be filled in.
+    pub(super) fn weights(&mut self, panel: usize) -> impl Iterator<Item = &mut [f32]> {
         let lanes = self.lanes(panel);
-        &mut self.data[self.panels[panel].start + lanes..][..self.taps * self.depth * lanes]
+        let (start, floats) = (self.panels[panel].start + lanes, self.taps * self.depth * lanes);
+        self.data.chunks_exact_mut(self.floats_of_one).map(move |one| &mut one[start..][..floats])
     }
 
     /// Lanes of a panel.
@@ -173,7 +183,7 @@ impl Packed {
                     let pointers = taps.find(pixels.start, pixels.len());
                     for panel in panels {
                         // SAFETY: handed on.
-                        unsafe { self.run_tile(pointers, pixels.clone(), panel, output) };
+                        unsafe { self.run_tile(&self.data, pointers, pixels.clone(), panel, output) };
                     }
                 }
             }
@@ -181,14 +191,21 @@ impl Packed {
     }
 
     /// Multiplies rows by some panels, where there is one tap. Rows of the output are those of the
-    /// matrix.
+    /// matrix. The weights are those of matrix `index` of [`several`](Packed::several).
     ///
     /// # Safety
     /// Rows have as many floats as all groups read; no other thread writes the rows and channels of the
     /// output.
-    pub(super) unsafe fn multiply(&self, rows: Rows, panels: Range<usize>, output: &Output<'_>) {
+    pub(super) unsafe fn multiply(
+        &self,
+        index: usize,
+        rows: Rows,
+        panels: Range<usize>,
+        output: &Output<'_>,
+    ) {
         debug_assert_eq!(self.taps, 1);
         let tiles = rows.count.div_ceil(self.tiles.pixels);
+        let weights = &self.data[index * self.floats_of_one..][..self.floats_of_one];
         for panel in &self.panels[panels] {
             for tile in 0..tiles {
                 let own = part(rows.count, tile, tiles);
@@ -197,7 +214,7 @@ impl Packed {
                     *pointer = rows.from.wrapping_add(row * rows.pitch);
                 }
                 // SAFETY: handed on.
-                unsafe { self.run_tile(pointers.as_ptr(), own, panel, output) };
+                unsafe { self.run_tile(weights, pointers.as_ptr(), own, panel, output) };
             }
         }
     }
@@ -209,6 +226,7 @@ impl Packed {
     #[inline(always)]
     unsafe fn run_tile(
         &self,
+        weights: &[f32],
         pointers: *const *const f32,
         pixels: Range<usize>,
         panel: &Panel,
@@ -224,7 +242,7 @@ impl Packed {
             taps: self.taps,
             skip: panel.skip,
             depth: self.depth,
-            panel: self.data[panel.start..].as_ptr(),
+            panel: weights[panel.start..].as_ptr(),
             output: to,
             addend: match output.addend {
                 Addend::Nothing => std::ptr::null(),
