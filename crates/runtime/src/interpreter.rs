@@ -327,13 +327,7 @@ impl Interpreter {
             let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
             let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
             let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
-            StepTime {
-                node: nodes[0].name.clone(),
-                operator: operators.join("+"),
-                seconds,
-                macs,
-                products,
-            }
+            StepTime { node: nodes[0].name.clone(), operator: operators.join("+"), seconds, macs, products }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
     }
