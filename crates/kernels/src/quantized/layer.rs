@@ -1,0 +1,303 @@
+//! A layer of dynamic range over whichever kernel multiplies: samples taken one by one or together,
+//! results kept as numbers or made bytes at once.
+
+use std::borrow::Borrow;
+
+use crate::{Isa, ThreadPool};
+
+use super::depthwise::Channelwise;
+use super::dynamic::{
+    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_samples, sample_ranges,
+};
+use super::epilogue::{Epilogue, at_least, at_most};
+use super::filter::Filter;
+use super::gather::{Geometry, Source};
+use super::hybrid::{HybridOutput, Rescale};
+use super::product::ByteProduct;
+use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
+use super::requantizer::Requantizing;
+use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
+
+/// Samples of at least this many pixels are worked on one by one, with constants of their own.
+const LARGE: usize = 196;
+
+/// Products of bytes, in whichever way.
+pub(super) trait Products: Sync {
+    fn new(isa: Isa, filter: &Filter) -> Self;
+    fn geometry(&self) -> &Geometry;
+    fn lanes(&self) -> &[Option<usize>];
+
+    /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
+    /// epilogue that each task begins with.
+    fn run_each<E: Epilogue, B: Borrow<E>>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        begin: impl Fn() -> B + Sync,
+        output: &mut [E::Out],
+    );
+}
+
+macro_rules! products {
+    ($($kernel:ty)*) => {
+        $(impl Products for $kernel {
+            fn new(isa: Isa, filter: &Filter) -> Self {
+                <$kernel>::new(isa, filter, Rescaler::PACKED)
+            }
+
+            fn geometry(&self) -> &Geometry {
+                self.geometry()
+            }
+
+            fn lanes(&self) -> &[Option<usize>] {
+                self.lanes()
+            }
+
+            fn run_each<E: Epilogue, B: Borrow<E>>(
+                &self,
+                pool: &ThreadPool,
+                source: &Source,
+                initial: &[i32],
+                begin: impl Fn() -> B + Sync,
+                output: &mut [E::Out],
+            ) {
+                self.run_each::<E, B>(pool, source, initial, begin, output);
+            }
+        })*
+    };
+}
+products!(ByteProduct Channelwise);
+
+/// A layer with its weights packed for one instruction set.
+pub(super) struct Layer<P> {
+    isa: Isa,
+    product: P,
+    constants: Rescaling,
+    out_channels: usize,
+    /// Multiply-accumulates of an output.
+    depth: usize,
+}
+
+impl<P: Products> Layer<P> {
+    /// Packs a layer.
+    ///
+    /// # Panics
+    /// Unless the filter's counts agree and the fields of `rescale` suit it.
+    pub(super) fn new(isa: Isa, filter: &Filter, rescale: &Rescale) -> Layer<P> {
+        let product = P::new(isa, filter);
+        let (scales, channels) = (rescale.scale.len(), filter.out_channels);
+        assert!(scales == 1 || scales == channels, "{scales} scales for {channels} channels");
+        let biases = rescale.bias.as_ref();
+        assert!(biases.is_none_or(|bias| bias.len() == channels), "one bias per output channel");
+        let constants = Rescaling::new(
+            product.lanes(),
+            |channel| filter.weight_sum(channel),
+            |channel| rescale.scale_of(channel),
+            |channel| rescale.bias_of(channel),
+            rescale.clamp,
+        );
+        Layer { isa, product, constants, out_channels: channels, depth: filter.depth() }
+    }
+
+    /// Quantizes `input` into `scratch` and computes `output`.
+    pub(super) fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        scratch: &mut [u8],
+        output: &mut [f32],
+    ) {
+        let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
+        self.floats(pool, scratch, shape, &samples, None, output);
+    }
+
+    /// Computes the output in the form that is asked for.
+    pub(super) fn apply(
+        &self,
+        pool: &ThreadPool,
+        input: QuantizedSamples<'_>,
+        shape: [usize; 3],
+        output: HybridOutput<'_>,
+    ) {
+        let samples = input.quantizations();
+        match output {
+            HybridOutput::Floats { values, ranges: None } => {
+                self.floats(pool, input.bytes, shape, &samples, None, values);
+            }
+            HybridOutput::Floats { values, ranges: Some(ranges) } => {
+                self.floats_and_ranges(pool, input.bytes, shape, &samples, values, ranges);
+            }
+            HybridOutput::Bytes { values, ranges } => {
+                self.bytes(pool, input.bytes, shape, &samples, values, ranges);
+            }
+        }
+    }
+
+    fn floats_and_ranges(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        samples: &[SampleQuantization],
+        output: &mut [f32],
+        ranges: &mut [[f32; 2]],
+    ) {
+        assert_eq!(ranges.len(), shape[0], "one range for each sample");
+        let shared = SharedRange::of_samples(shape[0]);
+        self.floats(pool, input, shape, samples, Some(&shared), output);
+        ranges.iter_mut().zip(&shared).for_each(|(range, shared)| *range = shared.get());
+    }
+
+    /// Computes the output as numbers; `tally` has a place for the range of each sample.
+    pub(super) fn floats(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        samples: &[SampleQuantization],
+        tally: Option<&[SharedRange]>,
+        output: &mut [f32],
+    ) {
+        let cut = Cut::new(self, input, shape, samples, output.len());
+        let together = if cut.pixels >= LARGE { 1 } else { shape[0].max(1) };
+        for first in (0..shape[0]).step_by(together) {
+            let own = first..first + together;
+            let samples = self.constants.of_samples(&samples[own.clone()]);
+            let tally = tally.map(|tally| &tally[own.clone()]);
+            let output = &mut output[first * cut.outputs..][..together * cut.outputs];
+            let shifted = together > 1;
+            let initial = if shifted {
+                vec![0; self.constants.lanes()].into_iter().collect()
+            } else {
+                samples.initial()
+            };
+            let begin = || Rescaler { samples: &samples, shifted, tally: tally.map(Tally::new) };
+            cut.source(own, |source| {
+                self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, output);
+            });
+        }
+    }
+
+    /// Computes the output as bytes: first its range, from the extremes of each channel's sums, then
+    /// its numbers, each quantized at once.
+    fn bytes(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        samples: &[SampleQuantization],
+        output: &mut [u8],
+        ranges: &mut [[f32; 2]],
+    ) {
+        assert_eq!(ranges.len(), shape[0], "one range for each sample");
+        let cut = Cut::new(self, input, shape, samples, output.len());
+        for sample in 0..shape[0] {
+            let rescaling = self.constants.of_samples(&samples[sample..=sample]);
+            let initial = rescaling.initial();
+            let output = &mut output[sample * cut.outputs..][..cut.outputs];
+            let range = &mut ranges[sample];
+            cut.source(sample..sample + 1, |source| {
+                let shared = SharedExtremes::new(self.constants.lanes());
+                let begin = || Extremes::new(&shared, self.constants.lanes());
+                let mut nothing = vec![(); output.len()];
+                self.product.run_each::<Extremes, _>(pool, source, &initial, begin, &mut nothing);
+                let raw = raw_range(&rescaling, self.product.lanes(), &shared.into_inner());
+                if let Some(raw) = raw {
+                    let clamp = self.constants.clamp;
+                    *range = [at_most(clamp.apply(raw[0]), 0.0), at_least(clamp.apply(raw[1]), 0.0)];
+                    let quantization = SampleQuantization::of_range(range[0], range[1]);
+                    let requantizing = Requantizing::new(&rescaling, quantization, raw);
+                    let begin = || &requantizing;
+                    self.product.run_each::<Requantizing, _>(pool, source, &initial, begin, output);
+                } else {
+                    let mut values = vec![0.0; output.len()];
+                    let begin = || Rescaler { samples: &rescaling, shifted: false, tally: None };
+                    self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, &mut values);
+                    sample_ranges(self.isa, pool, &values, std::slice::from_mut(range));
+                    quantize_by_ranges(self.isa, pool, &values, std::slice::from_ref(range), output);
+                }
+            });
+        }
+    }
+
+    /// Whether bytes are best computed twice: see [`HybridConv2d::prefers_bytes`].
+    ///
+    /// [`HybridConv2d::prefers_bytes`]: super::HybridConv2d::prefers_bytes
+    pub(super) fn prefers_bytes(&self, [_, height, width]: [usize; 3]) -> bool {
+        let outputs = self.product.geometry().pixels([1, height, width]).saturating_mul(self.out_channels);
+        let level = TWICE.iter().rev().find(|(least, _)| outputs >= *least);
+        level.is_some_and(|(_, deepest)| self.depth <= *deepest)
+    }
+}
+
+/// For outputs of at least so many elements, up to how many multiply-accumulates each are better
+/// computed twice than written, read and quantized (measured): the more, the farther away they are
+/// kept in between.
+const TWICE: [(usize, usize); 2] = [(1 << 16, 32), (1 << 18, 96)];
+
+/// The smallest and the largest result before bounds, which grow with the sums or fall with them, of
+/// a sample; `None` if one is not finite.
+fn raw_range(
+    rescaling: &SampleRescaling<'_>,
+    lanes: &[Option<usize>],
+    extremes: &[[i32; 2]],
+) -> Option<[f32; 2]> {
+    let (mut low, mut high) = (0.0_f32, 0.0_f32);
+    let used = lanes.iter().zip(extremes).enumerate().filter(|(_, (channel, _))| channel.is_some());
+    for (lane, (_, extremes)) in used {
+        // Without pixels there are no extremes.
+        for &sum in extremes.iter().filter(|_| extremes[0] <= extremes[1]) {
+            let value = rescaling.value(lane, sum);
+            if !value.is_finite() {
+                return None;
+            }
+            (low, high) = (at_most(value, low), at_least(value, high));
+        }
+    }
+    Some([low, high])
+}
+
+/// The input of a layer, of which some samples are looked at together.
+struct Cut<'a> {
+    geometry: &'a Geometry,
+    input: &'a [u8],
+    shape: [usize; 3],
+    samples: &'a [SampleQuantization],
+    /// Output pixels and outputs of a sample.
+    pixels: usize,
+    outputs: usize,
+}
+
+impl<'a> Cut<'a> {
+    /// Panics unless the lengths are right.
+    fn new<P: Products>(
+        layer: &'a Layer<P>,
+        input: &'a [u8],
+        shape: [usize; 3],
+        samples: &'a [SampleQuantization],
+        outputs: usize,
+    ) -> Cut<'a> {
+        let [batch, height, width] = shape;
+        assert_eq!(samples.len(), batch, "one quantization for each sample");
+        let geometry = layer.product.geometry();
+        let pixels = geometry.pixels([1, height, width]);
+        let own = pixels * layer.out_channels;
+        assert_eq!(Some(outputs), own.checked_mul(batch), "length of the output");
+        Cut { geometry, input, shape, samples, pixels, outputs: own }
+    }
+
+    /// Calls `work` with a source that shows these samples.
+    fn source(&self, own: std::ops::Range<usize>, work: impl FnOnce(&Source)) {
+        let [batch, height, width] = self.shape;
+        assert!(self.input.len().is_multiple_of(batch), "samples of different lengths");
+        let bytes = self.input.len() / batch;
+        let input = &self.input[own.start * bytes..own.end * bytes];
+        // What taps in the padding read: the sample's zero point.
+        let border =
+            |sample: &SampleQuantization| std::iter::repeat_n(sample.zero_point, self.geometry.read());
+        let borders: Vec<u8> = self.samples[own.clone()].iter().flat_map(border).collect();
+        work(&Source::new(self.geometry, input, [own.len(), height, width], &borders));
+    }
+}
