@@ -113,6 +113,34 @@ impl Requantizer {
 
 #[cfg(target_arch = "x86_64")]
 impl Requantizer {
+    /// 32 channels of two pixels, which alternate by 8 channels.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be there, and 32 lanes must exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn alternating(&self, lane: usize, sums: [[__m512i; 2]; 2]) -> __m512i {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)])
+        }
+    }
+
+    /// 16 channels, which [`Epilogue::PACKED`] leaves in order, of four pixels, which alternate by 4
+    /// channels.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be there, and 16 lanes must exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn alternating_by_four(&self, lane: usize, sums: [__m512i; 4]) -> __m512i {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
+            self.bytes([self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)])
+        }
+    }
+
     /// 32 outputs as words, not yet held to their bounds.
     ///
     /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
@@ -186,10 +214,7 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let scale = self.scale.as_ptr().add(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
-            // The two pixels alternate by 8 channels.
+            let bytes = self.alternating(lane, sums);
             let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
             if channels == 32 {
@@ -221,11 +246,8 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
-            let words = [self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)];
-            // The four pixels alternate by 4 channels.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
+            let bytes = _mm512_permutexvar_epi32(order, self.alternating_by_four(lane, sums));
             let mask = u16::MAX >> (16 - channels);
             let store = |pixel: usize, bytes: __m128i| {
                 if pixel < count && channels == 16 {

@@ -4,6 +4,7 @@
 use crate::float::Clamp;
 use crate::{Isa, ThreadPool, Window};
 
+use super::addition::Addend;
 use super::depthwise::Channelwise;
 use super::dynamic::{QuantizedSamples, SampleQuantization};
 use super::filter::{Filter, WeightOrder};
@@ -129,6 +130,24 @@ impl HybridConv2d {
         self.0.apply(pool, input, shape, output);
     }
 
+    /// Convolves an input whose samples have been quantized and adds a tensor: a residual connection.
+    /// The bits are those of the convolution and a separate addition; `ranges` get the range of each
+    /// sample of the sum.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn apply_add(
+        &self,
+        pool: &ThreadPool,
+        input: QuantizedSamples<'_>,
+        shape: [usize; 3],
+        addend: Addend<'_, f32, Clamp>,
+        output: &mut [f32],
+        ranges: Option<&mut [[f32; 2]]>,
+    ) {
+        self.0.apply_add(pool, input, shape, addend, output, ranges);
+    }
+
     /// Whether results that are only wanted as bytes are best computed twice, the first time for
     /// their range alone: where that is less work than writing and reading them as `f32`.
     #[must_use]
@@ -145,7 +164,7 @@ impl HybridConv2d {
         samples: &[SampleQuantization],
         output: &mut [f32],
     ) {
-        self.0.floats(pool, input, shape, samples, None, output);
+        self.0.floats(pool, (input, shape, samples), None, None, output);
     }
 }
 

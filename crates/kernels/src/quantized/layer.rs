@@ -2,9 +2,13 @@
 //! results kept as numbers or made bytes at once.
 
 use std::borrow::Borrow;
+use std::ops::Range;
 
+use crate::aligned::Aligned;
+use crate::float::Clamp;
 use crate::{Isa, ThreadPool};
 
+use super::addition::{Addend, FloatAdder, Places};
 use super::depthwise::Channelwise;
 use super::dynamic::{
     QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_samples, sample_ranges,
@@ -110,7 +114,7 @@ impl<P: Products> Layer<P> {
         output: &mut [f32],
     ) {
         let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
-        self.floats(pool, scratch, shape, &samples, None, output);
+        self.floats(pool, (scratch, shape, &samples), None, None, output);
     }
 
     /// Computes the output in the form that is asked for.
@@ -122,79 +126,79 @@ impl<P: Products> Layer<P> {
         output: HybridOutput<'_>,
     ) {
         let samples = input.quantizations();
+        let input = (input.bytes, shape, &samples[..]);
         match output {
-            HybridOutput::Floats { values, ranges: None } => {
-                self.floats(pool, input.bytes, shape, &samples, None, values);
+            HybridOutput::Floats { values, ranges } => {
+                noting(ranges, shape[0], |tally| self.floats(pool, input, None, tally, values));
             }
-            HybridOutput::Floats { values, ranges: Some(ranges) } => {
-                self.floats_and_ranges(pool, input.bytes, shape, &samples, values, ranges);
-            }
-            HybridOutput::Bytes { values, ranges } => {
-                self.bytes(pool, input.bytes, shape, &samples, values, ranges);
-            }
+            HybridOutput::Bytes { values, ranges } => self.bytes(pool, input, values, ranges),
         }
     }
 
-    fn floats_and_ranges(
+    /// Computes the output and adds to it: see [`HybridConv2d::apply_add`].
+    ///
+    /// [`HybridConv2d::apply_add`]: super::HybridConv2d::apply_add
+    pub(super) fn apply_add(
         &self,
         pool: &ThreadPool,
-        input: &[u8],
+        input: QuantizedSamples<'_>,
         shape: [usize; 3],
-        samples: &[SampleQuantization],
+        addend: Addend<'_, f32, Clamp>,
         output: &mut [f32],
-        ranges: &mut [[f32; 2]],
+        ranges: Option<&mut [[f32; 2]]>,
     ) {
-        assert_eq!(ranges.len(), shape[0], "one range for each sample");
-        let shared = SharedRange::of_samples(shape[0]);
-        self.floats(pool, input, shape, samples, Some(&shared), output);
-        ranges.iter_mut().zip(&shared).for_each(|(range, shared)| *range = shared.get());
+        let samples = input.quantizations();
+        let input = (input.bytes, shape, &samples[..]);
+        noting(ranges, shape[0], |tally| self.floats(pool, input, Some(addend), tally, output));
     }
 
-    /// Computes the output as numbers; `tally` has a place for the range of each sample.
+    /// Computes the output as numbers, `addend` added to them; `tally` has a place for the range of
+    /// each sample.
     pub(super) fn floats(
         &self,
         pool: &ThreadPool,
-        input: &[u8],
-        shape: [usize; 3],
-        samples: &[SampleQuantization],
+        input: Input<'_>,
+        addend: Option<Addend<'_, f32, Clamp>>,
         tally: Option<&[SharedRange]>,
         output: &mut [f32],
     ) {
-        let cut = Cut::new(self, input, shape, samples, output.len());
-        let together = if cut.pixels >= LARGE { 1 } else { shape[0].max(1) };
-        for first in (0..shape[0]).step_by(together) {
-            let own = first..first + together;
-            let samples = self.constants.of_samples(&samples[own.clone()]);
+        let batch = input.1[0];
+        let cut = Cut::new(self, input, output.len());
+        assert!(addend.is_none_or(|addend| addend.tensor.is_none_or(|own| own.len() == output.len())));
+        let together = if cut.pixels >= LARGE { 1 } else { batch.max(1) };
+        for first in (0..batch).step_by(together) {
+            let (own, shifted) = (first..first + together, together > 1);
+            let samples = &self.constants.of_samples(&cut.samples[own.clone()]);
             let tally = tally.map(|tally| &tally[own.clone()]);
-            let output = &mut output[first * cut.outputs..][..together * cut.outputs];
-            let shifted = together > 1;
-            let initial = if shifted {
-                vec![0; self.constants.lanes()].into_iter().collect()
-            } else {
-                samples.initial()
-            };
-            let begin = || Rescaler { samples: &samples, shifted, tally: tally.map(Tally::new) };
+            let tally = || tally.map(Tally::new);
+            let outputs = first * cut.outputs..(first + together) * cut.outputs;
+            let output = &mut output[outputs.clone()];
+            let initial = if shifted { Aligned::zeroed(self.constants.lanes()) } else { samples.initial() };
             cut.source(own, |source| {
-                self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, output);
+                let Some(addend) = addend else {
+                    let begin = || Rescaler { samples, shifted, tally: tally() };
+                    return self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, output);
+                };
+                let places = Places::new(addend.tensor.map(|tensor| &tensor[outputs]), output);
+                let begin = || FloatAdder {
+                    rescaler: Rescaler { samples, shifted, tally: None },
+                    clamp: addend.sum,
+                    places,
+                    tally: tally(),
+                };
+                self.product.run_each::<FloatAdder, _>(pool, source, &initial, begin, output);
             });
         }
     }
 
     /// Computes the output as bytes: first its range, from the extremes of each channel's sums, then
     /// its numbers, each quantized at once.
-    fn bytes(
-        &self,
-        pool: &ThreadPool,
-        input: &[u8],
-        shape: [usize; 3],
-        samples: &[SampleQuantization],
-        output: &mut [u8],
-        ranges: &mut [[f32; 2]],
-    ) {
-        assert_eq!(ranges.len(), shape[0], "one range for each sample");
-        let cut = Cut::new(self, input, shape, samples, output.len());
-        for sample in 0..shape[0] {
-            let rescaling = self.constants.of_samples(&samples[sample..=sample]);
+    fn bytes(&self, pool: &ThreadPool, input: Input<'_>, output: &mut [u8], ranges: &mut [[f32; 2]]) {
+        let batch = input.1[0];
+        assert_eq!(ranges.len(), batch, "one range for each sample");
+        let cut = Cut::new(self, input, output.len());
+        for sample in 0..batch {
+            let rescaling = self.constants.of_samples(&cut.samples[sample..=sample]);
             let initial = rescaling.initial();
             let output = &mut output[sample * cut.outputs..][..cut.outputs];
             let range = &mut ranges[sample];
@@ -230,6 +234,18 @@ impl<P: Products> Layer<P> {
         let level = TWICE.iter().rev().find(|(least, _)| outputs >= *least);
         level.is_some_and(|(_, deepest)| self.depth <= *deepest)
     }
+}
+
+/// What a layer reads: bytes, their batch, height and width, and how each sample was quantized.
+pub(super) type Input<'a> = (&'a [u8], [usize; 3], &'a [SampleQuantization]);
+
+/// Does work that counts in the range of each of `batch` samples, if somebody wants to know them.
+fn noting(ranges: Option<&mut [[f32; 2]]>, batch: usize, work: impl FnOnce(Option<&[SharedRange]>)) {
+    let Some(ranges) = ranges else { return work(None) };
+    assert_eq!(ranges.len(), batch, "one range for each sample");
+    let shared = SharedRange::of_samples(batch);
+    work(Some(&shared));
+    ranges.iter_mut().zip(&shared).for_each(|(range, shared)| *range = shared.get());
 }
 
 /// For outputs of at least so many elements, up to how many multiply-accumulates each are better
@@ -272,13 +288,7 @@ struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     /// Panics unless the lengths are right.
-    fn new<P: Products>(
-        layer: &'a Layer<P>,
-        input: &'a [u8],
-        shape: [usize; 3],
-        samples: &'a [SampleQuantization],
-        outputs: usize,
-    ) -> Cut<'a> {
+    fn new<P: Products>(layer: &'a Layer<P>, (input, shape, samples): Input<'a>, outputs: usize) -> Cut<'a> {
         let [batch, height, width] = shape;
         assert_eq!(samples.len(), batch, "one quantization for each sample");
         let geometry = layer.product.geometry();
@@ -289,7 +299,7 @@ impl<'a> Cut<'a> {
     }
 
     /// Calls `work` with a source that shows these samples.
-    fn source(&self, own: std::ops::Range<usize>, work: impl FnOnce(&Source)) {
+    fn source(&self, own: Range<usize>, work: impl FnOnce(&Source)) {
         let [batch, height, width] = self.shape;
         assert!(self.input.len().is_multiple_of(batch), "samples of different lengths");
         let bytes = self.input.len() / batch;

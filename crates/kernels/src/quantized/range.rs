@@ -94,6 +94,24 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Counts in two vectors of values of each of two samples, which may be the same.
+    ///
+    /// # Safety
+    /// AVX-512 F must be there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn note_pair(&self, samples: [usize; 2], first: [__m512; 2], second: [__m512; 2]) {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            if samples[0] == samples[1] {
+                self.note_vectors(samples[0], [first[0], first[1], second[0], second[1]]);
+            } else {
+                self.note_vectors(samples[0], first);
+                self.note_vectors(samples[1], second);
+            }
+        }
+    }
+
     #[inline(always)]
     fn go_to(&self, sample: usize) {
         if sample != self.sample.get() {

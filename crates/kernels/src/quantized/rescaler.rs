@@ -150,15 +150,10 @@ impl Epilogue for Rescaler<'_> {
             if both {
                 store_pixel(out[1], second, channels);
             }
-            if let Some(tally) = &self.tally {
-                if both && samples[0] == samples[1] {
-                    tally.note_vectors(samples[0], [first[0], first[1], second[0], second[1]]);
-                } else {
-                    tally.note_vectors(samples[0], first);
-                    if both {
-                        tally.note_vectors(samples[1], second);
-                    }
-                }
+            match &self.tally {
+                Some(tally) if both => tally.note_pair(samples, first, second),
+                Some(tally) => tally.note_vectors(samples[0], first),
+                None => {}
             }
         }
     }
@@ -236,7 +231,7 @@ unsafe fn store_pixel(out: *mut f32, values: [__m512; 2], channels: usize) {
 /// As for [`store_pixel`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn store(out: *mut f32, values: __m512, channels: usize) {
+pub(super) unsafe fn store(out: *mut f32, values: __m512, channels: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         if channels == 16 {
