@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use litesmith_kernels::elementwise::{
-    Affine, Binary, Broadcast, ChannelMap, QuantizedBinary, Table, Unary, binary, multiply_add, unary,
+    Affine, Binary, Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table, Unary, binary, unary,
 };
 use litesmith_kernels::pooling::{average_pool_quantized, max_pool};
+use litesmith_kernels::quantized::map_samples;
 use litesmith_kernels::reduce::{QuantizedSum, Reduce, Reduction, reduce};
 use litesmith_kernels::softmax::{QuantizedSoftmax, softmax};
 use litesmith_kernels::{Isa, ThreadPool, Window, convert, movement};
@@ -179,9 +180,14 @@ fn float(bench: &mut Bench<'_>) {
     bench.run("add f32 56x56x144 by 144", 8 * len, |isa, pool| {
         let _ = binary(isa, pool, Binary::Add, &excite, [&a, &b[..144]], unclamped, &mut output);
     });
+    let [weight, addend] = [b[..144].to_vec(), b[144..288].to_vec()];
+    let map = MultiplyAdd { weight, addend, bounds: [unclamped; 2] };
     bench.run("mul, add f32 56x56x144 by 144", 8 * len, |isa, pool| {
-        let constants = [&b[..144], &b[144..288]];
-        multiply_add(isa, pool, &a, constants, [unclamped; 2], &mut output);
+        map.apply(isa, pool, &a, &mut output);
+    });
+    let (mut quantized, mut ranges) = (vec![0; len], [[0.0; 2]]);
+    bench.run("mul, add f32 56x56x144 by 144 to bytes", 9 * len, |isa, pool| {
+        map_samples(isa, pool, &map, &a, &mut ranges, &mut quantized);
     });
     let plan = Reduction::new(&[1, 56, 56, 144], &[1, 2]);
     bench.run("mean f32 56x56x144", 4 * len, |isa, pool| {

@@ -297,9 +297,10 @@ impl Interpreter {
         self.run(inputs)?;
         let runs = runs.max(1);
         // What is measured: steps of a plan, or nodes where there is none.
-        let mut measured: Vec<(Vec<usize>, u64)> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], 0)).collect(),
+        type Measured = (Vec<usize>, Option<&'static str>, u64);
+        let mut measured: Vec<Measured> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.name, step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], None, 0)).collect(),
         };
         let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
@@ -318,9 +319,10 @@ impl Interpreter {
             }
         }
         let all = &self.fused.main().nodes;
-        let time = |((nodes, macs), seconds): ((Vec<usize>, u64), f64)| {
+        let time = |((nodes, name, macs), seconds): (Measured, f64)| {
             let operators: Vec<&str> = nodes.iter().map(|node| all[*node].op.builtin_name()).collect();
-            StepTime { node: all[nodes[0]].name.clone(), operator: operators.join("+"), seconds, macs }
+            let operator = name.map_or_else(|| operators.join("+"), str::to_owned);
+            StepTime { node: all[nodes[0]].name.clone(), operator, seconds, macs }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
     }

@@ -5,32 +5,50 @@ use super::number::Ordered;
 use crate::multiversion::multiversion;
 use crate::{Isa, ThreadPool};
 
-/// `output = within(within(input * weight) + addend)` by channel, the last axis: with the bits of a
-/// multiplication and an addition one after the other. `bounds` are those of the product and of the sum.
-///
-/// # Panics
-/// When input and output have different lengths or are no whole number of pixels, or the constants
-/// have.
-pub fn multiply_add(
-    isa: Isa,
-    pool: &ThreadPool,
-    input: &[f32],
-    [weight, addend]: [&[f32]; 2],
-    bounds: [[f32; 2]; 2],
-    output: &mut [f32],
-) {
-    let channels = weight.len();
-    assert_eq!(addend.len(), channels, "as many addends as weights");
-    assert_eq!(input.len(), output.len(), "input and output must have one length");
-    if input.is_empty() {
-        return;
+/// `within(within(x * weight) + addend)` by channel, the last axis: with the bits of a multiplication and
+/// an addition one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiplyAdd {
+    /// One for each channel.
+    pub weight: Vec<f32>,
+    /// One for each channel.
+    pub addend: Vec<f32>,
+    /// Bounds of the product and of the sum.
+    pub bounds: [[f32; 2]; 2],
+}
+
+impl MultiplyAdd {
+    /// Maps `input` to `output`.
+    ///
+    /// # Panics
+    /// When the lengths differ or are no whole number of pixels, or there are not as many addends as
+    /// weights.
+    pub fn apply(&self, isa: Isa, pool: &ThreadPool, input: &[f32], output: &mut [f32]) {
+        assert_eq!(input.len(), output.len(), "input and output must have one length");
+        let (channels, all) = (self.channels(), self.pixels(input));
+        let pixels = pool.rows_per_task(all, TASK_ELEMENTS.div_ceil(channels));
+        pool.run_rows(output, channels, pixels, |first, output| {
+            self.map(isa, &input[first * channels..][..output.len()], output);
+        });
     }
-    assert!(channels > 0 && input.len().is_multiple_of(channels), "whole pixels");
-    let pixels = pool.rows_per_task(input.len() / channels, TASK_ELEMENTS.div_ceil(channels));
-    pool.run_rows(output, channels, pixels, |first, output| {
-        let input = &input[first * channels..][..output.len()];
-        multiply_add_pixels(isa, input, weight, addend, bounds, output);
-    });
+
+    /// Number of channels.
+    pub(crate) fn channels(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// Number of pixels; panics unless they are whole and the constants fit each other.
+    pub(crate) fn pixels(&self, input: &[f32]) -> usize {
+        let channels = self.channels();
+        assert!(channels > 0 && self.addend.len() == channels, "as many addends as weights");
+        assert!(input.len().is_multiple_of(channels), "whole pixels");
+        input.len() / channels
+    }
+
+    /// Maps some pixels.
+    pub(crate) fn map(&self, isa: Isa, input: &[f32], output: &mut [f32]) {
+        multiply_add_pixels(isa, input, &self.weight, &self.addend, self.bounds, output);
+    }
 }
 
 multiversion! {
@@ -70,7 +88,12 @@ mod tests {
                 let expected: Vec<u32> = sums.map(f32::to_bits).collect();
                 for (isa, pool) in machines() {
                     let mut output = vec![9.0; input.len()];
-                    multiply_add(isa, &pool, &input, [&weight, &addend], [bounds, [0.0, 6.0]], &mut output);
+                    let map = MultiplyAdd {
+                        weight: weight.clone(),
+                        addend: addend.clone(),
+                        bounds: [bounds, [0.0, 6.0]],
+                    };
+                    map.apply(isa, &pool, &input, &mut output);
                     let nan = |bits: &u32| f32::from_bits(*bits).is_nan();
                     let same =
                         output.iter().zip(&expected).all(|(a, b)| a.to_bits() == *b || a.is_nan() && nan(b));

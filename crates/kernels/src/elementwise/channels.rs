@@ -26,7 +26,11 @@ const GROUP: usize = 64;
 /// Longest period of constants: they should stay in the first-level cache.
 const LONGEST: usize = 1 << 13;
 
-/// `round((x * weight - offset) * scale)` in steps from the zero point: exact but for the scale.
+/// The bits of 2^15, among which a byte stands for itself: `2^15 + x` is what `x << 8` makes of it.
+const RAISED: u32 = 0x4700_0000;
+
+/// `round(((2^15 + x) * weight - offset) * scale)` in steps from the zero point: exact but for the
+/// scale.
 #[derive(Clone)]
 struct ProductMap {
     /// One for each byte of a period: whole pixels and whole groups.
@@ -99,6 +103,12 @@ impl ChannelMap {
         }
     }
 
+    /// Whether it multiplies, and nothing else: an addition may follow.
+    #[must_use]
+    pub fn multiplies(&self) -> bool {
+        self.product.is_some() && self.sum.is_none()
+    }
+
     /// The result for a byte of a channel.
     #[must_use]
     pub fn value(&self, channel: usize, x: u8) -> u8 {
@@ -126,10 +136,17 @@ impl ChannelMap {
         });
     }
 
+    /// Whether constants are whole groups and products stay within 32 bits.
+    #[cfg(target_arch = "x86_64")]
+    fn suits_vectors(&self) -> bool {
+        let fits = |product: &ProductMap| product.scale * 65_025.0 < (1 << 30) as f32;
+        period(self.channels).is_multiple_of(GROUP) && self.product.as_ref().is_none_or(fits)
+    }
+
     /// Maps some bytes, from the start of a period on.
     fn piece(&self, isa: Isa, input: &[u8], output: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
-        if isa >= Isa::Avx512 && Isa::Avx512.available() && period(self.channels).is_multiple_of(GROUP) {
+        if isa >= Isa::Vnni && Isa::Vnni.available() && self.suits_vectors() {
             // SAFETY: the machine has the instructions, as was just asked.
             unsafe {
                 match (&self.product, &self.sum) {
@@ -154,7 +171,7 @@ impl ProductMap {
     fn new(product: &Product, clamp: [u8; 2], constant: &[u8], swapped: bool) -> ProductMap {
         let [own, other] = if swapped { [1, 0] } else { [0, 1] };
         let weight = |byte: &u8| (i32::from(*byte) - product.zero_points[other]) as f32;
-        let zero_point = product.zero_points[own] as f32;
+        let zero_point = (product.zero_points[own] + (1 << 15)) as f32;
         let channels = constant.len();
         ProductMap {
             weight: repeated(constant.iter().map(weight), channels),
@@ -171,10 +188,11 @@ impl ProductMap {
         self.value_with(self.weight[place], self.offset[place], x)
     }
 
-    /// The product and the difference are integers below 2^18: exact.
+    /// The products and their difference are integers below 2^24: exact.
     #[inline(always)]
     fn value_with(&self, weight: f32, offset: f32, x: u8) -> u8 {
-        self.rounding.apply((f32::from(x) * weight - offset) * self.scale)
+        let raised = f32::from_bits(RAISED | u32::from(x) << 8);
+        self.rounding.apply((raised * weight - offset) * self.scale)
     }
 }
 
@@ -240,18 +258,22 @@ multiversion! {
     }
 }
 
-/// A map in vectors of AVX-512.
+/// A map in vectors of AVX-512 with VNNI and VBMI.
 #[cfg(target_arch = "x86_64")]
 trait Vectors {
     /// Length of its constants.
     fn period(&self) -> usize;
 
-    /// 32 bytes at `input`, the constants from `place` on, as words: of each 128 bits, the first half
-    /// are four of the first 16 results and the second half four of the others.
+    /// Bounds of the results.
+    fn clamp(&self) -> [u8; 2];
+
+    /// Half `HALF` of the group of bytes at `input`, which `data` holds, the constants from `place` on
+    /// being the group's: words, not yet held within bounds. Of each 128 bits, the first half are four
+    /// of the first 16 results and the second half four of the others.
     ///
     /// # Safety
-    /// AVX-512 F and BW must be there and 32 bytes readable; 32 constants must exist from `place` on.
-    unsafe fn words(&self, input: *const u8, place: usize) -> __m512i;
+    /// The instructions must be there, and a group of bytes and constants.
+    unsafe fn words<const HALF: usize>(&self, input: *const u8, data: __m512i, place: usize) -> __m512i;
 }
 
 /// Maps bytes from the start of a period on.
@@ -259,49 +281,73 @@ trait Vectors {
 /// # Safety
 /// The period must be whole groups.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
 unsafe fn vectors<V: Vectors>(map: &V, input: &[u8], output: &mut [u8]) {
     let period = map.period();
-    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    // SAFETY (of all calls): groups of the input are readable, and those of the constants are whole.
-    let group = |input: *const u8, place: usize| unsafe {
-        let halves = [map.words(input, place), map.words(input.add(GROUP / 2), place + GROUP / 2)];
-        _mm512_permutexvar_epi32(order, _mm512_packus_epi16(halves[0], halves[1]))
-    };
     for (output, input) in output.chunks_mut(period).zip(input.chunks(period)) {
         let (groups, rest) = input.as_chunks::<GROUP>();
         let (group_outputs, rest_output) = output.as_chunks_mut::<GROUP>();
         for (index, (output, input)) in group_outputs.iter_mut().zip(groups).enumerate() {
-            let bytes = group(input.as_ptr(), index * GROUP);
-            // SAFETY: a group of bytes.
-            unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), bytes) };
+            // SAFETY: the constants are whole groups, as many as the period's.
+            unsafe { group(map, input, index * GROUP, output) };
         }
         if !rest.is_empty() {
-            let mut last = [0; GROUP];
+            let (mut last, mut mapped) = ([0; GROUP], [0; GROUP]);
             last[..rest.len()].copy_from_slice(rest);
-            let bytes = group(last.as_ptr(), groups.len() * GROUP);
-            // SAFETY: a group of bytes.
-            unsafe { _mm512_storeu_si512(last.as_mut_ptr().cast(), bytes) };
-            rest_output.copy_from_slice(&last[..rest.len()]);
+            // SAFETY: as above.
+            unsafe { group(map, &last, groups.len() * GROUP, &mut mapped) };
+            rest_output.copy_from_slice(&mapped[..rest.len()]);
         }
     }
 }
 
-/// Two vectors of steps from a zero point as words, moved there and held within bounds.
+/// # Safety
+/// There must be a group of constants from `place` on.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
+unsafe fn group<V: Vectors>(map: &V, input: &[u8; GROUP], place: usize, output: &mut [u8; GROUP]) {
+    let [low, high] = map.clamp();
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    // SAFETY: groups of bytes, and of constants as the caller promises.
+    unsafe {
+        let data = _mm512_loadu_si512(input.as_ptr().cast());
+        let first = map.words::<0>(input.as_ptr(), data, place);
+        let second = map.words::<1>(input.as_ptr(), data, place);
+        let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second));
+        let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(low as i8));
+        let bytes = _mm512_min_epu8(bytes, _mm512_set1_epi8(high as i8));
+        _mm512_storeu_si512(output.as_mut_ptr().cast(), bytes);
+    }
+}
+
+/// Two vectors of steps from a zero point as words, moved there.
 ///
 /// # Safety
 /// AVX-512 F and BW must be there.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn held(steps: [__m512i; 2], zero_point: i32, [low, high]: [u8; 2]) -> __m512i {
+unsafe fn moved(steps: [__m512i; 2], zero_point: i32) -> __m512i {
     // SAFETY: the caller has the instructions.
     unsafe {
         let words = _mm512_packs_epi32(steps[0], steps[1]);
-        let words = _mm512_adds_epi16(words, _mm512_set1_epi16(zero_point as i16));
-        let words = _mm512_max_epi16(words, _mm512_set1_epi16(low.into()));
-        _mm512_min_epi16(words, _mm512_set1_epi16(high.into()))
+        _mm512_adds_epi16(words, _mm512_set1_epi16(zero_point as i16))
     }
 }
+
+/// For each quarter of a group, where the bytes of `2^15 + x` stand in the group and in
+/// the bytes of [`RAISED`] behind it.
+#[cfg(target_arch = "x86_64")]
+const QUARTERS: [[u8; GROUP]; 4] = {
+    let mut tables = [[0; GROUP]; 4];
+    let mut at = 0;
+    while at < 4 * GROUP {
+        let byte = at % 4;
+        tables[at / GROUP][at % GROUP] = (if byte == 1 { at / 4 } else { GROUP + byte }) as u8;
+        at += 1;
+    }
+    tables
+};
 
 #[cfg(target_arch = "x86_64")]
 impl Vectors for ProductMap {
@@ -309,36 +355,40 @@ impl Vectors for ProductMap {
         self.weight.len()
     }
 
+    fn clamp(&self) -> [u8; 2] {
+        self.clamp
+    }
+
     #[inline(always)]
-    unsafe fn words(&self, input: *const u8, place: usize) -> __m512i {
-        // SAFETY: the caller has the instructions, the bytes and the constants.
+    unsafe fn words<const HALF: usize>(&self, _input: *const u8, data: __m512i, place: usize) -> __m512i {
+        // SAFETY: the caller has the instructions and the constants.
         unsafe {
-            let steps = [self.steps(input, place), self.steps(input.add(16), place + 16)];
-            held(steps, self.zero_point.into(), self.clamp)
+            let first = self.steps(data, &QUARTERS[2 * HALF], place + 32 * HALF);
+            let second = self.steps(data, &QUARTERS[2 * HALF + 1], place + 32 * HALF + 16);
+            moved([first, second], self.zero_point.into())
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl ProductMap {
-    /// Steps of 16 bytes, with the constants from `place` on.
+    /// Steps of the bytes that a table finds, with the constants from `place` on.
     ///
     /// A method, not a closure: it must be inlined to be compiled for AVX-512.
     ///
     /// # Safety
-    /// AVX-512 F must be there, and 16 bytes and constants.
+    /// AVX-512 F and VBMI must be there, and 16 constants.
     #[inline(always)]
-    unsafe fn steps(&self, input: *const u8, place: usize) -> __m512i {
-        // SAFETY: the caller has the instructions, the bytes and the constants.
+    unsafe fn steps(&self, data: __m512i, table: &[u8; GROUP], place: usize) -> __m512i {
+        // SAFETY: the caller has the instructions and the constants.
         unsafe {
-            let most = _mm512_set1_ps(f32::from(255 - i16::from(self.zero_point)));
-            let x = _mm512_cvtepu8_epi32(_mm_loadu_si128(input.cast()));
+            let table = _mm512_loadu_si512(table.as_ptr().cast());
+            let raised = _mm512_permutex2var_epi8(data, table, _mm512_set1_epi32(RAISED as i32));
             let weight = _mm512_loadu_ps(self.weight.as_ptr().add(place));
             let offset = _mm512_loadu_ps(self.offset.as_ptr().add(place));
-            let product = _mm512_fmsub_ps(_mm512_cvtepi32_ps(x), weight, offset);
-            let steps = _mm512_mul_ps(product, _mm512_set1_ps(self.scale));
-            // Too large a number is held; one that is too small, or none, becomes the least integer.
-            _mm512_cvtps_epi32(_mm512_min_ps(most, steps))
+            let product = _mm512_fmsub_ps(_mm512_castsi512_ps(raised), weight, offset);
+            // Within 32 bits, as has been asked for.
+            _mm512_cvtps_epi32(_mm512_mul_ps(product, _mm512_set1_ps(self.scale)))
         }
     }
 }
@@ -354,14 +404,14 @@ impl SumMap {
     /// Steps of 16 such pairs, with the constants from `place` on.
     ///
     /// # Safety
-    /// AVX-512 F and BW must be there and 16 constants.
+    /// AVX-512 F and VNNI must be there, and 16 constants.
     #[inline(always)]
     unsafe fn steps(&self, pairs: __m512i, place: usize) -> __m512i {
         // SAFETY: the caller has the instructions and the constants.
         unsafe {
             let addend = _mm512_loadu_si512(self.addend.as_ptr().add(place).cast());
-            let product = _mm512_madd_epi16(pairs, _mm512_set1_epi32(self.halves()));
-            _mm512_sra_epi32(_mm512_add_epi32(product, addend), _mm_cvtsi32_si128(self.shift))
+            let sum = _mm512_dpwssd_epi32(addend, pairs, _mm512_set1_epi32(self.halves()));
+            _mm512_srav_epi32(sum, _mm512_set1_epi32(self.shift))
         }
     }
 }
@@ -372,15 +422,20 @@ impl Vectors for SumMap {
         self.addend.len()
     }
 
+    fn clamp(&self) -> [u8; 2] {
+        self.clamp
+    }
+
     #[inline(always)]
-    unsafe fn words(&self, input: *const u8, place: usize) -> __m512i {
+    unsafe fn words<const HALF: usize>(&self, input: *const u8, _data: __m512i, place: usize) -> __m512i {
+        let (input, place) = (input.wrapping_add(32 * HALF), place + 32 * HALF);
         // SAFETY: the caller has the instructions, the bytes and the constants.
         unsafe {
             let first = _mm512_cvtepu8_epi32(_mm_loadu_si128(input.cast()));
             let second = _mm512_cvtepu8_epi32(_mm_loadu_si128(input.add(16).cast()));
             let first = _mm512_or_si512(first, _mm512_slli_epi32::<23>(first));
             let second = _mm512_or_si512(second, _mm512_slli_epi32::<23>(second));
-            held([self.steps(first, place), self.steps(second, place + 16)], self.zero_point, self.clamp)
+            moved([self.steps(first, place), self.steps(second, place + 16)], self.zero_point)
         }
     }
 }
@@ -388,19 +443,27 @@ impl Vectors for SumMap {
 #[cfg(target_arch = "x86_64")]
 impl Vectors for (&ProductMap, &SumMap) {
     fn period(&self) -> usize {
-        self.0.period()
+        self.0.weight.len()
+    }
+
+    fn clamp(&self) -> [u8; 2] {
+        self.1.clamp
     }
 
     #[inline(always)]
-    unsafe fn words(&self, input: *const u8, place: usize) -> __m512i {
+    unsafe fn words<const HALF: usize>(&self, input: *const u8, data: __m512i, place: usize) -> __m512i {
+        let (product, sum) = self;
+        let [low, high] = product.clamp;
         // SAFETY: the caller has the instructions, the bytes and the constants.
         unsafe {
-            let words = self.0.words(input, place);
-            let shifted = _mm512_slli_epi16::<7>(words);
+            let words = product.words::<HALF>(input, data, place);
+            let words = _mm512_max_epi16(words, _mm512_set1_epi16(low.into()));
+            let words = _mm512_min_epi16(words, _mm512_set1_epi16(high.into()));
+            let (shifted, place) = (_mm512_slli_epi16::<7>(words), place + 32 * HALF);
             // Interleaving undoes the order of the words.
-            let first = self.1.steps(_mm512_unpacklo_epi16(words, shifted), place);
-            let second = self.1.steps(_mm512_unpackhi_epi16(words, shifted), place + 16);
-            held([first, second], self.1.zero_point, self.1.clamp)
+            let first = sum.steps(_mm512_unpacklo_epi16(words, shifted), place);
+            let second = sum.steps(_mm512_unpackhi_epi16(words, shifted), place + 16);
+            moved([first, second], sum.zero_point)
         }
     }
 }

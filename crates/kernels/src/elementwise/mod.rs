@@ -19,7 +19,7 @@ pub mod table;
 pub mod unary;
 
 pub use affine::Affine;
-pub use affine_map::multiply_add;
+pub use affine_map::MultiplyAdd;
 pub use binary::{Binary, binary};
 pub use broadcast::Broadcast;
 pub use channels::ChannelMap;

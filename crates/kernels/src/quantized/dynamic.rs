@@ -66,7 +66,7 @@ const CHUNK: usize = 1 << 15;
 
 /// Samples of equal length cut into tasks.
 #[derive(Clone, Copy)]
-struct Parts {
+pub(super) struct Parts {
     /// Elements of a sample, and tasks for each.
     length: usize,
     chunks: usize,
@@ -75,7 +75,7 @@ struct Parts {
 impl Parts {
     /// # Panics
     /// If the batch does not divide the elements.
-    fn new(elements: usize, batch: usize) -> Parts {
+    pub(super) fn new(elements: usize, batch: usize) -> Parts {
         assert!(elements.checked_rem(batch).unwrap_or(elements) == 0, "samples of different lengths");
         let length = elements.checked_div(batch).unwrap_or(0);
         Parts { length, chunks: length.div_ceil(CHUNK) }
@@ -167,7 +167,7 @@ multiversion! {
 }
 
 /// Quantizes values of one sample.
-fn quantize(isa: Isa, values: &[f32], quantization: SampleQuantization, output: &mut [u8]) {
+pub(super) fn quantize(isa: Isa, values: &[f32], quantization: SampleQuantization, output: &mut [u8]) {
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx512 && Isa::Avx512.available() {
         // SAFETY: the machine has these instructions, as was just asked.

@@ -231,8 +231,7 @@ impl<P: Products> Layer<P> {
     /// [`HybridConv2d::prefers_bytes`]: super::HybridConv2d::prefers_bytes
     pub(super) fn prefers_bytes(&self, [_, height, width]: [usize; 3]) -> bool {
         let outputs = self.product.geometry().pixels([1, height, width]).saturating_mul(self.out_channels);
-        let level = TWICE.iter().rev().find(|(least, _)| outputs >= *least);
-        level.is_some_and(|(_, deepest)| self.depth <= *deepest)
+        outputs >= MANY_OUTPUTS && self.depth <= SHALLOW
     }
 }
 
@@ -248,10 +247,10 @@ fn noting(ranges: Option<&mut [[f32; 2]]>, batch: usize, work: impl FnOnce(Optio
     ranges.iter_mut().zip(&shared).for_each(|(range, shared)| *range = shared.get());
 }
 
-/// For outputs of at least so many elements, up to how many multiply-accumulates each are better
-/// computed twice than written, read and quantized (measured): the more, the farther away they are
-/// kept in between.
-const TWICE: [(usize, usize); 2] = [(1 << 16, 32), (1 << 18, 96)];
+/// Up to so many multiply-accumulates each, outputs are better computed twice than written, read and
+/// quantized (measured), for outputs of so many elements, which do not stay in the first-level cache.
+const SHALLOW: usize = 12;
+const MANY_OUTPUTS: usize = 1 << 16;
 
 /// The smallest and the largest result before bounds, which grow with the sums or fall with them, of
 /// a sample; `None` if one is not finite.

@@ -21,6 +21,7 @@ mod filter;
 pub(crate) mod gather;
 mod hybrid;
 mod layer;
+mod mapped;
 mod matmul;
 pub(crate) mod product;
 mod range;
@@ -39,5 +40,6 @@ pub use dynamic::{
 };
 pub use filter::{Filter, WeightOrder};
 pub use hybrid::{HybridConv2d, HybridDepthwise, HybridOutput, Rescale};
+pub use mapped::map_samples;
 pub use matmul::{Matrices, matmul};
 pub use requantize::Requantize;
