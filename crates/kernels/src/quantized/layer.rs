@@ -20,7 +20,7 @@ use super::hybrid::{HybridOutput, Rescale};
 use super::product::ByteProduct;
 use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
 use super::requantizer::Requantizing;
-use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
+use super::rescaler::{Rescaler, Rescaling, SampleRescaling, is_far};
 
 /// Samples of at least this many pixels are worked on one by one, with constants of their own.
 const LARGE: usize = 196;
@@ -173,15 +173,16 @@ impl<P: Products> Layer<P> {
             let tally = || tally.map(Tally::new);
             let outputs = first * cut.outputs..(first + together) * cut.outputs;
             let output = &mut output[outputs.clone()];
+            let far = is_far(output);
             let initial = if shifted { Aligned::zeroed(self.constants.lanes()) } else { samples.initial() };
             cut.source(own, |source| {
                 let Some(addend) = addend else {
-                    let begin = || Rescaler { samples, shifted, tally: tally() };
+                    let begin = || Rescaler { samples, shifted, tally: tally(), far };
                     return self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, output);
                 };
                 let places = Places::new(addend.tensor.map(|tensor| &tensor[outputs]), output);
                 let begin = || FloatAdder {
-                    rescaler: Rescaler { samples, shifted, tally: None },
+                    rescaler: Rescaler { samples, shifted, tally: None, far },
                     clamp: addend.sum,
                     places,
                     tally: tally(),
@@ -217,7 +218,7 @@ impl<P: Products> Layer<P> {
                     self.product.run_each::<Requantizing, _>(pool, source, &initial, begin, output);
                 } else {
                     let mut values = vec![0.0; output.len()];
-                    let begin = || Rescaler { samples: &rescaling, shifted: false, tally: None };
+                    let begin = || Rescaler { samples: &rescaling, shifted: false, tally: None, far: false };
                     self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, &mut values);
                     sample_ranges(self.isa, pool, &values, std::slice::from_mut(range));
                     quantize_by_ranges(self.isa, pool, &values, std::slice::from_ref(range), output);
