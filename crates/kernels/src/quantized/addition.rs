@@ -10,9 +10,9 @@ use crate::float::Clamp;
 
 use super::epilogue::{Epilogue, Finish, Requantizer};
 use super::range::Tally;
-#[cfg(target_arch = "x86_64")]
-use super::rescaler::store;
 use super::rescaler::{Rescaler, fetch};
+#[cfg(target_arch = "x86_64")]
+use super::rescaler::{held, store};
 
 /// A tensor of a convolution's output's shape that is added to it, and by which rule.
 #[derive(Clone, Copy, Debug)]
@@ -389,12 +389,9 @@ impl FloatAdder<'_> {
         // SAFETY: the caller has the instructions, the lanes and the room; the addend is as long as
         // the output.
         unsafe {
-            let value = self.rescaler.value(sample, lane, sums);
+            let [value] = self.rescaler.held([self.rescaler.value(sample, lane, sums)]);
             let other = _mm512_maskz_loadu_ps(mask, self.places.at(out));
-            let value = _mm512_add_ps(value, other);
-            // With the value second, as the instructions have it, NaN stays NaN.
-            let value = _mm512_max_ps(_mm512_set1_ps(self.clamp.min), value);
-            let value = _mm512_min_ps(_mm512_set1_ps(self.clamp.max), value);
+            let [value] = held(self.clamp, [_mm512_add_ps(value, other)]);
             store(out, value, channels);
             _mm512_maskz_mov_ps(mask, value)
         }

@@ -170,7 +170,8 @@ impl<P: Products> Layer<P> {
             let (own, shifted) = (first..first + together, together > 1);
             let samples = &self.constants.of_samples(&cut.samples[own.clone()]);
             let tally = tally.map(|tally| &tally[own.clone()]);
-            let tally = || tally.map(Tally::new);
+            let least = addend.map_or(self.constants.clamp, |addend| addend.sum).min;
+            let tally = || tally.map(|tally| Tally::new(tally, least));
             let outputs = first * cut.outputs..(first + together) * cut.outputs;
             let output = &mut output[outputs.clone()];
             let far = is_far(output);

@@ -45,6 +45,8 @@ pub(super) struct Tally<'a> {
     sample: Cell<usize>,
     low: Lanes,
     high: Lanes,
+    /// Whether no value is below zero.
+    positive: bool,
 }
 
 #[repr(C, align(64))]
@@ -52,9 +54,10 @@ pub(super) struct Tally<'a> {
 struct Lanes(Cell<[f32; LANES]>);
 
 impl<'a> Tally<'a> {
-    /// Nothing yet; `shared` has a place for each sample.
-    pub(super) fn new(shared: &'a [SharedRange]) -> Tally<'a> {
-        Tally { shared, sample: Cell::new(0), low: Lanes::default(), high: Lanes::default() }
+    /// Nothing yet; `shared` has a place for each sample, and values will be at least `least`.
+    pub(super) fn new(shared: &'a [SharedRange], least: f32) -> Tally<'a> {
+        let (low, high) = (Lanes::default(), Lanes::default());
+        Tally { shared, sample: Cell::new(0), low, high, positive: least >= 0.0 }
     }
 
     /// Counts in values of a sample.
@@ -83,14 +86,19 @@ impl<'a> Tally<'a> {
         let [low, high] = [&self.low, &self.high].map(|lanes| lanes.0.as_ptr().cast::<f32>());
         // SAFETY: the caller has the instructions; both are 16 lanes on a cache line.
         unsafe {
-            let (mut least, mut most) = (_mm512_load_ps(low), _mm512_load_ps(high));
+            // What is not a number, being first, gives way.
+            let mut most = _mm512_load_ps(high);
             for values in values {
-                // What is not a number, being first, gives way.
-                least = _mm512_min_ps(values, least);
                 most = _mm512_max_ps(values, most);
             }
-            _mm512_store_ps(low, least);
             _mm512_store_ps(high, most);
+            if !self.positive {
+                let mut least = _mm512_load_ps(low);
+                for values in values {
+                    least = _mm512_min_ps(values, least);
+                }
+                _mm512_store_ps(low, least);
+            }
         }
     }
 

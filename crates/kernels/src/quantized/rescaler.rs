@@ -124,7 +124,9 @@ pub(super) fn fetch<const WRITE: bool>(start: *const f32, pitch: usize, rows: us
     for place in (0..rows).flat_map(|row| [row * pitch, row * pitch + 16]) {
         let place = start.wrapping_add(place).cast();
         // SAFETY: a hint that has no effect where there is no memory.
-        unsafe { if WRITE { _mm_prefetch::<true>(place) } else { _mm_prefetch::<_MM_HINT_T0>(place) } }
+        unsafe {
+            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(place) } else { _mm_prefetch::<_MM_HINT_T0>(place) }
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, pitch, rows);
@@ -172,10 +174,13 @@ impl Epilogue for Rescaler<'_> {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let first =
-                [self.value(samples[0], lane, sums[0][0]), self.value(samples[0], lane + 16, sums[0][1])];
-            let second =
-                [self.value(samples[1], lane, sums[1][0]), self.value(samples[1], lane + 16, sums[1][1])];
+            let [a, b, c, d] = self.held([
+                self.value(samples[0], lane, sums[0][0]),
+                self.value(samples[0], lane + 16, sums[0][1]),
+                self.value(samples[1], lane, sums[1][0]),
+                self.value(samples[1], lane + 16, sums[1][1]),
+            ]);
+            let (first, second) = ([a, b], [c, d]);
             store_pixel(out[0], first, channels);
             if both {
                 store_pixel(out[1], second, channels);
@@ -203,7 +208,7 @@ impl Epilogue for Rescaler<'_> {
         for (pixel, sums) in sums.into_iter().enumerate().take(count) {
             // SAFETY: the caller's promise, for one of its pixels.
             unsafe {
-                let values = self.value(samples[pixel], lane, sums);
+                let [values] = self.held([self.value(samples[pixel], lane, sums)]);
                 store(out.add(pixel * pitch), values, channels);
                 if let Some(tally) = &self.tally {
                     tally.note_vectors(samples[pixel], [values]);
@@ -215,7 +220,8 @@ impl Epilogue for Rescaler<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl Rescaler<'_> {
-    /// 16 channels of one pixel. Lanes without a channel give 0.
+    /// 16 channels of one pixel, before they are held to the layer's bounds. Lanes without a channel
+    /// give 0.
     ///
     /// # Safety
     /// As for [`Epilogue::pair`], with 16 lanes.
@@ -231,12 +237,42 @@ impl Rescaler<'_> {
                 sums
             };
             let value = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scale.as_ptr().add(at)));
-            let value = _mm512_add_ps(value, _mm512_loadu_ps(layer.bias.as_ptr().add(lane)));
-            // With the value second, as the instructions have it, NaN stays NaN.
-            let value = _mm512_max_ps(_mm512_set1_ps(layer.clamp.min), value);
-            _mm512_min_ps(_mm512_set1_ps(layer.clamp.max), value)
+            _mm512_add_ps(value, _mm512_loadu_ps(layer.bias.as_ptr().add(lane)))
         }
     }
+
+    /// Values held to the layer's bounds.
+    ///
+    /// # Safety
+    /// AVX-512 F must be there.
+    #[inline(always)]
+    pub(super) unsafe fn held<const COUNT: usize>(&self, values: [__m512; COUNT]) -> [__m512; COUNT] {
+        // SAFETY: the caller has the instructions.
+        unsafe { held(self.samples.layer.clamp, values) }
+    }
+}
+
+/// Values held to bounds, which are looked at only where there are any.
+///
+/// # Safety
+/// AVX-512 F must be there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn held<const COUNT: usize>(clamp: Clamp, mut values: [__m512; COUNT]) -> [__m512; COUNT] {
+    // With the value second, as the instructions have it, NaN stays NaN.
+    if clamp.min > f32::NEG_INFINITY {
+        for value in &mut values {
+            // SAFETY: the caller has the instructions.
+            *value = unsafe { _mm512_max_ps(_mm512_set1_ps(clamp.min), *value) };
+        }
+    }
+    if clamp.max < f32::INFINITY {
+        for value in &mut values {
+            // SAFETY: as above.
+            *value = unsafe { _mm512_min_ps(_mm512_set1_ps(clamp.max), *value) };
+        }
+    }
+    values
 }
 
 /// Stores the first `channels` (1 to 32) values of a pixel.
