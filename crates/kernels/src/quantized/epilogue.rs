@@ -3,9 +3,6 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use crate::float::Clamp;
-
-use super::dynamic::SampleQuantization;
 use super::requantize::Requantize;
 use crate::aligned::Aligned;
 
@@ -13,7 +10,7 @@ use crate::aligned::Aligned;
 ///
 /// A *lane* is a place in the arrays that it keeps: the order of channels is that of the kernel's
 /// vectors.
-pub(crate) trait Finish: Sync {
+pub(crate) trait Finish {
     /// What products are summed in.
     type Sum: Sync;
 
@@ -28,6 +25,13 @@ pub(crate) trait Finish: Sync {
 pub(super) trait Epilogue: Finish<Sum = i32> {
     /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
     const PACKED: bool;
+
+    /// Tells beforehand that outputs of up to 32 channels will be made of `rows` pixels, `pitch`
+    /// elements apart, from `out` on, so that what they need can be fetched meanwhile.
+    #[inline(always)]
+    fn announce(&self, out: *mut Self::Out, pitch: usize, rows: usize) {
+        let _ = (out, pitch, rows);
+    }
 
     /// `channels` (1 to 32) channels of two pixels, or of the first only.
     ///
@@ -263,144 +267,6 @@ impl Epilogue for Requantizer {
             store(1, _mm512_extracti32x4_epi32::<1>(bytes));
             store(2, _mm512_extracti32x4_epi32::<2>(bytes));
             store(3, _mm512_extracti32x4_epi32::<3>(bytes));
-        }
-    }
-}
-
-/// The constants of [`Rescaler`], by lane.
-pub(super) struct Rescaling {
-    /// Sum of each channel's weights: what one step of the input's zero point is worth.
-    weight_sums: Aligned<i32>,
-    scale: Aligned<f32>,
-    bias: Aligned<f32>,
-    clamp: Clamp,
-}
-
-impl Rescaling {
-    /// `lanes` gives the output channel at each lane.
-    pub(super) fn new(
-        lanes: &[Option<usize>],
-        weight_sum: impl Fn(usize) -> i32,
-        scale: impl Fn(usize) -> f32,
-        bias: impl Fn(usize) -> f32,
-        clamp: Clamp,
-    ) -> Rescaling {
-        Rescaling {
-            weight_sums: lanes.iter().map(|c| c.map_or(0, &weight_sum)).collect(),
-            scale: lanes.iter().map(|c| c.map_or(0.0, &scale)).collect(),
-            bias: lanes.iter().map(|c| c.map_or(0.0, &bias)).collect(),
-            clamp,
-        }
-    }
-}
-
-/// Sums to `f32`, each sample by its own scale and zero point.
-pub(super) struct Rescaler<'a> {
-    pub(super) constants: &'a Rescaling,
-    pub(super) samples: &'a [SampleQuantization],
-}
-
-impl Finish for Rescaler<'_> {
-    type Sum = i32;
-    type Out = f32;
-
-    #[inline(always)]
-    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [f32]) {
-        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
-        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
-        let zero_point = i32::from(zero_point);
-        let lanes = lane..lane + sums.len();
-        let constants = weight_sums[lanes.clone()].iter().zip(&scale[lanes.clone()]).zip(&bias[lanes]);
-        for ((out, &sum), ((&weight_sum, &scale), &bias)) in out.iter_mut().zip(sums).zip(constants) {
-            let sum = sum.wrapping_sub(zero_point.wrapping_mul(weight_sum));
-            let value = sum as f32 * (input_scale * scale) + bias;
-            *out = clamp.apply(value);
-        }
-    }
-}
-
-impl Epilogue for Rescaler<'_> {
-    const PACKED: bool = false;
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn pair(
-        &self,
-        samples: [usize; 2],
-        lane: usize,
-        sums: [[__m512i; 2]; 2],
-        channels: usize,
-        out: [*mut f32; 2],
-        both: bool,
-    ) {
-        for pixel in 0..1 + usize::from(both) {
-            for vector in 0..channels.div_ceil(16) {
-                let (first, sums) = (16 * vector, sums[pixel][vector]);
-                // SAFETY: the caller's promise, for a part of its channels.
-                unsafe {
-                    let count = (channels - first).min(16);
-                    self.vector(samples[pixel], lane + first, sums, count, out[pixel].add(first));
-                }
-            }
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn quad(
-        &self,
-        samples: &[usize],
-        lane: usize,
-        sums: [__m512i; 4],
-        channels: usize,
-        out: *mut f32,
-        pitch: usize,
-        count: usize,
-    ) {
-        for (pixel, sums) in sums.into_iter().enumerate().take(count) {
-            // SAFETY: the caller's promise, for one of its pixels.
-            unsafe { self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch)) };
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Rescaler<'_> {
-    /// 16 channels, in their natural order, of one pixel.
-    ///
-    /// # Safety
-    /// AVX-512 F must be there, and 16 lanes must exist from `lane` on.
-    #[inline(always)]
-    pub(super) unsafe fn value(&self, sample: usize, lane: usize, sums: __m512i) -> __m512 {
-        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
-        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
-        // SAFETY: the caller has the instructions and the lanes.
-        unsafe {
-            let weight_sums = _mm512_loadu_si512(weight_sums.as_ptr().add(lane).cast());
-            let shift = _mm512_mullo_epi32(_mm512_set1_epi32(i32::from(zero_point)), weight_sums);
-            let scale = _mm512_mul_ps(_mm512_set1_ps(input_scale), _mm512_loadu_ps(scale.as_ptr().add(lane)));
-            let value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, shift)), scale);
-            let value = _mm512_add_ps(value, _mm512_loadu_ps(bias.as_ptr().add(lane)));
-            // With the value second, as the instructions have it, NaN stays NaN.
-            let value = _mm512_max_ps(_mm512_set1_ps(clamp.min), value);
-            _mm512_min_ps(_mm512_set1_ps(clamp.max), value)
-        }
-    }
-
-    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
-    ///
-    /// # Safety
-    /// As for [`Epilogue::pair`], with 16 lanes.
-    #[inline(always)]
-    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
-        // SAFETY: the caller has the instructions, the lanes and the room.
-        unsafe {
-            let value = self.value(sample, lane, sums);
-            if channels == 16 {
-                _mm512_storeu_ps(out, value);
-            } else {
-                _mm512_mask_storeu_ps(out, u16::MAX >> (16 - channels), value);
-            }
         }
     }
 }

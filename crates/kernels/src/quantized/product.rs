@@ -12,6 +12,7 @@ mod transpose;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -154,7 +155,7 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
     }
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, finished.
-    pub(crate) fn run<F: Finish>(
+    pub(crate) fn run<F: Finish + Sync>(
         &self,
         pool: &ThreadPool,
         source: &Source,
@@ -166,7 +167,23 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
         A: Kernel<F>,
         V: Kernel<F>,
     {
-        with_packed!(self, packed => packed.run(pool, source, initial, finish, output));
+        self.run_each::<F, &F>(pool, source, initial, || finish, output);
+    }
+
+    /// The same, where each task has a finish of its own, which is dropped when the task ends.
+    pub(crate) fn run_each<F: Finish, B: Borrow<F>>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[F::Sum],
+        begin: impl Fn() -> B + Sync,
+        output: &mut [F::Out],
+    ) where
+        P: Kernel<F>,
+        A: Kernel<F>,
+        V: Kernel<F>,
+    {
+        with_packed!(self, packed => packed.run_each::<F, B>(pool, source, initial, begin, output));
     }
 }
 
@@ -256,13 +273,13 @@ impl<L: Layout> Packed<L> {
         Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }
     }
 
-    /// Computes all outputs.
-    fn run<F: Finish>(
+    /// Computes all outputs, with a finish for each task.
+    fn run_each<F: Finish, B: Borrow<F>>(
         &self,
         pool: &ThreadPool,
         source: &Source,
         initial: &[F::Sum],
-        finish: &F,
+        begin: impl Fn() -> B + Sync,
         output: &mut [F::Out],
     ) where
         L: Kernel<F>,
@@ -270,19 +287,22 @@ impl<L: Layout> Packed<L> {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
         let count = source.pixels().checked_mul(self.out_channels);
         assert_eq!(Some(output.len()), count, "length of the output");
-        let operands = Operands { weights: &self.weights, initial, steps: self.steps };
-        let target = Target::new(output, self.out_channels);
-        self.walk(pool, source, |tile, panels| {
-            // SAFETY: the product was made for an instruction set that is there; the walk's tiles are
-            // readable and stand for the panels' group, and no two of them overlap; operands and
-            // target fit the panels.
-            unsafe { L::tile(tile, panels, &operands, finish, &target) };
+        let operands = &Operands { weights: &self.weights, initial, steps: self.steps };
+        let target = &Target::new(output, self.out_channels);
+        self.walk(pool, source, || {
+            let finish = begin();
+            move |tile: &Tile, panels: &[Panel]| {
+                // SAFETY: the product was made for an instruction set that is there; the walk's tiles
+                // are readable and stand for the panels' group, and no two of them overlap; operands
+                // and target fit the panels.
+                unsafe { L::tile(tile, panels, operands, finish.borrow(), target) };
+            }
         });
     }
 
-    /// Calls `tile` for all pixels with all panels, in parallel: some pixels, which can be read, and
-    /// panels of one group, no pixel twice with the same panel.
-    fn walk(&self, pool: &ThreadPool, source: &Source, tile: impl Fn(&Tile, &[Panel]) + Sync) {
+    /// Calls what `begin` gives each task for all pixels with all panels, in parallel: some pixels,
+    /// which can be read, and panels of one group, no pixel twice with the same panel.
+    fn walk<T: Fn(&Tile, &[Panel])>(&self, pool: &ThreadPool, source: &Source, begin: impl Fn() -> T + Sync) {
         let pixels = source.pixels();
         if pixels == 0 {
             return;
@@ -297,7 +317,7 @@ impl<L: Layout> Packed<L> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
-            self.part(source, pixels, panels, &tile);
+            self.part(source, pixels, panels, &begin());
         });
     }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use bytemuck::Pod;
 use litesmith_kernels::elementwise::SumRule;
 use litesmith_kernels::float::{self, Clamp};
-use litesmith_kernels::quantized::{self, Addend, ByteSum, HybridConv2d, HybridDepthwise};
+use litesmith_kernels::quantized::{
+    self, Addend, ByteSum, HybridConv2d, HybridDepthwise, HybridOutput, QuantizedSamples,
+};
 
 use super::Task;
+use super::samples::{Results, Samples};
 use crate::plan::Io;
 
 /// A layer that multiplies its node's first input by weights that have been packed.
@@ -25,8 +28,8 @@ pub(super) enum Kernel {
     Float(Form<float::Conv2d, float::Depthwise>, Clamp),
     /// Bytes.
     Quantized(Form<quantized::Conv2d, quantized::Depthwise>),
-    /// Real numbers, so many that they are multiplied as bytes.
-    Hybrid(Form<HybridConv2d, HybridDepthwise>, usize),
+    /// Real numbers that are multiplied as bytes.
+    Hybrid(Form<HybridConv2d, HybridDepthwise>, Samples),
 }
 
 /// A convolution, or a depthwise one.
@@ -74,7 +77,7 @@ impl PackedLayer {
                 }
                 Ok(())
             }),
-            Kernel::Hybrid(form, inputs) => Task::new(move |machine, io| {
+            Kernel::Hybrid(form, samples) => Task::new(move |machine, io| {
                 let (pool, input) = (machine.pool, io.inputs.get(0));
                 let output = bytemuck::cast_slice_mut(io.output);
                 match &form {
@@ -83,15 +86,68 @@ impl PackedLayer {
                 }
                 Ok(())
             })
-            .with_scratch(inputs),
+            .with_scratch(samples.elements),
         }
     }
 
-    /// The step that computes it with an addition. Input 0 is what is added, input 1 the layer's.
+    /// The samples that it reads, if it is a layer of dynamic range and there are any.
+    pub(crate) fn samples(&self) -> Option<Samples> {
+        match &self.kernel {
+            Kernel::Hybrid(_, samples) => Some(*samples).filter(|samples| samples.elements > 0),
+            Kernel::Float(..) | Kernel::Quantized(_) => None,
+        }
+    }
+
+    /// Whether it is a layer of dynamic range that gives quantized results faster than numbers.
+    pub(crate) fn prefers_bytes(&self) -> bool {
+        match &self.kernel {
+            Kernel::Hybrid(Form::Conv(conv), _) => conv.prefers_bytes(self.shape),
+            Kernel::Hybrid(Form::Depthwise(depthwise), _) => depthwise.prefers_bytes(self.shape),
+            Kernel::Float(..) | Kernel::Quantized(_) => false,
+        }
+    }
+
+    /// The step that computes it. Input 0 is the layer's, quantized where the layer reads samples;
+    /// only such a layer can give other results than numbers.
+    pub(crate) fn task_for(self, results: Results) -> Task {
+        let shape = self.shape;
+        match self.kernel {
+            Kernel::Hybrid(form, samples) if samples.elements > 0 => Task::new(move |machine, io| {
+                let input = samples.quantized(io.inputs.bytes(0));
+                let output = match results {
+                    Results::Numbers => {
+                        HybridOutput::Floats { values: bytemuck::cast_slice_mut(io.output), ranges: None }
+                    }
+                    Results::WithRanges(own) => {
+                        let (values, ranges) = own.split(io.output, size_of::<f32>());
+                        let values = bytemuck::cast_slice_mut(values);
+                        HybridOutput::Floats { values, ranges: Some(ranges) }
+                    }
+                    Results::Quantized(own) => {
+                        let (values, ranges) = own.split(io.output, 1);
+                        HybridOutput::Bytes { values, ranges }
+                    }
+                };
+                match &form {
+                    Form::Conv(conv) => conv.apply(machine.pool, input, shape, output),
+                    Form::Depthwise(depthwise) => depthwise.apply(machine.pool, input, shape, output),
+                }
+                Ok(())
+            }),
+            kernel => PackedLayer { kernel, shape }.task(),
+        }
+    }
+
+    /// The step that computes it with an addition. Input 0 is what is added, input 1 the layer's,
+    /// quantized where it reads samples; such a layer can give the ranges of the sums too.
     ///
     /// # Errors
     /// The layer itself, if its kernel cannot do that.
-    pub(crate) fn with_addition(self, addition: Addition) -> Result<Task, PackedLayer> {
+    pub(crate) fn with_addition(
+        self,
+        addition: Addition,
+        ranges: Option<Samples>,
+    ) -> Result<Task, PackedLayer> {
         let PackedLayer { kernel, shape } = self;
         let task = match (kernel, addition) {
             // The kernel has one pair of bounds.
@@ -109,14 +165,21 @@ impl PackedLayer {
                     Ok(())
                 })
             }
-            (Kernel::Hybrid(Form::Conv(conv), inputs), Addition::Float(sum)) => {
+            (Kernel::Hybrid(Form::Conv(conv), samples), Addition::Float(sum)) if samples.elements > 0 => {
                 Task::new(move |machine, io| {
-                    let addend = Addend { tensor: addend(&io), sum };
-                    let output = bytemuck::cast_slice_mut(io.output);
-                    conv.run_add(machine.pool, io.inputs.get(1), shape, io.scratch, addend, output);
+                    let (addend, input) = (Addend { tensor: addend(&io), sum }, io.inputs.bytes(1));
+                    let input: QuantizedSamples<'_> = samples.quantized(input);
+                    let (output, ranges) = match ranges {
+                        Some(own) => {
+                            let (values, ranges) = own.split(io.output, size_of::<f32>());
+                            (values, Some(ranges))
+                        }
+                        None => (io.output, None),
+                    };
+                    let output = bytemuck::cast_slice_mut(output);
+                    conv.apply_add(machine.pool, input, shape, addend, output, ranges);
                     Ok(())
                 })
-                .with_scratch(inputs)
             }
             (kernel, _) => return Err(PackedLayer { kernel, shape }),
         };

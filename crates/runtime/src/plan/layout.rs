@@ -24,6 +24,9 @@ enum Holder {
     Fixed(TensorId),
 }
 
+/// A block of the arena.
+pub(super) struct Block(usize);
+
 /// A plan in the making. Time runs from 0, when inputs are written, over the steps, 1, 2, …, to the
 /// reading of the outputs.
 pub(super) struct Layout {
@@ -38,10 +41,13 @@ pub(super) struct Layout {
 
 struct Draft {
     nodes: Vec<usize>,
+    name: Option<&'static str>,
     macs: u64,
     work: Work,
     inputs: Vec<Holder>,
     output: usize,
+    /// Bytes of the first of the tensors in the output.
+    first: usize,
     scratch: usize,
     in_place: bool,
 }
@@ -61,6 +67,13 @@ impl Layout {
         self.parents.push(self.blocks.len());
         self.blocks.push(Life { bytes, first: time, last: time });
         self.blocks.len() - 1
+    }
+
+    /// A tensor that the graph does not have: another form of one, or what is known of it.
+    pub(super) fn add_hidden(&mut self) -> TensorId {
+        self.holders.push(Holder::None);
+        self.ready.push(0);
+        TensorId((self.holders.len() - 1) as u32)
     }
 
     pub(super) fn add_input(&mut self, id: TensorId, bytes: usize) {
@@ -97,13 +110,13 @@ impl Layout {
         bytes: usize,
         task: Task,
     ) {
-        let (block, time) = self.add_draft(nodes, macs, inputs, bytes, task);
+        let (block, time) = self.add_draft(nodes, macs, inputs, [bytes, bytes], task);
         self.holders[output.index()] = Holder::Block(block);
         self.ready[output.index()] = time;
     }
 
-    /// Adds a step that computes several tensors, or none, in one block; `None` if it would be too
-    /// large.
+    /// Adds a step that computes several tensors, or none, in one block, and gives that; `None` if it would
+    /// be too large.
     pub(super) fn add_step_for_all(
         &mut self,
         nodes: &[usize],
@@ -111,24 +124,31 @@ impl Layout {
         inputs: &[Option<TensorId>],
         outputs: &[(TensorId, usize)],
         task: Task,
-    ) -> Option<()> {
+    ) -> Option<Block> {
         let sizes: Vec<usize> = outputs.iter().map(|(_, bytes)| *bytes).collect();
         let (places, total) = grouped(&sizes)?;
-        let (block, time) = self.add_draft(nodes, macs, inputs, total, task);
+        let first = sizes.first().copied().unwrap_or(0);
+        let (block, time) = self.add_draft(nodes, macs, inputs, [first, total], task);
         for ((output, _), place) in outputs.iter().zip(places) {
             self.holders[output.index()] = Holder::Part(block, place);
             self.ready[output.index()] = time;
         }
-        Some(())
+        Some(Block(block))
     }
 
-    /// Adds a step that writes a block of this size; returns the block and when it is there.
+    /// Makes a tensor that lies in a block stand for all of it.
+    pub(super) fn hold_block(&mut self, id: TensorId, block: Block) {
+        self.holders[id.index()] = Holder::Block(block.0);
+    }
+
+    /// Adds a step that writes a block, the sizes of whose first tensor and of all are given; returns the
+    /// block and when it is there.
     fn add_draft(
         &mut self,
         nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
-        bytes: usize,
+        [first, bytes]: [usize; 2],
         task: Task,
     ) -> (usize, usize) {
         let time = self.steps.len() + 1;
@@ -142,9 +162,9 @@ impl Layout {
         }
         let block = self.add_block(bytes, time);
         let scratch = self.add_block(task.scratch, time);
-        let Task { work, in_place, .. } = task;
+        let Task { work, in_place, name, .. } = task;
         let nodes = nodes.to_vec();
-        self.steps.push(Draft { nodes, macs, work, inputs, output: block, scratch, in_place });
+        self.steps.push(Draft { nodes, name, macs, work, inputs, output: block, first, scratch, in_place });
         (block, time)
     }
 
@@ -164,11 +184,13 @@ impl Layout {
             }
         }
         self.write_in_place();
-        // A block inside another takes no room of its own.
+        // A block inside another takes no room of its own, but may need more than the other.
         let roots: Vec<usize> = (0..self.blocks.len()).map(|block| self.root(block)).collect();
-        let own = |(index, life): (usize, &Life)| {
-            if roots[index] == index { *life } else { Life { bytes: 0, ..*life } }
-        };
+        let mut room = vec![0; self.blocks.len()];
+        for (root, life) in roots.iter().zip(&self.blocks) {
+            room[*root] = life.bytes.max(room[*root]);
+        }
+        let own = |(index, life): (usize, &Life)| Life { bytes: room[index], ..*life };
         let lives: Vec<Life> = self.blocks.iter().enumerate().map(own).collect();
         let Some((offsets, arena)) = place(&lives) else { return Ok(None) };
         let range = |block: usize| {
@@ -204,6 +226,7 @@ impl Layout {
         let step = |draft: Draft| {
             Ok(Step {
                 nodes: draft.nodes,
+                name: draft.name,
                 macs: draft.macs,
                 work: draft.work,
                 sources: draft.inputs.iter().map(source).collect::<Result<_, RuntimeError>>()?,
@@ -227,7 +250,12 @@ impl Layout {
                 _ => None,
             };
             let first = self.steps[index].inputs.first();
-            let whole = first.filter(|holder| matches!(holder, Holder::Block(_)));
+            let size = first.and_then(|holder| match holder {
+                Holder::Block(block) => Some(self.blocks[*block].bytes),
+                Holder::Part(_, part) if part.start == 0 => Some(part.end),
+                _ => None,
+            });
+            let whole = first.filter(|_| size == Some(self.steps[index].first));
             let input = whole.and_then(|holder| root(self, holder));
             let Some(input) = input.filter(|_| self.steps[index].in_place) else {
                 self.steps[index].in_place = false;
@@ -235,7 +263,6 @@ impl Layout {
             };
             let rest = &self.steps[index].inputs[1..];
             let free = self.blocks[input].last == time
-                && self.blocks[input].bytes == self.blocks[output].bytes
                 && !rest.iter().any(|holder| root(self, holder) == Some(input));
             self.steps[index].in_place = free;
             if free {

@@ -1,6 +1,7 @@
 //! Plans: what is to be done, and where everything lies, for given shapes of the inputs.
 
 mod drafting;
+mod forms;
 mod layout;
 mod operands;
 mod place;
@@ -64,6 +65,8 @@ pub(crate) struct Plan {
 pub(crate) struct Step {
     /// Indices in the planned graph of the nodes that it computes; the first gives it its name.
     pub nodes: Vec<usize>,
+    /// What it is called in profiles, if it is not what its nodes are for.
+    pub name: Option<&'static str>,
     /// Multiply-accumulates of these nodes, if this is their first step.
     pub macs: u64,
     work: Work,

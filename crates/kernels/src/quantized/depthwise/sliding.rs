@@ -6,6 +6,7 @@
 //! rows of the output from it; sliding by two, `(w0, w1, w2, 0)` makes one.
 
 use std::arch::x86_64::*;
+use std::borrow::Borrow;
 
 use crate::{ThreadPool, Window};
 
@@ -75,13 +76,13 @@ impl Sliding {
     }
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
-    /// epilogue.
-    pub(super) fn run<E: Epilogue>(
+    /// epilogue that each task begins with.
+    pub(super) fn run_each<E: Epilogue, B: Borrow<E>>(
         &self,
         pool: &ThreadPool,
         source: &Source,
         initial: &[i32],
-        epilogue: &E,
+        begin: impl Fn() -> B + Sync,
         output: &mut [E::Out],
     ) {
         let pixels = source.pixels();
@@ -99,6 +100,8 @@ impl Sliding {
         let grid = Grid::new(&work, pool.threads());
         let borders = border_lines(source, self.channels);
         pool.run(grid.tasks(), &|task| {
+            let epilogue = begin();
+            let epilogue = epilogue.borrow();
             for band in grid.part(task).0 {
                 let band = Band::new(self, source, &borders, band / bands, band % bands);
                 // SAFETY: made only where the instruction set is there; `Band::new` points at whole
