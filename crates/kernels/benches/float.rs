@@ -2,21 +2,32 @@
 //! convolutions beside ordinary ones of as many products.
 //!
 //! Prints, beside what criterion says, the multiply-adds per second of each layer (best of all
-//! runs) and their share of the peak of fused multiply-adds measured just before. Choose the
-//! instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
+//! runs) and their share of the peak of fused multiply-adds measured just before. The forms of Winograd
+//! are counted with the products of the direct form, so that their share can, and should, be above
+//! 100 %. Choose the instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, Form, MatMul, matmul};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
 type Layer = (usize, usize, usize, usize, usize);
+
+/// Layers of 3x3 beside those of the networks: few channels, and weights that come from memory.
+const MORE_3X3: [Layer; 6] = [
+    (3, 1, 56, 8, 8),
+    (3, 1, 56, 16, 16),
+    (3, 1, 112, 32, 32),
+    (3, 1, 28, 128, 32),
+    (3, 1, 7, 128, 32),
+    (3, 1, 28, 512, 512),
+];
 
 const RESNET50: [Layer; 15] = [
     (7, 2, 224, 3, 64),
@@ -165,6 +176,25 @@ impl Bench {
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{in_channels}-{out_channels}");
         let work = output.len() * kernel * kernel * in_channels;
         self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+        for form in [Form::Winograd2, Form::Winograd4] {
+            if !form.fits(&window, 1) {
+                continue;
+            }
+            let conv = Conv2d::with_form(
+                form,
+                self.isa,
+                window,
+                1,
+                in_channels,
+                out_channels,
+                &weights,
+                None,
+                clamp,
+            );
+            let best = form == Form::best(&window, 1, in_channels, out_channels, [size; 2]);
+            let name = format!("{name} {form:?}{}", if best { " (best)" } else { "" });
+            self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+        }
     }
 
     /// A transposed convolution with SAME padding, and an ordinary one over its output of as many
@@ -232,6 +262,7 @@ fn main() {
     println!("{isa}, {} threads, peak {:.1} GMAC/s", pool.threads(), peak / 1e9);
     let mut bench = Bench { criterion, pool, isa, peak };
     RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
+    MORE_3X3.into_iter().for_each(|layer| bench.layer("more_3x3", layer));
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
     TRANSPOSED.into_iter().for_each(|layer| bench.transposed(layer));
     for adjoint_b in [false, true] {

@@ -222,7 +222,7 @@ impl Interpreter {
         let enter =
             |input| Computed::of(input).ok_or_else(|| self.shared.no_memory("an input", input.data.len()));
         let inputs = inputs.iter().map(enter).collect::<Result<Vec<_>, _>>()?;
-        let mut eager = Eager::new(model, &self.shared, machine, &mut self.states, &mut self.called);
+        let mut eager = Eager::new(model, mode, &self.shared, machine, &mut self.states, &mut self.called);
         let outputs = eager.run_main(inputs, watch)?;
         Ok(outputs.iter().map(Computed::array).collect())
     }

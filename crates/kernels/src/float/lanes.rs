@@ -27,6 +27,8 @@ pub(super) trait Lanes: Copy {
     const PIXELS: usize;
 
     unsafe fn zero() -> Self;
+    /// The same number in all lanes.
+    unsafe fn splat(value: f32) -> Self;
     /// All `COUNT` elements.
     unsafe fn load(from: *const f32) -> Self;
     /// The first `count < COUNT` elements, zeros behind them.
@@ -35,6 +37,8 @@ pub(super) trait Lanes: Copy {
     /// Stores only the first `count < COUNT` elements.
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
     /// `self + x * w`.
     unsafe fn add_product(self, x: Self, w: Self) -> Self;
     /// `acc + x[k] * w` for the one float `x[k]`.
@@ -59,6 +63,11 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn zero() -> Self {
         Portable([0.0; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Portable([value; 4])
     }
 
     #[inline(always)]
@@ -91,6 +100,16 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] * other.0[i]))
     }
 
     #[inline(always)]

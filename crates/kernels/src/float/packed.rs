@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::split::Split;
+use super::lanes::MOST_PIXELS;
+use super::split::{Split, part};
 use super::taps::Taps;
 use super::tile::{Tile, Tiles};
 use crate::aligned::Aligned;
@@ -55,6 +56,15 @@ pub(super) struct Output<'a> {
     /// Floats from a pixel to the next.
     pub(super) pitch: usize,
     pub(super) clamp: Clamp,
+}
+
+/// Pixels of one tap that lie one after the other, as rows of a matrix do.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) from: *const f32,
+    /// Floats from a row to the next.
+    pub(super) pitch: usize,
+    pub(super) count: usize,
 }
 
 impl Packed {
@@ -117,6 +127,23 @@ impl Packed {
         }
     }
 
+    /// The weights of a panel, `[taps * depth][lanes]`, to be filled in.
+    pub(super) fn weights(&mut self, panel: usize) -> &mut [f32] {
+        let lanes = self.lanes(panel);
+        &mut self.data[self.panels[panel].start + lanes..][..self.taps * self.depth * lanes]
+    }
+
+    /// Lanes of a panel.
+    pub(super) fn lanes(&self, panel: usize) -> usize {
+        self.panels[panel].registers * self.tiles.lanes
+    }
+
+    /// Output channels of a panel.
+    pub(super) fn channels(&self, panel: usize) -> Range<usize> {
+        let Panel { first, channels, .. } = self.panels[panel];
+        first..first + channels
+    }
+
     /// Number of panels.
     pub(super) fn panels(&self) -> usize {
         self.panels.len()
@@ -149,6 +176,28 @@ impl Packed {
                         unsafe { self.run_tile(pointers, pixels.clone(), panel, output) };
                     }
                 }
+            }
+        }
+    }
+
+    /// Multiplies rows by some panels, where there is one tap. Rows of the output are those of the
+    /// matrix.
+    ///
+    /// # Safety
+    /// Rows have as many floats as all groups read; no other thread writes the rows and channels of the
+    /// output.
+    pub(super) unsafe fn multiply(&self, rows: Rows, panels: Range<usize>, output: &Output<'_>) {
+        debug_assert_eq!(self.taps, 1);
+        let tiles = rows.count.div_ceil(self.tiles.pixels);
+        for panel in &self.panels[panels] {
+            for tile in 0..tiles {
+                let own = part(rows.count, tile, tiles);
+                let mut pointers = [std::ptr::null(); MOST_PIXELS];
+                for (pointer, row) in pointers.iter_mut().zip(own.clone()) {
+                    *pointer = rows.from.wrapping_add(row * rows.pitch);
+                }
+                // SAFETY: handed on.
+                unsafe { self.run_tile(pointers.as_ptr(), own, panel, output) };
             }
         }
     }

@@ -61,6 +61,11 @@ impl Split {
         self.tile_parts * self.panel_parts
     }
 
+    /// Whether several tasks have the same pixels, and each some of the panels.
+    pub(super) fn shares_pixels(&self) -> bool {
+        self.panel_parts > 1
+    }
+
     /// The tiles and the panels of a task.
     pub(super) fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
         let tiles = part(self.tiles, index / self.panel_parts, self.tile_parts);

@@ -8,7 +8,7 @@ use crate::reference::convolution::{self as reference, ConvShape};
 use crate::{Isa, ThreadPool, Window};
 
 /// Numbers in [-1, 1) that look random: a linear congruential generator (Knuth's constants).
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     (0..count)
         .map(|_| {
@@ -18,7 +18,7 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn widen(values: &[f32]) -> Vec<f64> {
+pub(super) fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| value.into()).collect()
 }
 
@@ -62,7 +62,7 @@ fn convolutions() -> impl Strategy<Value = ConvShape> {
 }
 
 /// The length of the output.
-fn outputs(shape: &ConvShape) -> usize {
+pub(super) fn outputs(shape: &ConvShape) -> usize {
     let [height, width] = shape.window.output([shape.input[1], shape.input[2]]);
     shape.input[0] * height * width * shape.out_channels
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use litesmith_graph::{GraphId, Op};
 use litesmith_kernels::elementwise::{Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table};
-use litesmith_kernels::float::Clamp;
+use litesmith_kernels::float::{self, Clamp};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
@@ -225,27 +225,28 @@ impl From<Task> for Bound {
 }
 
 /// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on its node
-/// and, where padding depends on the size of the input, on its window.
+/// and, where padding depends on the size of the input, on its window; that of a float convolution also
+/// on its form.
 #[derive(Default)]
 pub(crate) struct Packed(RefCell<HashMap<(GraphId, usize), Vec<PackedKernel>>>);
 
-type PackedKernel = (Window, Arc<dyn Any + Send + Sync>);
+type PackedKernel = ((Window, float::Form), Arc<dyn Any + Send + Sync>);
 
 impl Packed {
-    /// The kernel of this node and window, made the first time.
+    /// The kernel of this node, window and form, made the first time.
     pub(crate) fn get<T: Any + Send + Sync>(
         &self,
         node: (GraphId, usize),
-        window: Window,
+        key: (Window, float::Form),
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
         let known = self.0.borrow().get(&node).and_then(|kernels| {
-            let (_, kernel) = kernels.iter().find(|(own, _)| *own == window)?;
+            let (_, kernel) = kernels.iter().find(|(own, _)| *own == key)?;
             Arc::clone(kernel).downcast::<T>().ok()
         });
         known.unwrap_or_else(|| {
             let kernel = Arc::new(make());
-            self.0.borrow_mut().entry(node).or_default().push((window, Arc::clone(&kernel) as _));
+            self.0.borrow_mut().entry(node).or_default().push((key, Arc::clone(&kernel) as _));
             kernel
         })
     }

@@ -211,7 +211,7 @@ fn make_graph(
         if !node.outputs.iter().any(wanted) && !node.op.has_effect() {
             continue;
         }
-        let site = site(model, id, NodeId(index as u32), facts, shared);
+        let site = site(model, id, NodeId(index as u32), facts, mode, shared);
         match site.and_then(|site| bind(&site).map_err(NoSite::Refused)) {
             // What comes behind a tensor that nothing has computed cannot be laid out.
             Ok(_) if computed => {}
@@ -365,6 +365,7 @@ pub(crate) fn site<'a>(
     id: GraphId,
     node: NodeId,
     facts: &[Facts],
+    mode: Mode,
     shared: &'a Shared,
 ) -> Result<Site<'a>, NoSite> {
     let graph = &model.graphs[id.0 as usize];
@@ -384,7 +385,7 @@ pub(crate) fn site<'a>(
         let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
         called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
     }
-    Ok(Site { node, place, inputs, outputs, called, isa: shared.isa, packed: &shared.packed })
+    Ok(Site { node, place, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
 }
 
 fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {

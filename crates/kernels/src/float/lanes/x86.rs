@@ -37,6 +37,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_loadu_ps(from) })
@@ -64,6 +70,18 @@ impl Lanes for Avx2 {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_mul_ps(self.0, other.0) })
     }
 
     #[inline(always)]
@@ -146,6 +164,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Avx512(unsafe { _mm512_loadu_ps(from) })
@@ -173,6 +197,18 @@ impl Lanes for Avx512 {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Avx512(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_mul_ps(self.0, other.0) })
     }
 
     #[inline(always)]
