@@ -15,13 +15,12 @@ use crate::{Isa, ThreadPool, Window};
 /// zeros outside the input. A tile of output pixels by output channels stays in registers while
 /// all taps and input channels pass by; input pixels are read in place.
 pub struct Conv2d {
-    window: Window,
-    in_channels: usize,
-    out_channels: usize,
-    clamp: Clamp,
-    reading: Reading,
-    packed: Packed,
-    most_pixels: usize,
+    pub(super) window: Window,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) clamp: Clamp,
+    pub(super) reading: Reading,
+    pub(super) packed: Packed,
     zeros: Aligned<f32>,
 }
 
@@ -66,7 +65,7 @@ impl Conv2d {
         let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
         packed.fill(weights, bias);
         let zeros = Aligned::zeroed(reading.zeros(&window, in_channels));
-        Conv2d { window, in_channels, out_channels, clamp, reading, packed, most_pixels: tiles.pixels, zeros }
+        Conv2d { window, in_channels, out_channels, clamp, reading, packed, zeros }
     }
 
     /// A dense layer: weights `[out_channels, in_channels]`. To [`run`](Conv2d::run) it on rows,
@@ -140,27 +139,39 @@ impl Conv2d {
         let pixels = output.len() / self.out_channels;
         let work = Work {
             pixels,
-            most_pixels: self.most_pixels,
+            most_pixels: self.packed.most_pixels(),
             panels: self.packed.panels(),
             work_per_pixel: self.packed.floats(),
-            input_per_pixel: self.in_channels * self.window.stride[0] * self.window.stride[1],
+            floats_per_pixel: self.in_channels * self.window.stride[0] * self.window.stride[1]
+                + self.out_channels,
             weights: self.packed.floats(),
         };
         let split = Split::new(&work, pool.threads());
-        let image = Image {
+        let image = self.image(input, shape);
+        let output = DisjointSlice::new(output);
+        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp: self.clamp };
+        pool.run(split.tasks(), &|task| {
+            let mut taps = Taps::new(image, self.reading, self.packed.most_pixels());
+            // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
+            unsafe { self.packed.run(&mut taps, &split, task, &output) };
+        });
+    }
+
+    /// Whether its taps are read where they lie, none copied for their addresses.
+    pub(super) fn reads_in_place(&self) -> bool {
+        !self.reading.collide(&self.window, self.in_channels)
+    }
+
+    /// An input of `shape` as this convolution sees it.
+    pub(super) fn image<'a>(&'a self, input: &'a [f32], shape: [usize; 3]) -> Image<'a> {
+        let [_, height, width] = shape;
+        Image {
             data: input,
             shape,
             channels: self.in_channels,
             window: self.window,
-            output: [out_height, out_width],
+            output: self.window.output([height, width]),
             zeros: &self.zeros,
-        };
-        let output = DisjointSlice::new(output);
-        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp: self.clamp };
-        pool.run(split.tasks(), &|task| {
-            let mut taps = Taps::new(image, self.reading, self.most_pixels);
-            // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
-            unsafe { self.packed.run(&mut taps, &split, task, &output) };
-        });
+        }
     }
 }

@@ -41,6 +41,18 @@ pub(super) trait Lanes: Copy {
     unsafe fn add_scaled(acc: Self, x: *const f32, k: usize, w: Self) -> Self;
     /// The same for two registers.
     unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2];
+    /// The same for a register and a half: of the second register only the lower half counts. For
+    /// sets where half a register takes half the time.
+    #[inline(always)]
+    unsafe fn add_scaled_half(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
+        // SAFETY: handed on.
+        unsafe { Self::add_scaled_pair(acc, x, k, w) }
+    }
+    /// Asks for the cache line at `from`, which may lie anywhere, for soon.
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        let _ = from;
+    }
     /// Into the bounds; NaN stays NaN.
     unsafe fn clamp(self, min: f32, max: f32) -> Self;
 }

@@ -10,6 +10,7 @@
 //! [`Isa::Portable`](crate::Isa::Portable)) even agree with each other, but for the sign of a zero
 //! that meets a bound of zero.
 
+mod block;
 mod conv;
 mod depthwise;
 mod lanes;
@@ -21,6 +22,7 @@ mod tile;
 
 use crate::Window;
 
+pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use matmul::{MatMul, matmul};

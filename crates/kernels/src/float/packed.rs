@@ -5,14 +5,14 @@ use std::ops::Range;
 use super::Clamp;
 use super::split::Split;
 use super::taps::Taps;
-use super::tile::{Tile, Tiles};
+use super::tile::{Tile, Tiles, Width};
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
 const RESIDENT: usize = 256 << 10;
 
-/// Output channels that one tile function computes: as many as one or two registers hold.
+/// Output channels that one tile function computes.
 struct Panel {
     /// Where it begins in the packed weights.
     start: usize,
@@ -22,8 +22,7 @@ struct Panel {
     first: usize,
     /// Output channels in it.
     channels: usize,
-    /// Registers: 1 or 2.
-    registers: usize,
+    width: Width,
 }
 
 /// Packed weights: panel after panel of `[1 + taps * depth][lanes]`, where the first row is the
@@ -70,12 +69,14 @@ impl Packed {
         let mut panels = Vec::new();
         let mut start = 0;
         for group in 0..groups {
-            for done in (0..out_per_group).step_by(2 * tiles.lanes) {
-                let channels = (out_per_group - done).min(2 * tiles.lanes);
-                let registers = channels.div_ceil(tiles.lanes);
+            let mut done = 0;
+            while done < out_per_group {
+                let width = tiles.width(out_per_group - done);
+                let channels = (out_per_group - done).min(width.channels(tiles.lanes));
                 let first = group * out_per_group + done;
-                panels.push(Panel { start, skip: group * depth, first, channels, registers });
-                start += (1 + taps * depth) * registers * tiles.lanes;
+                panels.push(Panel { start, skip: group * depth, first, channels, width });
+                start += (1 + taps * depth) * width.channels(tiles.lanes);
+                done += channels;
             }
         }
         Packed { tiles, panels, data: Aligned::zeroed(start), taps, depth }
@@ -87,7 +88,7 @@ impl Packed {
         const STEPS: usize = 64;
         let steps = self.taps * self.depth;
         for panel in &self.panels {
-            let lanes = panel.registers * self.tiles.lanes;
+            let lanes = panel.width.channels(self.tiles.lanes);
             let (packed_bias, packed) = self.data[panel.start..][..(1 + steps) * lanes].split_at_mut(lanes);
             if let Some(bias) = bias {
                 packed_bias[..panel.channels].copy_from_slice(&bias[panel.first..][..panel.channels]);
@@ -109,12 +110,17 @@ impl Packed {
     pub(super) fn fill_columns(&mut self, matrix: &[f32], pitch: usize) {
         let steps = self.taps * self.depth;
         for panel in &self.panels {
-            let lanes = panel.registers * self.tiles.lanes;
+            let lanes = panel.width.channels(self.tiles.lanes);
             let packed = &mut self.data[panel.start + lanes..][..steps * lanes];
             for (packed, row) in packed.chunks_exact_mut(lanes).zip(matrix.chunks(pitch)) {
                 packed[..panel.channels].copy_from_slice(&row[panel.first..][..panel.channels]);
             }
         }
+    }
+
+    /// Most pixels in a tile.
+    pub(super) fn most_pixels(&self) -> usize {
+        self.tiles.pixels
     }
 
     /// Number of panels.
@@ -144,51 +150,66 @@ impl Packed {
                 for tile in tiles.clone() {
                     let pixels = split.pixels(tile..tile + 1);
                     let pointers = taps.find(pixels.start, pixels.len());
-                    for panel in panels {
-                        // SAFETY: handed on.
-                        unsafe { self.run_tile(pointers, pixels.clone(), panel, output) };
-                    }
+                    // SAFETY: handed on.
+                    unsafe { self.run_tile(pointers, pixels, panels, output) };
                 }
             }
         }
     }
 
-    /// Computes one tile for one panel.
+    /// Computes all channels of one tile.
+    ///
+    /// # Safety
+    /// As [`Packed::run`]; the pointers are those of the pixels, at most
+    /// [`most_pixels`](Packed::most_pixels) of them.
+    pub(super) unsafe fn run_pixels(
+        &self,
+        pointers: *const *const f32,
+        pixels: Range<usize>,
+        output: &Output<'_>,
+    ) {
+        // SAFETY: handed on.
+        unsafe { self.run_tile(pointers, pixels, &self.panels, output) };
+    }
+
+    /// Computes one tile for some panels.
     ///
     /// # Safety
     /// As [`Packed::run`]; the pointers are those of the pixels.
-    #[inline(always)]
+    #[inline]
     unsafe fn run_tile(
         &self,
         pointers: *const *const f32,
         pixels: Range<usize>,
-        panel: &Panel,
+        panels: &[Panel],
         output: &Output<'_>,
     ) {
-        let first = output.first + pixels.start * output.pitch + panel.first;
-        let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
-        assert!(end <= output.data.len(), "tile outside the output");
-        // SAFETY: inside the output as just checked.
-        let to = unsafe { output.data.as_ptr().add(first) };
-        let tile = Tile {
-            pointers,
-            taps: self.taps,
-            skip: panel.skip,
-            depth: self.depth,
-            panel: self.data[panel.start..].as_ptr(),
-            output: to,
-            addend: match output.addend {
-                Addend::Nothing => std::ptr::null(),
-                Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
-                Addend::Output => to,
-            },
-            pitch: output.pitch,
-            channels: panel.channels,
-            clamp: output.clamp,
-        };
-        let function = self.tiles.functions[panel.registers - 1][pixels.len() - 1];
-        // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these taps,
-        // this depth and these registers; the rest is the caller's promise.
-        unsafe { function(&tile) };
+        for panel in panels {
+            let first = output.first + pixels.start * output.pitch + panel.first;
+            let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
+            assert!(end <= output.data.len(), "tile outside the output");
+            // SAFETY: inside the output as just checked.
+            let to = unsafe { output.data.as_ptr().add(first) };
+            let tile = Tile {
+                pointers,
+                taps: self.taps,
+                skip: panel.skip,
+                depth: self.depth,
+                panel: self.data[panel.start..].as_ptr(),
+                output: to,
+                addend: match output.addend {
+                    Addend::Nothing => std::ptr::null(),
+                    Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
+                    Addend::Output => to,
+                },
+                pitch: output.pitch,
+                channels: panel.channels,
+                clamp: output.clamp,
+            };
+            let function = self.tiles.function(panel.width, pixels.len());
+            // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these
+            // taps, this depth and this width; the rest is the caller's promise.
+            unsafe { function(&tile) };
+        }
     }
 }
