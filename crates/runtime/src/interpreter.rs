@@ -36,9 +36,9 @@ pub struct TensorInfo {
 /// Time that one step of a plan takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepTime {
-    /// Name of the node.
+    /// Name of the node, or of the first one that the step computes.
     pub node: String,
-    /// TFLite name of its operator.
+    /// TFLite name of its operator; of several, joined by `+`.
     pub operator: String,
     /// Seconds, the mean over the runs.
     pub seconds: f64,
@@ -297,9 +297,9 @@ impl Interpreter {
         self.run(inputs)?;
         let runs = runs.max(1);
         // What is measured: steps of a plan, or nodes where there is none.
-        let mut measured: Vec<(usize, u64)> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.node, step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (node, 0)).collect(),
+        let mut measured: Vec<(Vec<usize>, u64)> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], 0)).collect(),
         };
         let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
@@ -317,10 +317,10 @@ impl Interpreter {
                 self.run_by_node(Mode::Inference, inputs, &mut |node, _| measure(Some(node)))?;
             }
         }
-        let time = |((node, macs), seconds): ((usize, u64), f64)| {
-            let node = &self.fused.main().nodes[node];
-            let (node, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
-            StepTime { node, operator, seconds, macs }
+        let all = &self.fused.main().nodes;
+        let time = |((nodes, macs), seconds): ((Vec<usize>, u64), f64)| {
+            let operators: Vec<&str> = nodes.iter().map(|node| all[*node].op.builtin_name()).collect();
+            StepTime { node: all[nodes[0]].name.clone(), operator: operators.join("+"), seconds, macs }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
     }

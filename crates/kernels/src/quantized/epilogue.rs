@@ -116,6 +116,34 @@ impl Requantizer {
 
 #[cfg(target_arch = "x86_64")]
 impl Requantizer {
+    /// 32 channels of two pixels, which alternate by 8 channels.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be there, and 32 lanes must exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn alternating(&self, lane: usize, sums: [[__m512i; 2]; 2]) -> __m512i {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)])
+        }
+    }
+
+    /// 16 channels, which [`Epilogue::PACKED`] leaves in order, of four pixels, which alternate by 4
+    /// channels.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be there, and 16 lanes must exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn alternating_by_four(&self, lane: usize, sums: [__m512i; 4]) -> __m512i {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
+            self.bytes([self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)])
+        }
+    }
+
     /// 32 outputs as words, not yet held to their bounds.
     ///
     /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
@@ -189,10 +217,7 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let scale = self.scale.as_ptr().add(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
-            // The two pixels alternate by 8 channels.
+            let bytes = self.alternating(lane, sums);
             let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
             if channels == 32 {
@@ -224,11 +249,8 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
-            let words = [self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)];
-            // The four pixels alternate by 4 channels.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
+            let bytes = _mm512_permutexvar_epi32(order, self.alternating_by_four(lane, sums));
             let mask = u16::MAX >> (16 - channels);
             let store = |pixel: usize, bytes: __m128i| {
                 if pixel < count && channels == 16 {
@@ -344,15 +366,15 @@ impl Epilogue for Rescaler<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl Rescaler<'_> {
-    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    /// 16 channels, in their natural order, of one pixel.
     ///
     /// # Safety
-    /// As for [`Epilogue::pair`], with 16 lanes.
+    /// AVX-512 F must be there, and 16 lanes must exist from `lane` on.
     #[inline(always)]
-    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+    pub(super) unsafe fn value(&self, sample: usize, lane: usize, sums: __m512i) -> __m512 {
         let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
         let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
-        // SAFETY: the caller has the instructions, the lanes and the room.
+        // SAFETY: the caller has the instructions and the lanes.
         unsafe {
             let weight_sums = _mm512_loadu_si512(weight_sums.as_ptr().add(lane).cast());
             let shift = _mm512_mullo_epi32(_mm512_set1_epi32(i32::from(zero_point)), weight_sums);
@@ -361,7 +383,19 @@ impl Rescaler<'_> {
             let value = _mm512_add_ps(value, _mm512_loadu_ps(bias.as_ptr().add(lane)));
             // With the value second, as the instructions have it, NaN stays NaN.
             let value = _mm512_max_ps(_mm512_set1_ps(clamp.min), value);
-            let value = _mm512_min_ps(_mm512_set1_ps(clamp.max), value);
+            _mm512_min_ps(_mm512_set1_ps(clamp.max), value)
+        }
+    }
+
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`], with 16 lanes.
+    #[inline(always)]
+    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let value = self.value(sample, lane, sums);
             if channels == 16 {
                 _mm512_storeu_ps(out, value);
             } else {

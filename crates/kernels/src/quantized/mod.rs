@@ -12,6 +12,7 @@
 //! the same everywhere: the results are equal to the last bit on every instruction set, for any
 //! number of threads and any batch. [`crate::reference::quantized`] defines them.
 
+mod addition;
 mod conv;
 mod depthwise;
 mod dynamic;
@@ -26,6 +27,7 @@ pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 
+pub use addition::{Addend, ByteSum};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use dynamic::{SampleQuantization, quantize_samples};
