@@ -5,13 +5,14 @@
 //! a ring that stays in its second-level cache, instead of sending all of them through memory.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::depthwise::Depthwise;
 use super::depthwise::patch::ROWS;
 use super::packed::{Addend, Output};
 use super::split::part;
 use super::taps::{Image, Taps, spread};
-use super::{Conv2d, volume};
+use super::{Clamp, Conv2d, volume};
 use crate::pool::DisjointSlice;
 use crate::{ThreadPool, Window};
 
@@ -20,29 +21,53 @@ const LINE: usize = 16;
 
 /// Up to three convolutions of which each alone reads what the one before it makes. The bits are
 /// those of the separate kernels.
-#[derive(Clone, Copy)]
-pub struct Block<'a> {
-    expand: &'a Conv2d,
-    depthwise: &'a Depthwise,
-    project: Option<&'a Conv2d>,
+pub struct Block {
+    expand: Arc<Conv2d>,
+    depthwise: Arc<Depthwise>,
+    project: Option<Arc<Conv2d>>,
 }
 
-impl<'a> Block<'a> {
-    /// Puts the kernels together, or gives `None` where they do not fit each other or there is no
-    /// way to do these together: the depthwise convolution has as many output as input channels and
-    /// a window of 3x3 or 5x5 of stride 1 or 2, and the last convolution a window of one tap.
+impl Block {
+    /// A convolution and the depthwise one behind it, if it has as many output as input channels and
+    /// a window of 3x3 or 5x5 of stride 1 or 2.
     #[must_use]
-    pub fn new(
-        expand: &'a Conv2d,
-        depthwise: &'a Depthwise,
-        project: Option<&'a Conv2d>,
-    ) -> Option<Block<'a>> {
+    pub fn new(expand: &Arc<Conv2d>, depthwise: &Arc<Depthwise>) -> Option<Block> {
         let (single, _) = depthwise.patches()?;
-        let reads_expanded = expand.out_channels == single.channels;
-        let reads_depthwise =
-            |last: &Conv2d| last.window == Window::POINT && last.in_channels == single.channels;
-        let fits = reads_expanded && project.is_none_or(reads_depthwise) && expand.reads_in_place();
-        fits.then_some(Block { expand, depthwise, project })
+        let fits = expand.out_channels == single.channels && expand.reads_in_place();
+        let (expand, depthwise) = (Arc::clone(expand), Arc::clone(depthwise));
+        fits.then_some(Block { expand, depthwise, project: None })
+    }
+
+    /// The two and the convolution behind them, if it has a window of one tap and there is none yet.
+    #[must_use]
+    pub fn with_projection(&self, project: &Arc<Conv2d>) -> Option<Block> {
+        let reads = project.window == Window::POINT && project.in_channels == self.expand.out_channels;
+        let [expand, project] = [&self.expand, project].map(Arc::clone);
+        let depthwise = Arc::clone(&self.depthwise);
+        (reads && self.project.is_none()).then_some(Block { expand, depthwise, project: Some(project) })
+    }
+
+    /// Whether there is a convolution behind the depthwise one.
+    #[must_use]
+    pub fn projects(&self) -> bool {
+        self.project.is_some()
+    }
+
+    /// Whether an input of `shape` = batch, height, width is computed faster than by the separate
+    /// kernels: when what is expanded outgrows the second-level cache and when few of its rows are
+    /// computed twice, by the threads on both sides of a border.
+    #[must_use]
+    pub fn pays(&self, shape: [usize; 3], threads: usize) -> bool {
+        const LEAST_BYTES: usize = 512 << 10;
+        let Some((single, _)) = self.depthwise.patches() else { return false };
+        let lines = Lines::new(self, shape);
+        let [height, _] = lines.expanded;
+        let per_sample = lines.line.saturating_mul(height);
+        let shared = single.window.kernel[0].saturating_sub(single.window.stride[0]);
+        let tasks = threads.min(lines.units);
+        let twice = shared * tasks.saturating_sub(1);
+        per_sample.saturating_mul(size_of::<f32>()) >= LEAST_BYTES
+            && twice.saturating_mul(10) <= height.saturating_mul(shape[0])
     }
 
     /// Floats of scratch memory for an input of `shape` = batch, height, width on this many threads.
@@ -53,8 +78,8 @@ impl<'a> Block<'a> {
     }
 
     /// Computes the whole output from an input of `shape` = batch, height, width (and the input
-    /// channels of the first convolution). `addend` has the output's shape and is added before the
-    /// last convolution's bounds.
+    /// channels of the first convolution). `addend` has the output's shape; the sum is held to the
+    /// bounds beside it, instead of the last convolution's own.
     ///
     /// # Panics
     /// When `input`, `addend` or `output` has another length, when there is an addend and no last
@@ -64,12 +89,12 @@ impl<'a> Block<'a> {
         pool: &ThreadPool,
         input: &[f32],
         shape: [usize; 3],
-        addend: Option<&[f32]>,
+        addend: Option<(&[f32], Clamp)>,
         scratch: &mut [f32],
         output: &mut [f32],
     ) {
         let lines = Lines::new(self, shape);
-        let channels = self.project.map_or(self.expand.out_channels, |project| project.out_channels);
+        let channels = self.project.as_ref().map_or(self.expand.out_channels, |project| project.out_channels);
         let [batch, ..] = shape;
         assert_eq!(input.len(), volume(&[volume(&shape), self.expand.in_channels]), "length of the input");
         assert_eq!(
@@ -77,7 +102,7 @@ impl<'a> Block<'a> {
             volume(&[batch, lines.out[0], lines.out[1], channels]),
             "length of the output"
         );
-        assert!(addend.is_none_or(|addend| addend.len() == output.len()), "length of the addend");
+        assert!(addend.is_none_or(|(addend, _)| addend.len() == output.len()), "length of the addend");
         assert!(addend.is_none() || self.project.is_some(), "nothing to add to");
         assert!(scratch.len() >= self.scratch(shape, pool.threads()), "length of the scratch memory");
         if output.is_empty() {
@@ -105,7 +130,7 @@ impl<'a> Block<'a> {
         lines: &Lines,
         input: &[f32],
         shape: [usize; 3],
-        addend: Option<&[f32]>,
+        addend: Option<(&[f32], Clamp)>,
         units: Range<usize>,
         scratch: &mut [f32],
         output: &DisjointSlice<'_, f32>,
@@ -124,8 +149,8 @@ impl<'a> Block<'a> {
         };
         let mut taps =
             Taps::new(self.expand.image(input, shape), self.expand.reading, self.expand.packed.most_pixels());
-        let pointers = self.project.map_or(Vec::new(), |_| vec![std::ptr::null(); ROWS * out_width]);
-        let mut last = Last { block: self, addend, pointers };
+        let pointers = vec![std::ptr::null(); if self.projects() { ROWS * out_width } else { 0 }];
+        let mut last = Last { addend, pointers };
         let per_sample = out_height.div_ceil(ROWS);
         let mut ready = (0, 0);
         for unit in units {
@@ -150,7 +175,7 @@ impl<'a> Block<'a> {
             let pixels = (sample * out_height + y) * out_width..(sample * out_height + y + rows) * out_width;
             // SAFETY: the rows of the ring are whole; this task alone writes its output.
             unsafe {
-                match self.project {
+                match &self.project {
                     None => single.run_rows(functions, &image, rows, line, pixels.start, output),
                     Some(project) => {
                         single.run_rows(functions, &image, rows, line, 0, &between);
@@ -173,7 +198,7 @@ impl<'a> Block<'a> {
         row: usize,
         ring: &DisjointSlice<'_, f32>,
     ) {
-        let Conv2d { packed, out_channels, clamp, .. } = self.expand;
+        let Conv2d { packed, out_channels, clamp, .. } = &*self.expand;
         let [height, width] = lines.expanded;
         let tiles = width.div_ceil(packed.most_pixels());
         let output = Output {
@@ -192,14 +217,13 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The projecting convolution of a block.
-struct Last<'a, 'b> {
-    block: &'a Block<'b>,
-    addend: Option<&'a [f32]>,
+/// What the projecting convolution of a block adds, and where it reads.
+struct Last<'a> {
+    addend: Option<(&'a [f32], Clamp)>,
     pointers: Vec<*const f32>,
 }
 
-impl Last<'_, '_> {
+impl Last<'_> {
     /// Computes the output's `pixels` from as many pixels in `between`.
     ///
     /// # Safety
@@ -211,16 +235,16 @@ impl Last<'_, '_> {
         pixels: Range<usize>,
         output: &DisjointSlice<'_, f32>,
     ) {
-        let channels = self.block.expand.out_channels;
+        let channels = project.in_channels;
         // SAFETY: the caller's promise.
         let from: &[f32] = unsafe { between.piece(0..pixels.len() * channels) };
         spread(&mut self.pointers[..pixels.len()], from, [0, 1, 1], channels);
         let output = Output {
             data: output,
-            addend: self.addend.map_or(Addend::Nothing, Addend::Tensor),
+            addend: self.addend.map_or(Addend::Nothing, |(addend, _)| Addend::Tensor(addend)),
             first: 0,
             pitch: project.out_channels,
-            clamp: project.clamp,
+            clamp: self.addend.map_or(project.clamp, |(_, clamp)| clamp),
         };
         let tiles = pixels.len().div_ceil(project.packed.most_pixels());
         for tile in 0..tiles {
@@ -249,7 +273,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(block: &Block<'_>, [batch, height, width]: [usize; 3]) -> Lines {
+    fn new(block: &Block, [batch, height, width]: [usize; 3]) -> Lines {
         let Some((single, _)) = block.depthwise.patches() else { unreachable!("a block has patches") };
         let expanded = block.expand.window.output([height, width]);
         let out = single.window.output(expanded);

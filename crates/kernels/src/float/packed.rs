@@ -3,14 +3,16 @@
 use std::ops::Range;
 
 use super::Clamp;
-use super::split::Split;
+use super::split::{Split, part};
 use super::taps::Taps;
-use super::tile::{Tile, Tiles, Width};
+use super::tile::{STREAMS, Tile, Tiles, Width};
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
 const RESIDENT: usize = 256 << 10;
+/// Tiles of pixels whose inputs stay in that cache while the weights pass by.
+const FEW_TILES: usize = 6;
 
 /// Output channels that one tile function computes.
 struct Panel {
@@ -146,6 +148,11 @@ impl Packed {
         for start in tiles.clone().step_by(tiles_per_block) {
             let tiles = start..tiles.end.min(start.saturating_add(tiles_per_block));
             taps.enter(split.pixels(tiles.clone()));
+            if tiles.len() <= FEW_TILES {
+                // SAFETY: handed on.
+                unsafe { self.run_few(taps, split, tiles, panels, output) };
+                continue;
+            }
             for panels in panels.chunks((RESIDENT / largest).max(1)) {
                 for tile in tiles.clone() {
                     let pixels = split.pixels(tile..tile + 1);
@@ -154,6 +161,61 @@ impl Packed {
                     unsafe { self.run_tile(pointers, pixels, panels, output) };
                 }
             }
+        }
+    }
+
+    /// Computes some panels of few tiles, panel by panel: while the tiles read one panel, parts of the
+    /// next are asked for, so that weights come from memory all the time.
+    ///
+    /// # Safety
+    /// As [`Packed::run`].
+    unsafe fn run_few(
+        &self,
+        taps: &mut Taps<'_>,
+        split: &Split,
+        tiles: Range<usize>,
+        panels: &[Panel],
+        output: &Output<'_>,
+    ) {
+        let alike = |a: &Panel, b: &Panel| a.width == Width::Two && b.width == Width::Two && a.skip == b.skip;
+        for group in panels.chunk_by(alike) {
+            if split.pixels(tiles.clone()).len() == 1 && group[0].width == Width::Two {
+                // SAFETY: handed on.
+                unsafe { self.run_one(taps, split.pixels(tiles.clone()).start, group, output) };
+                continue;
+            }
+            for panel in group {
+                let row = panel.width.channels(self.tiles.lanes);
+                let floats = (1 + self.taps * self.depth) * row;
+                for (index, tile) in tiles.clone().enumerate() {
+                    let pixels = split.pixels(tile..tile + 1);
+                    let pointers = taps.find(pixels.start, pixels.len());
+                    let ahead = panel.start + floats + index * floats / tiles.len();
+                    let ahead = (self.data.as_ptr().wrapping_add(ahead), row.div_ceil(tiles.len()));
+                    let tile = self.tile(pointers, &pixels, panel, output, ahead);
+                    // SAFETY: handed on.
+                    unsafe { self.tiles.function(panel.width, pixels.len())(&tile) };
+                }
+            }
+        }
+    }
+
+    /// Computes panels of two registers that read the same floats, several at a time, for one pixel.
+    ///
+    /// # Safety
+    /// As [`Packed::run`].
+    unsafe fn run_one(&self, taps: &mut Taps<'_>, pixel: usize, panels: &[Panel], output: &Output<'_>) {
+        let pointers = taps.find(pixel, 1);
+        let calls = panels.len().div_ceil(STREAMS);
+        for call in 0..calls {
+            let panels = &panels[part(panels.len(), call, calls)];
+            let tile = |i: usize| {
+                let panel = &panels[i.min(panels.len() - 1)];
+                self.tile(pointers, &(pixel..pixel + 1), panel, output, (std::ptr::null(), 0))
+            };
+            let tiles: [Tile; STREAMS] = std::array::from_fn(tile);
+            // SAFETY: as in `run_tile`; there is a tile for each panel.
+            unsafe { self.tiles.streams(panels.len())(&tiles) };
         }
     }
 
@@ -185,31 +247,47 @@ impl Packed {
         output: &Output<'_>,
     ) {
         for panel in panels {
-            let first = output.first + pixels.start * output.pitch + panel.first;
-            let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
-            assert!(end <= output.data.len(), "tile outside the output");
-            // SAFETY: inside the output as just checked.
-            let to = unsafe { output.data.as_ptr().add(first) };
-            let tile = Tile {
-                pointers,
-                taps: self.taps,
-                skip: panel.skip,
-                depth: self.depth,
-                panel: self.data[panel.start..].as_ptr(),
-                output: to,
-                addend: match output.addend {
-                    Addend::Nothing => std::ptr::null(),
-                    Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
-                    Addend::Output => to,
-                },
-                pitch: output.pitch,
-                channels: panel.channels,
-                clamp: output.clamp,
-            };
+            let here = self.data[panel.start..].as_ptr();
+            let tile = self.tile(pointers, &pixels, panel, output, (here, 0));
             let function = self.tiles.function(panel.width, pixels.len());
             // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these
             // taps, this depth and this width; the rest is the caller's promise.
             unsafe { function(&tile) };
+        }
+    }
+
+    /// What a tile function has to know for one panel.
+    #[inline(always)]
+    fn tile(
+        &self,
+        pointers: *const *const f32,
+        pixels: &Range<usize>,
+        panel: &Panel,
+        output: &Output<'_>,
+        (ahead, ahead_step): (*const f32, usize),
+    ) -> Tile {
+        let first = output.first + pixels.start * output.pitch + panel.first;
+        let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
+        assert!(end <= output.data.len(), "tile outside the output");
+        // SAFETY: inside the output as just checked.
+        let to = unsafe { output.data.as_ptr().add(first) };
+        Tile {
+            pointers,
+            taps: self.taps,
+            skip: panel.skip,
+            depth: self.depth,
+            panel: self.data[panel.start..].as_ptr(),
+            output: to,
+            addend: match output.addend {
+                Addend::Nothing => std::ptr::null(),
+                Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
+                Addend::Output => to,
+            },
+            pitch: output.pitch,
+            channels: panel.channels,
+            clamp: output.clamp,
+            ahead,
+            ahead_step,
         }
     }
 }

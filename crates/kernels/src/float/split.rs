@@ -39,7 +39,9 @@ impl Split {
     pub(super) fn new(work: &Work, threads: usize) -> Split {
         let &Work { pixels, most_pixels, panels, .. } = work;
         let tiles = pixels.div_ceil(most_pixels);
-        let by_tiles = pixels.saturating_mul(work.floats_per_pixel) >= work.weights && tiles >= threads;
+        let by_tiles = tiles >= threads
+            && (pixels.saturating_mul(work.floats_per_pixel) >= work.weights
+                || idle(panels, threads) > idle(tiles, threads) + 0.1);
         let per_thread = if by_tiles { TASKS_OVER_TILES } else { TASKS_OVER_PANELS };
         let worth = pixels.saturating_mul(work.work_per_pixel) / LEAST_WORK;
         let tasks = if threads == 1 { 1 } else { worth.clamp(1, threads * per_thread) };
@@ -72,6 +74,11 @@ impl Split {
     pub(super) fn pixels(&self, tiles: Range<usize>) -> Range<usize> {
         self.pixels * tiles.start / self.tiles..self.pixels * tiles.end / self.tiles
     }
+}
+
+/// The share of the threads' time that passes in vain when so many equal things are dealt out.
+fn idle(things: usize, threads: usize) -> f64 {
+    1.0 - things as f64 / (things.div_ceil(threads) * threads) as f64
 }
 
 /// Part `index` of `total` things in `parts` even parts.

@@ -1,5 +1,7 @@
 //! The float kernels against the plain loops in double precision, on random shapes.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{Block, Clamp, Conv2d, Depthwise, MatMul, matmul};
@@ -247,7 +249,7 @@ fn blocks_have_the_bits_of_separate_kernels() {
             let addend = numbers(batch * out_h * out_w * last, 4);
             for (isa, pool) in machines() {
                 let expand_weights = &weights[..between * first.taps() * channels];
-                let expand = Conv2d::new(
+                let expand = Arc::new(Conv2d::new(
                     isa,
                     first,
                     1,
@@ -256,12 +258,14 @@ fn blocks_have_the_bits_of_separate_kernels() {
                     expand_weights,
                     Some(&bias[..between]),
                     clamp,
-                );
+                ));
                 let depthwise_weights = &weights[..window.taps() * between];
                 let depthwise =
                     Depthwise::new(isa, window, between, 1, depthwise_weights, Some(&bias[..between]), clamp);
+                let depthwise = Arc::new(depthwise);
                 let project = &weights[..last * between];
-                let project = Conv2d::dense(isa, between, last, project, Some(&bias[..last]), Clamp::RELU);
+                let project = Conv2d::dense(isa, between, last, project, Some(&bias[..last]), Clamp::NONE);
+                let project = Arc::new(project);
 
                 let mut expanded = vec![f32::NAN; batch * h * w * between];
                 expand.run(&pool, &input, shape, &mut expanded);
@@ -269,19 +273,21 @@ fn blocks_have_the_bits_of_separate_kernels() {
                 depthwise.run(&pool, &expanded, [batch, h, w], &mut filtered);
                 let [mut plain, mut added] = [0, 1].map(|_| vec![f32::NAN; addend.len()]);
                 project.run(&pool, &filtered, [batch, out_h, out_w], &mut plain);
-                project.run_add(&pool, &filtered, [batch, out_h, out_w], &addend, &mut added);
+                let filtered_shape = [batch, out_h, out_w];
+                project.run_sum(&pool, &filtered, filtered_shape, Some(&addend), Clamp::RELU6, &mut added);
 
-                let check = |project, addend, expected: &[f32]| {
-                    let block = Block::new(&expand, &depthwise, project).expect("the kernels fit");
+                let check = |block: &Block, addend, expected: &[f32]| {
                     let mut scratch = vec![f32::NAN; block.scratch(shape, pool.threads())];
                     let mut output = vec![f32::NAN; expected.len()];
                     block.run(&pool, &input, shape, addend, &mut scratch, &mut output);
                     let equal = output.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
                     assert!(equal, "{isa} {} threads {shape:?} {first:?} {window:?}", pool.threads());
                 };
-                check(None, None, &filtered);
-                check(Some(&project), None, &plain);
-                check(Some(&project), Some(&addend[..]), &added);
+                let pair = Block::new(&expand, &depthwise).expect("the kernels fit");
+                let whole = pair.with_projection(&project).expect("the kernels fit");
+                check(&pair, None, &filtered);
+                check(&whole, None, &plain);
+                check(&whole, Some((&addend[..], Clamp::RELU6)), &added);
             }
         },
     );
@@ -290,19 +296,33 @@ fn blocks_have_the_bits_of_separate_kernels() {
 #[test]
 fn kernels_that_do_not_fit_are_no_block() {
     let dense = |from: usize, to: usize| {
-        Conv2d::dense(Isa::Portable, from, to, &vec![0.0; from * to], None, Clamp::NONE)
+        Arc::new(Conv2d::dense(Isa::Portable, from, to, &vec![0.0; from * to], None, Clamp::NONE))
     };
     let depthwise = |kernel: usize, multiplier: usize| {
         let window = Window { kernel: [kernel; 2], ..Window::POINT };
         let weights = vec![0.0; kernel * kernel * 8 * multiplier];
-        Depthwise::new(Isa::Portable, window, 8, multiplier, &weights, None, Clamp::NONE)
+        Arc::new(Depthwise::new(Isa::Portable, window, 8, multiplier, &weights, None, Clamp::NONE))
     };
-    assert!(Block::new(&dense(4, 8), &depthwise(3, 1), Some(&dense(8, 4))).is_some());
-    assert!(Block::new(&dense(4, 9), &depthwise(3, 1), None).is_none());
-    assert!(Block::new(&dense(4, 8), &depthwise(3, 1), Some(&dense(9, 4))).is_none());
-    assert!(Block::new(&dense(4, 8), &depthwise(4, 1), None).is_none());
-    assert!(Block::new(&dense(4, 8), &depthwise(3, 2), None).is_none());
-    assert!(Block::new(&dense(1024, 8), &depthwise(3, 1), None).is_none());
+    let pair = Block::new(&dense(4, 8), &depthwise(3, 1)).expect("the kernels fit");
+    let whole = pair.with_projection(&dense(8, 4)).expect("the kernels fit");
+    assert!(!pair.projects() && whole.projects());
+    assert!(pair.with_projection(&dense(9, 4)).is_none());
+    assert!(whole.with_projection(&dense(8, 4)).is_none());
+    assert!(Block::new(&dense(4, 9), &depthwise(3, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), &depthwise(4, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), &depthwise(3, 2)).is_none());
+    assert!(Block::new(&dense(1024, 8), &depthwise(3, 1)).is_none());
+}
+
+#[test]
+fn blocks_pay_where_images_are_large() {
+    let dense = Arc::new(Conv2d::dense(Isa::Portable, 4, 128, &[0.0; 512], None, Clamp::NONE));
+    let window = Window { kernel: [3; 2], pad_before: [1; 2], pad_after: [1; 2], ..Window::POINT };
+    let depthwise = Depthwise::new(Isa::Portable, window, 128, 1, &[0.0; 9 * 128], None, Clamp::NONE);
+    let block = Block::new(&dense, &Arc::new(depthwise)).expect("the kernels fit");
+    assert!(block.pays([1, 56, 56], 2));
+    assert!(!block.pays([1, 56, 56], 16) && block.pays([16, 56, 56], 16));
+    assert!(!block.pays([1, 14, 14], 1));
 }
 
 /// Large enough for several tasks per thread and several groups of resident panels.

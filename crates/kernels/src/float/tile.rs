@@ -25,6 +25,10 @@ pub(super) struct Tile {
     /// Channels to store: enough to need the last register of the panel.
     pub(super) channels: usize,
     pub(super) clamp: Clamp,
+    /// What will be read next and may still be in memory: for each float of depth a cache line is
+    /// asked for, here and every `ahead_step` floats further. It may lie anywhere.
+    pub(super) ahead: *const f32,
+    pub(super) ahead_step: usize,
 }
 
 /// A function for tiles of a fixed number of pixels and registers.
@@ -64,12 +68,29 @@ pub(super) struct Tiles {
     /// For each [`Width`]: the functions for 1, 2, ... `pixels` pixels; none for a width that this
     /// instruction set has no use for.
     functions: [&'static [TileFn]; 3],
+    /// The functions for 1, 2, ... [`STREAMS`] panels of two registers at a time.
+    streams: [StreamsFn; STREAMS],
 }
+
+/// A function that computes one pixel of as many panels as it is for.
+///
+/// # Safety
+/// The processor has the instruction set and the tiles' pointers are good for what they say.
+type StreamsFn = unsafe fn(&[Tile]);
+
+/// Most panels whose weights are read side by side. One stream alone does not use what memory can
+/// deliver.
+pub(super) const STREAMS: usize = 6;
 
 impl Tiles {
     /// The function for tiles of this many pixels.
     pub(super) fn function(&self, width: Width, pixels: usize) -> TileFn {
         self.functions[width as usize][pixels - 1]
+    }
+
+    /// The function for one pixel of this many panels of two registers.
+    pub(super) fn streams(&self, panels: usize) -> StreamsFn {
+        self.streams[panels - 1]
     }
 
     /// The width of the next panel of `channels` that are left: as few registers as can be, and as
@@ -94,7 +115,13 @@ for_each_isa!(
     ///
     /// # Safety
     /// The processor has the instruction set and the tile's pointers are good for what it says.
-    unsafe fn tile<const P: usize, const W: usize>(argument: &super::Tile) = tile
+    unsafe fn tile<const P: usize, const W: usize>(argument: &super::Tile) = tile;
+    /// One pixel of `S` panels of two registers.
+    ///
+    /// # Safety
+    /// The processor has the instruction set, there are as many tiles, for panels of the same taps,
+    /// skip and depth, and their pointers are good for what they say.
+    unsafe fn streams<const S: usize>(argument: &[super::Tile]) = streams
 );
 
 macro_rules! tiles {
@@ -113,6 +140,14 @@ macro_rules! tiles {
                 &[$($isa::tile::<$pixels, { Width::Two as usize }>),*],
                 &[$($isa::tile::<$of_halves, { Width::OneAndHalf as usize }>),*],
             ],
+            streams: [
+                $isa::streams::<1>,
+                $isa::streams::<2>,
+                $isa::streams::<3>,
+                $isa::streams::<4>,
+                $isa::streams::<5>,
+                $isa::streams::<6>,
+            ],
         }
     };
 }
@@ -125,31 +160,34 @@ table_by_isa!(
     pub(super) fn tiles -> Tiles = tiles
 );
 
+/// How many floats ahead weights are asked for from the second-level cache: the products of a tile
+/// of all pixels with so many take as long as a line from there, and longer.
+const AHEAD: usize = 512;
+
 const ONE: usize = Width::One as usize;
+const TWO: usize = Width::Two as usize;
 const HALVES: usize = Width::OneAndHalf as usize;
 
 /// The one inner loop, for every instruction set: `P` pixels times the registers of width `W`.
-///
-/// Weights come from as far as memory: it asks for them while those before them are in use. A
-/// tile of few pixels is through with its weights sooner, so it asks for those farther ahead.
 #[inline(always)]
 unsafe fn tile<L: Lanes, const P: usize, const W: usize>(tile: &Tile) {
     let row = row::<L>(W);
-    let ahead = (8192 / P).max(2048) / size_of::<f32>();
     // SAFETY: of every access: in bounds by the caller's promise about the tile. Prefetched
     // addresses may lie anywhere.
     unsafe {
-        let mut weights = tile.panel;
+        let (mut weights, mut ahead) = (tile.panel, tile.ahead);
         let mut acc = [load_registers::<L, W>(weights); MOST_PIXELS];
         weights = weights.add(row);
         let mut pointers = tile.pointers;
         for _ in 0..tile.taps {
             for k in tile.skip..tile.skip + tile.depth {
                 let w = load_registers::<L, W>(weights);
-                L::prefetch(weights.wrapping_add(ahead));
+                L::prefetch(weights.wrapping_add(AHEAD));
                 if W != ONE {
-                    L::prefetch(weights.wrapping_add(ahead + L::COUNT));
+                    L::prefetch(weights.wrapping_add(AHEAD + L::COUNT));
                 }
+                L::prefetch_far(ahead);
+                ahead = ahead.wrapping_add(tile.ahead_step);
                 weights = weights.add(row);
                 for_each_pixel!(i < P, {
                     let x = *pointers.add(i);
@@ -165,15 +203,34 @@ unsafe fn tile<L: Lanes, const P: usize, const W: usize>(tile: &Tile) {
             pointers = pointers.add(P);
         }
 
-        // A straight line of code for each case: with the questions asked for every register the
-        // jumps between them would take as long as the products of a dozen channels.
-        let last = tile.channels - (row - 1) / L::COUNT * L::COUNT;
-        match (tile.addend.is_null(), W != HALVES && last == L::COUNT) {
-            (true, true) => finish::<L, P, W, false, true>(tile, &acc, last),
-            (true, false) => finish::<L, P, W, false, false>(tile, &acc, last),
-            (false, true) => finish::<L, P, W, true, true>(tile, &acc, last),
-            (false, false) => finish::<L, P, W, true, false>(tile, &acc, last),
+        finish::<L, P, W>(tile, &acc);
+    }
+}
+
+/// One pixel of `S` panels of two registers, which have the same taps and depth.
+#[inline(always)]
+unsafe fn streams<L: Lanes, const S: usize>(tiles: &[Tile]) {
+    let (first, row) = (&tiles[0], row::<L>(TWO));
+    // SAFETY: of every access: in bounds by the caller's promise about the tiles.
+    unsafe {
+        let mut weights = [first.panel; MOST_PIXELS];
+        let mut acc = [[L::zero(); 2]; MOST_PIXELS];
+        for_each_pixel!(i < S, {
+            acc[i] = load_registers::<L, TWO>(tiles[i].panel);
+            weights[i] = tiles[i].panel.add(row);
+        });
+        for tap in 0..first.taps {
+            let x = *first.pointers.add(tap);
+            for k in first.skip..first.skip + first.depth {
+                for_each_pixel!(i < S, {
+                    acc[i] = L::add_scaled_pair(acc[i], x, k, load_registers::<L, TWO>(weights[i]));
+                    weights[i] = weights[i].add(row);
+                });
+            }
         }
+        for_each_pixel!(i < S, {
+            finish::<L, 1, TWO>(&tiles[i], &[acc[i]; MOST_PIXELS]);
+        });
     }
 }
 
@@ -186,10 +243,27 @@ const fn row<L: Lanes>(width: usize) -> usize {
     }
 }
 
-/// Finishes the sums of a tile; the last register of each pixel has `last` channels. `ADD`: there
-/// is something to add; `WHOLE`: the last register is full.
+/// Finishes the sums of a tile.
 #[inline(always)]
-unsafe fn finish<L: Lanes, const P: usize, const W: usize, const ADD: bool, const WHOLE: bool>(
+unsafe fn finish<L: Lanes, const P: usize, const W: usize>(tile: &Tile, acc: &[[L; 2]; MOST_PIXELS]) {
+    let last = tile.channels - (row::<L>(W) - 1) / L::COUNT * L::COUNT;
+    // A straight line of code for each case: with the questions asked for every register the jumps
+    // between them would take as long as the products of a dozen channels.
+    // SAFETY: handed on.
+    unsafe {
+        match (tile.addend.is_null(), W != HALVES && last == L::COUNT) {
+            (true, true) => finish_registers::<L, P, W, false, true>(tile, acc, last),
+            (true, false) => finish_registers::<L, P, W, false, false>(tile, acc, last),
+            (false, true) => finish_registers::<L, P, W, true, true>(tile, acc, last),
+            (false, false) => finish_registers::<L, P, W, true, false>(tile, acc, last),
+        }
+    }
+}
+
+/// The last register of each pixel has `last` channels. `ADD`: there is something to add; `WHOLE`:
+/// the last register is full.
+#[inline(always)]
+unsafe fn finish_registers<L: Lanes, const P: usize, const W: usize, const ADD: bool, const WHOLE: bool>(
     tile: &Tile,
     acc: &[[L; 2]; MOST_PIXELS],
     last: usize,

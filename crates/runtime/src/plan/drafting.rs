@@ -2,7 +2,8 @@
 //!
 //! - functions of single bytes: a chain of them is one table, and `x * logistic(x)` on quantized
 //!   numbers, two operators, is one look-up;
-//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop.
+//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop,
+//!   and layers that only read each other may be computed in one pass.
 
 use litesmith_graph::{Facts, Graph, Inputs, TensorId};
 use litesmith_kernels::elementwise::Table;
@@ -17,6 +18,7 @@ pub(super) struct Drafting<'a> {
     graph: &'a Graph,
     facts: &'a [Facts],
     mode: Mode,
+    threads: usize,
     pub(super) layout: Layout,
     /// For each tensor that is put off, how it is computed.
     put_off: Vec<Option<PutOff>>,
@@ -41,18 +43,26 @@ struct ByteFunction {
 
 /// A layer with the tensor that it reads.
 struct WaitingLayer {
-    node: usize,
+    /// The nodes that it computes.
+    nodes: Vec<usize>,
     input: TensorId,
     layer: PackedLayer,
 }
 
 impl<'a> Drafting<'a> {
-    pub(super) fn new(graph: &'a Graph, facts: &'a [Facts], mode: Mode, layout: Layout) -> Drafting<'a> {
+    /// For this number of threads.
+    pub(super) fn new(
+        graph: &'a Graph,
+        facts: &'a [Facts],
+        mode: Mode,
+        threads: usize,
+        layout: Layout,
+    ) -> Drafting<'a> {
         let put_off = graph.tensors.iter().map(|_| None).collect();
         let mut readers = vec![0; graph.tensors.len()];
         let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
         read.chain(graph.outputs.iter().copied()).for_each(|id| readers[id.index()] += 1);
-        Drafting { graph, facts, mode, layout, put_off, readers }
+        Drafting { graph, facts, mode, threads, layout, put_off, readers }
     }
 
     /// Adds a node of the graph.
@@ -154,14 +164,43 @@ impl<'a> Drafting<'a> {
         let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
         let alone = self.readers[output.index()] == 1 && !self.graph.is_output(output);
         match inputs.first() {
-            Some(Some(input)) if self.mode == Mode::Inference && alone => {
-                self.settle(*input)?;
-                let waiting = WaitingLayer { node, input: *input, layer };
+            Some(Some(input)) if self.mode == Mode::Inference => {
+                let waiting = self.joined(node, *input, layer)?;
+                if !alone {
+                    return self.add_waiting(output, waiting);
+                }
                 self.put_off[output.index()] = Some(PutOff::Layer(waiting));
                 Ok(())
             }
             _ => self.add_tasks(node, vec![layer.task()]),
         }
+    }
+
+    /// A layer together with the one that makes its input, where that was put off and one pass does both
+    /// faster.
+    fn joined(
+        &mut self,
+        node: usize,
+        input: TensorId,
+        layer: PackedLayer,
+    ) -> Result<WaitingLayer, RuntimeError> {
+        if let Some(PutOff::Layer(first)) = &self.put_off[input.index()]
+            && let Some(layer) = layer.after(&first.layer, self.threads)
+        {
+            let nodes = first.nodes.iter().copied().chain([node]).collect();
+            let joined = WaitingLayer { nodes, input: first.input, layer };
+            self.put_off[input.index()] = None;
+            return Ok(joined);
+        }
+        self.settle(input)?;
+        Ok(WaitingLayer { nodes: vec![node], input, layer })
+    }
+
+    /// Adds the step of a layer that has waited.
+    fn add_waiting(&mut self, output: TensorId, waiting: WaitingLayer) -> Result<(), RuntimeError> {
+        let WaitingLayer { nodes, input, layer } = waiting;
+        let macs = nodes.iter().map(|node| self.macs(*node)).sum();
+        self.add_step(&nodes, macs, &[Some(input)], output, layer.task())
     }
 
     /// Adds a node that computes a sum: in the loop of a layer that was put off and is one of the
@@ -186,15 +225,16 @@ impl<'a> Drafting<'a> {
         ways.sort_by_key(|(own, ..)| std::cmp::Reverse(self.waiting_macs(*own)));
         for (own, other, addition) in ways {
             let Some(PutOff::Layer(waiting)) = self.put_off[own.index()].take() else { continue };
-            let WaitingLayer { node: first, input, layer } = waiting;
+            let WaitingLayer { nodes, input, layer } = waiting;
             match layer.with_addition(addition) {
                 Ok(task) => {
                     self.settle(other)?;
-                    let macs = self.macs(first) + self.macs(node);
-                    return self.add_step(&[first, node], macs, &[Some(other), Some(input)], output, task);
+                    let nodes: Vec<usize> = nodes.into_iter().chain([node]).collect();
+                    let macs = nodes.iter().map(|node| self.macs(*node)).sum();
+                    return self.add_step(&nodes, macs, &[Some(other), Some(input)], output, task);
                 }
                 Err(layer) => {
-                    let waiting = WaitingLayer { node: first, input, layer };
+                    let waiting = WaitingLayer { nodes, input, layer };
                     self.put_off[own.index()] = Some(PutOff::Layer(waiting));
                 }
             }
@@ -205,7 +245,7 @@ impl<'a> Drafting<'a> {
     /// Multiply-accumulates of a layer that is put off.
     fn waiting_macs(&self, id: TensorId) -> u64 {
         match &self.put_off[id.index()] {
-            Some(PutOff::Layer(waiting)) => self.macs(waiting.node),
+            Some(PutOff::Layer(waiting)) => waiting.nodes.iter().map(|node| self.macs(*node)).sum(),
             _ => 0,
         }
     }
@@ -249,9 +289,7 @@ impl<'a> Drafting<'a> {
                 }
                 self.add_step(&[node], 0, &[Some(of)], id, table_task(table))
             }
-            Some(PutOff::Layer(WaitingLayer { node, input, layer })) => {
-                self.add_step(&[node], self.macs(node), &[Some(input)], id, layer.task())
-            }
+            Some(PutOff::Layer(waiting)) => self.add_waiting(id, waiting),
             None => Ok(()),
         }
     }

@@ -91,6 +91,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn clamp(self, min: f32, max: f32) -> Self {
         // The value is the second operand, so that a NaN stays.
         // SAFETY: see above.
@@ -209,6 +215,12 @@ impl Lanes for Avx512 {
     unsafe fn prefetch(from: *const f32) {
         // SAFETY: see above; a prefetch of whatever address does nothing but fill the cache.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
