@@ -317,6 +317,13 @@ impl<'a> Image<'a> {
         }
     }
 
+    /// Whether the `columns` input columns from the one that the first tap of output column `x` sees
+    /// are all there.
+    pub(super) fn sees_columns(&self, x: usize, columns: usize) -> bool {
+        let (left, before) = (x * self.window.stride[1], self.window.pad_before[1]);
+        left >= before && left + columns <= self.shape[2] + before
+    }
+
     /// The output columns for which tap column `column` lies inside the input.
     fn inside(&self, column: usize) -> Range<usize> {
         let stride = self.window.stride[1];

@@ -37,17 +37,17 @@ impl Single {
         let split = Split::new(&self.work(patches, ROWS * COLUMNS), pool.threads());
         pool.run(split.tasks(), &|task| {
             let (patches, blocks) = split.task(task);
+            let mut pointers = [std::ptr::null(); MOST_INPUTS];
             for index in patches {
                 let (sample, y) = (index / across / down, index / across % down * ROWS);
                 let columns = part(width, index % across, across);
                 let size = [ROWS.min(height - y), columns.len()];
                 let first = (sample * height + y) * width + columns.start;
                 let line = |row| image.line(sample, y, row);
-                // SAFETY: the lines are those of the image; tasks of a split share no pixel and
+                image.find_patch(columns.start, self.seen(size), line, &mut pointers);
+                // SAFETY: the pointers are those of the patch; tasks of a split share no pixel and
                 // channel.
-                unsafe {
-                    self.run_patch(functions, &image, (columns.start, size), &blocks, line, first, output)
-                };
+                unsafe { self.run_patch(functions, &pointers, size, width, &blocks, first, output) };
             }
         });
     }
@@ -70,45 +70,65 @@ impl Single {
         let [_, width] = image.output;
         let across = width.div_ceil(COLUMNS);
         let blocks = 0..self.channels.div_ceil(self.lanes);
+        let mut pointers = [std::ptr::null(); MOST_INPUTS];
+        let mut before = None;
         for index in 0..across {
             let columns = part(width, index, across);
-            let size = [rows, columns.len()];
-            let first = first + columns.start;
-            // SAFETY: handed on.
-            unsafe { self.run_patch(functions, image, (columns.start, size), &blocks, line, first, output) };
+            let (x, size) = (columns.start, [rows, columns.len()]);
+            let seen = self.seen(size);
+            // Beside a patch that sees no padding to its left and right all pointers move on alike.
+            let inside = image.sees_columns(x, seen[1]);
+            match before {
+                Some((last, of)) if inside && of == size => {
+                    let step = (x - last) * self.window.stride[1] * self.channels;
+                    for (row, pointers) in pointers.chunks_exact_mut(seen[1]).take(seen[0]).enumerate() {
+                        if line(row).is_some() {
+                            pointers
+                                .iter_mut()
+                                .for_each(|pointer: &mut *const f32| *pointer = pointer.wrapping_add(step));
+                        }
+                    }
+                }
+                _ => image.find_patch(x, seen, line, &mut pointers),
+            }
+            before = inside.then_some((x, size));
+            // SAFETY: the pointers are those of the patch; the rest is handed on.
+            unsafe { self.run_patch(functions, &pointers, size, width, &blocks, first + x, output) };
         }
     }
 
-    /// Computes some blocks of channels of one patch of `rows` by `columns` at column `x`; the rest
-    /// as for [`run_rows`](Single::run_rows).
+    /// Rows and columns of the input that `rows` by `columns` outputs see.
+    fn seen(&self, [rows, columns]: [usize; 2]) -> [usize; 2] {
+        let ([down, across], [height, width]) = (self.window.stride, self.window.kernel);
+        [(rows - 1) * down + height, (columns - 1) * across + width]
+    }
+
+    /// Computes some blocks of channels of one patch of `rows` by `columns`, the first pixel of which
+    /// is number `first` of the output, `width` pixels wide.
     ///
     /// # Safety
-    /// As for [`run_rows`](Single::run_rows).
+    /// The pointers are those of the patch's inputs, to all channels; no other thread writes these
+    /// pixels and channels.
     // A struct for what one patch needs would be taken apart in this one place.
     #[allow(clippy::too_many_arguments)]
     #[inline]
-    unsafe fn run_patch<'l>(
+    unsafe fn run_patch(
         &self,
         functions: &Functions,
-        image: &Image<'_>,
-        (x, [rows, columns]): (usize, [usize; 2]),
+        pointers: &[*const f32; MOST_INPUTS],
+        [rows, columns]: [usize; 2],
+        width: usize,
         blocks: &Range<usize>,
-        line: impl Fn(usize) -> Option<&'l [f32]>,
         first: usize,
         output: &DisjointSlice<'_, f32>,
     ) {
-        let ([_, stride], [_, taps]) = (self.window.stride, self.window.kernel);
-        let [_, width] = image.output;
-        let mut pointers = [std::ptr::null(); MOST_INPUTS];
-        let seen = [(rows - 1) * stride + taps, (columns - 1) * stride + taps];
-        image.find_patch(x, seen, line, &mut pointers);
         let patch = Patch {
-            pointers: &pointers,
+            pointers,
             row_pitch: width * self.channels,
             block: self.block(blocks, first, (rows - 1) * width + columns, output),
         };
-        // SAFETY: `functions` checked the instruction set and the window; each pointer has all
-        // channels; the rest is the caller's promise.
+        // SAFETY: `functions` checked the instruction set and the window; the rest is the caller's
+        // promise.
         unsafe { functions.by_size[rows - 1][columns - 1](&patch) };
     }
 }
