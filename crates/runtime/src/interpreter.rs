@@ -105,6 +105,7 @@ impl Interpreter {
         let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
         let shared = Shared {
             isa,
+            threads: pool.threads(),
             max_memory: options.max_memory,
             packed: Default::default(),
             stored: Default::default(),

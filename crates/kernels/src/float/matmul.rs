@@ -98,7 +98,7 @@ pub fn matmul(
             most_pixels: tiles.pixels,
             panels: packed.panels(),
             work_per_pixel: packed.floats(),
-            input_per_pixel: depth,
+            floats_per_pixel: depth + task_columns,
             weights: packed.floats(),
         };
         let split = Split::new(&work, 1);

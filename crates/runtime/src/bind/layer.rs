@@ -26,6 +26,9 @@ pub(crate) struct PackedLayer {
 pub(super) enum Kernel {
     /// Real numbers. The bounds are those that the kernel holds its outputs to.
     Float(Form<float::Conv2d, float::Depthwise>, Clamp),
+    /// Real numbers, in two or three layers. The bounds are those of the last, the number is that of
+    /// the threads.
+    Block(float::Block, Clamp, usize),
     /// Bytes.
     Quantized(Form<quantized::Conv2d, quantized::Depthwise>),
     /// Real numbers that are multiplied as bytes.
@@ -69,6 +72,16 @@ impl PackedLayer {
                 }
                 Ok(())
             }),
+            Kernel::Block(block, _, threads) => {
+                let bytes = scratch_bytes(&block, shape, threads);
+                Task::new(move |machine, io| {
+                    let (input, scratch) = (io.inputs.get(0), bytemuck::cast_slice_mut(io.scratch));
+                    let output = bytemuck::cast_slice_mut(io.output);
+                    block.run(machine.pool, input, shape, None, scratch, output);
+                    Ok(())
+                })
+                .with_scratch(bytes)
+            }
             Kernel::Quantized(form) => Task::new(move |machine, io| {
                 let input = io.inputs.bytes(0);
                 match &form {
@@ -94,7 +107,7 @@ impl PackedLayer {
     pub(crate) fn samples(&self) -> Option<Samples> {
         match &self.kernel {
             Kernel::Hybrid(_, samples) => Some(*samples).filter(|samples| samples.elements > 0),
-            Kernel::Float(..) | Kernel::Quantized(_) => None,
+            Kernel::Float(..) | Kernel::Block(..) | Kernel::Quantized(_) => None,
         }
     }
 
@@ -103,7 +116,7 @@ impl PackedLayer {
         match &self.kernel {
             Kernel::Hybrid(Form::Conv(conv), _) => conv.prefers_bytes(self.shape),
             Kernel::Hybrid(Form::Depthwise(depthwise), _) => depthwise.prefers_bytes(self.shape),
-            Kernel::Float(..) | Kernel::Quantized(_) => false,
+            Kernel::Float(..) | Kernel::Block(..) | Kernel::Quantized(_) => false,
         }
     }
 
@@ -138,6 +151,24 @@ impl PackedLayer {
         }
     }
 
+    /// This layer behind another that it alone reads, as one layer over the first's input, if that is
+    /// faster on this many threads.
+    pub(crate) fn after(&self, first: &PackedLayer, threads: usize) -> Option<PackedLayer> {
+        let (block, clamp) = match (&first.kernel, &self.kernel) {
+            (Kernel::Float(Form::Conv(expand), _), Kernel::Float(Form::Depthwise(depthwise), clamp)) => {
+                (float::Block::new(expand, depthwise)?, *clamp)
+            }
+            (Kernel::Block(block, ..), Kernel::Float(Form::Conv(project), clamp)) => {
+                (block.with_projection(project)?, *clamp)
+            }
+            _ => return None,
+        };
+        let shape = first.shape;
+        block
+            .pays(shape, threads)
+            .then_some(PackedLayer { kernel: Kernel::Block(block, clamp, threads), shape })
+    }
+
     /// The step that computes it with an addition. Input 0 is what is added, input 1 the layer's,
     /// quantized where it reads samples; such a layer can give the ranges of the sums too.
     ///
@@ -150,6 +181,18 @@ impl PackedLayer {
     ) -> Result<Task, PackedLayer> {
         let PackedLayer { kernel, shape } = self;
         let task = match (kernel, addition) {
+            // Not in place: what is added is as a rule the input too, and that is still read.
+            (Kernel::Block(block, Clamp::NONE, threads), Addition::Float(clamp)) if block.projects() => {
+                let bytes = scratch_bytes(&block, shape, threads);
+                let task = Task::new(move |machine, io| {
+                    let (addend, input) = (io.inputs.get(0), io.inputs.get(1));
+                    let scratch = bytemuck::cast_slice_mut(io.scratch);
+                    let output = bytemuck::cast_slice_mut(io.output);
+                    block.run(machine.pool, input, shape, Some((addend, clamp)), scratch, output);
+                    Ok(())
+                });
+                return Ok(task.with_scratch(bytes));
+            }
             // The kernel has one pair of bounds.
             (Kernel::Float(Form::Conv(conv), Clamp::NONE), Addition::Float(clamp)) => {
                 Task::new(move |machine, mut io| {
@@ -185,6 +228,11 @@ impl PackedLayer {
         };
         Ok(task.in_place())
     }
+}
+
+/// Bytes of scratch memory that a block takes.
+fn scratch_bytes(block: &float::Block, shape: [usize; 3], threads: usize) -> usize {
+    block.scratch(shape, threads).saturating_mul(size_of::<f32>())
 }
 
 /// What is added, if the output does not hold it.

@@ -2,7 +2,8 @@
 //!
 //! - functions of single bytes: a chain of them is one table, and `x * logistic(x)` on quantized
 //!   numbers, two operators, is one look-up;
-//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop;
+//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop,
+//!   and layers that only read each other may be computed in one pass;
 //! - multiplications by constants by channel: an addition of such constants is done in their loop.
 
 use litesmith_graph::{Facts, Graph, Inputs, TensorId};
@@ -22,6 +23,7 @@ pub(super) struct Drafting<'a> {
     graph: &'a Graph,
     facts: &'a [Facts],
     mode: Mode,
+    threads: usize,
     pub(super) layout: Layout,
     /// For each tensor that is put off, how it is computed.
     put_off: Vec<Option<PutOff>>,
@@ -50,7 +52,8 @@ struct ByteFunction {
 
 /// A layer with the tensor that it reads.
 struct WaitingLayer {
-    node: usize,
+    /// The nodes that it computes.
+    nodes: Vec<usize>,
     input: TensorId,
     layer: PackedLayer,
 }
@@ -63,13 +66,20 @@ struct WaitingMap {
 }
 
 impl<'a> Drafting<'a> {
-    pub(super) fn new(graph: &'a Graph, facts: &'a [Facts], mode: Mode, layout: Layout) -> Drafting<'a> {
+    /// For this number of threads.
+    pub(super) fn new(
+        graph: &'a Graph,
+        facts: &'a [Facts],
+        mode: Mode,
+        threads: usize,
+        layout: Layout,
+    ) -> Drafting<'a> {
         let put_off = graph.tensors.iter().map(|_| None).collect();
         let mut readers = vec![0; graph.tensors.len()];
         let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
         read.chain(graph.outputs.iter().copied()).for_each(|id| readers[id.index()] += 1);
         let forms = Forms::new(graph, facts);
-        Drafting { graph, facts, mode, layout, put_off, readers, forms }
+        Drafting { graph, facts, mode, threads, layout, put_off, readers, forms }
     }
 
     /// Adds a node of the graph.
@@ -177,15 +187,13 @@ impl<'a> Drafting<'a> {
     fn add_layer(&mut self, node: usize, layer: PackedLayer) -> Result<(), RuntimeError> {
         let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
         match inputs.first() {
-            Some(Some(input)) if self.is_read_once(output) => {
-                self.settle(*input)?;
-                let waiting = WaitingLayer { node, input: *input, layer };
+            Some(Some(input)) if self.mode == Mode::Inference => {
+                let waiting = self.joined(node, *input, layer)?;
+                if !self.is_read_once(output) {
+                    return self.add_waiting(waiting, output);
+                }
                 self.put_off[output.index()] = Some(PutOff::Layer(waiting));
                 Ok(())
-            }
-            Some(Some(input)) if self.mode == Mode::Inference => {
-                self.settle(*input)?;
-                self.add_waiting(WaitingLayer { node, input: *input, layer }, output)
             }
             _ => self.add_tasks(node, vec![layer.task()]),
         }
@@ -193,9 +201,9 @@ impl<'a> Drafting<'a> {
 
     /// Adds the step of a layer that nothing has been made part of.
     fn add_waiting(&mut self, waiting: WaitingLayer, output: TensorId) -> Result<(), RuntimeError> {
-        let WaitingLayer { node, input, layer } = waiting;
-        let macs = self.macs(node);
-        let input = self.input_of(node, input, &layer)?;
+        let WaitingLayer { nodes, input, layer } = waiting;
+        let macs = nodes.iter().map(|node| self.macs(*node)).sum();
+        let input = self.input_of(nodes[0], input, &layer)?;
         let own = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
         let results = match own {
             Some(own) => match self.forms.sole_samples(output, &self.readers, self.facts) {
@@ -204,7 +212,7 @@ impl<'a> Drafting<'a> {
             },
             None => Results::Numbers,
         };
-        self.add_results(&[node], macs, &[Some(input)], output, results, layer.task_for(results))
+        self.add_results(&nodes, macs, &[Some(input)], output, results, layer.task_for(results))
     }
 
     /// What a layer reads: its input, or the samples made of that, which are made now if nobody has read
@@ -320,6 +328,26 @@ impl<'a> Drafting<'a> {
         self.add_tasks(node, vec![scaling.task])
     }
 
+    /// A layer together with the one that makes its input, where that was put off and one pass does both
+    /// faster.
+    fn joined(
+        &mut self,
+        node: usize,
+        input: TensorId,
+        layer: PackedLayer,
+    ) -> Result<WaitingLayer, RuntimeError> {
+        if let Some(PutOff::Layer(first)) = &self.put_off[input.index()]
+            && let Some(layer) = layer.after(&first.layer, self.threads)
+        {
+            let nodes = first.nodes.iter().copied().chain([node]).collect();
+            let joined = WaitingLayer { nodes, input: first.input, layer };
+            self.put_off[input.index()] = None;
+            return Ok(joined);
+        }
+        self.settle(input)?;
+        Ok(WaitingLayer { nodes: vec![node], input, layer })
+    }
+
     /// Adds a node that computes a sum: in the loop of a layer that was put off and is one of the
     /// operands, by the addition for its place, or by this task.
     fn add_sum(
@@ -344,19 +372,20 @@ impl<'a> Drafting<'a> {
             // What is put off for another reason stays so.
             let waiting = self.put_off[own.index()].take_if(|put_off| matches!(put_off, PutOff::Layer(_)));
             let Some(PutOff::Layer(waiting)) = waiting else { continue };
-            let WaitingLayer { node: first, input, layer } = waiting;
+            let WaitingLayer { nodes, input, layer } = waiting;
             let samples = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
-            let own_input = self.input_of(first, input, &layer)?;
+            let own_input = self.input_of(nodes[0], input, &layer)?;
             match layer.with_addition(addition, samples) {
                 Ok(task) => {
                     self.settle(other)?;
-                    let macs = self.macs(first) + self.macs(node);
+                    let nodes: Vec<usize> = nodes.into_iter().chain([node]).collect();
+                    let macs = nodes.iter().map(|node| self.macs(*node)).sum();
                     let results = samples.map_or(Results::Numbers, Results::WithRanges);
                     let inputs = [Some(other), Some(own_input)];
-                    return self.add_results(&[first, node], macs, &inputs, output, results, task);
+                    return self.add_results(&nodes, macs, &inputs, output, results, task);
                 }
                 Err(layer) => {
-                    let waiting = WaitingLayer { node: first, input, layer };
+                    let waiting = WaitingLayer { nodes, input, layer };
                     self.put_off[own.index()] = Some(PutOff::Layer(waiting));
                 }
             }
@@ -367,7 +396,7 @@ impl<'a> Drafting<'a> {
     /// Multiply-accumulates of a layer that is put off.
     fn waiting_macs(&self, id: TensorId) -> u64 {
         match &self.put_off[id.index()] {
-            Some(PutOff::Layer(waiting)) => self.macs(waiting.node),
+            Some(PutOff::Layer(waiting)) => waiting.nodes.iter().map(|node| self.macs(*node)).sum(),
             _ => 0,
         }
     }

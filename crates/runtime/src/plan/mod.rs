@@ -37,6 +37,8 @@ pub(crate) enum Mode {
 pub(crate) struct Shared {
     /// The instruction set to bind for.
     pub isa: Isa,
+    /// The number of threads to plan for.
+    pub threads: usize,
     /// Most bytes of an arena.
     pub max_memory: Option<usize>,
     /// Packed weights.
@@ -203,7 +205,7 @@ fn make_graph(
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
     let layout = layout_of_given(model, graph, facts, &needed)?;
-    let mut drafting = Drafting::new(graph, facts, mode, layout);
+    let mut drafting = Drafting::new(graph, facts, mode, shared.threads, layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
     for (index, node) in graph.nodes.iter().enumerate() {

@@ -179,6 +179,42 @@ fn so_are_those_of_real_numbers_and_what_is_read_as_samples_is_quantized_in_it()
 }
 
 #[test]
+fn inverted_residual_blocks_are_one_step() {
+    // With a residual connection; of stride 2; with somebody behind the depthwise convolution who is no
+    // convolution; and too small to gain by it.
+    let text = r#"graph main(%x: f32[batch,40,40,8]) -> (%r, %t) {
+  %e: f32[96,1,1,8] = random(1)
+  %d: f32[1,3,3,96] = random(2)
+  %f: f32[1,5,5,96] = random(3)
+  %p: f32[8,1,1,96] = random(4)
+  %b: f32[8] = splat(0.5)
+  %h: f32[batch,40,40,96] = Conv2D(%x, %e) {"activation":"relu6"}
+  %i: f32[batch,40,40,96] = DepthwiseConv2D(%h, %d) {"padding":"same","activation":"relu6"}
+  %j: f32[batch,40,40,8] = Conv2D(%i, %p, %b)
+  %k: f32[batch,40,40,8] = Binary(%x, %j)
+  %l: f32[batch,40,40,96] = Conv2D(%k, %e) {"activation":"relu6"}
+  %m: f32[batch,40,40,96] = DepthwiseConv2D(%l, %d) {"padding":"same"}
+  %n: f32[batch,40,40,96] = Unary(%m) {"kind":"relu"}
+  %o: f32[batch,40,40,8] = Conv2D(%n, %p)
+  %q: f32[batch,40,40,96] = Conv2D(%o, %e) {"activation":"relu"}
+  %v: f32[batch,20,20,96] = DepthwiseConv2D(%q, %f) {"padding":"same","stride":[2,2]}
+  %r: f32[batch,20,20,8] = Conv2D(%v, %p) {"activation":"relu"}
+  %s: f32[batch,20,20,96] = Conv2D(%r, %e)
+  %t: f32[batch,20,20,96] = DepthwiseConv2D(%s, %d) {"padding":"same"}
+}"#;
+    let operators = [
+        "CONV_2D+DEPTHWISE_CONV_2D+CONV_2D+ADD",
+        "CONV_2D+DEPTHWISE_CONV_2D",
+        "RELU",
+        "CONV_2D",
+        "CONV_2D+DEPTHWISE_CONV_2D+CONV_2D",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+    ];
+    check(text, DType::F32, &[40, 40, 8], &operators);
+}
+
+#[test]
 fn sums_that_are_no_residual_connections_stay_apart() {
     // A broadcast operand, a convolution with bounds of its own, and one that is read twice.
     let text = r#"graph main(%x: f32[batch,3,4]) -> (%y, %z, %u) {

@@ -113,7 +113,7 @@ impl Winograd {
             most_pixels: self.tiles.pixels,
             panels: self.points[0].panels(),
             work_per_pixel: weights,
-            input_per_pixel: self.in_channels * self.points.len(),
+            floats_per_pixel: self.in_channels * self.points.len(),
             weights,
         };
         let split = Split::new(&work, pool.threads());
@@ -191,7 +191,8 @@ impl Winograd {
         assert!(tiles.end <= space.tiles, "tile outside the space");
         for tile in tiles {
             let [sample, row, column] = call.place(first + tile);
-            call.image.find_patch([sample, row * side, column * side], [seen; 2], pixels);
+            let line = |down| call.image.line(sample, row * side, down);
+            call.image.find_patch(column * side, [seen; 2], line, pixels);
             let input = InputTile {
                 pixels,
                 channels: self.in_channels,
