@@ -7,7 +7,6 @@
 //! `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};

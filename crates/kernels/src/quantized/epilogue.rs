@@ -104,6 +104,11 @@ pub(super) struct Requantizer {
     zero_point: u8,
     min: u8,
     max: u8,
+    /// Whether the bounds are narrower than those of bytes.
+    bounded: bool,
+    /// Brings two packed pixels, which alternate by 8 channels, one behind the other. Kept in memory
+    /// because LLVM makes more shuffles of an order that it knows.
+    order: Aligned<u32>,
 }
 
 impl Requantizer {
@@ -114,6 +119,8 @@ impl Requantizer {
             zero_point: requantize.zero_point,
             min: requantize.min,
             max: requantize.max,
+            bounded: requantize.min > 0 || requantize.max < u8::MAX,
+            order: [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15].into_iter().collect(),
         }
     }
 }
@@ -159,6 +166,9 @@ impl Requantizer {
         // SAFETY: the caller has the instructions.
         unsafe {
             let words = _mm512_packs_epi32(self.round(sums[0], scale[0]), self.round(sums[1], scale[1]));
+            if self.zero_point == 0 {
+                return words;
+            }
             _mm512_adds_epi16(words, _mm512_set1_epi16(i16::from(self.zero_point)))
         }
     }
@@ -172,6 +182,9 @@ impl Requantizer {
         // SAFETY: the caller has the instructions.
         unsafe {
             let bytes = _mm512_packus_epi16(words[0], words[1]);
+            if !self.bounded {
+                return bytes;
+            }
             let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
             _mm512_min_epu8(bytes, _mm512_set1_epi8(self.max as i8))
         }
@@ -222,7 +235,8 @@ impl Epilogue for Requantizer {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
             let bytes = self.alternating(lane, sums);
-            let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+            // The two pixels alternate by 8 channels.
+            let bytes = _mm512_permutexvar_epi32(_mm512_load_si512(self.order.as_ptr().cast()), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
             if channels == 32 {
                 _mm256_storeu_si256(out[0].cast(), bytes[0]);

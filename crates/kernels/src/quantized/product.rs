@@ -22,7 +22,7 @@ use crate::{Isa, ThreadPool};
 use super::epilogue::Finish;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
-use super::split::{Grid, Target, Work, share};
+use super::split::{Grid, Target, Work};
 use crate::aligned::Aligned;
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
@@ -60,7 +60,7 @@ pub(crate) trait Layout {
     /// Input channels of one step: [`STEP`] over the bytes of an element of the input.
     const INPUTS: usize;
 
-    /// Most pixels of a tile.
+    /// Most pixels of a tile where a kernel knows no better (see [`Kernel::rows`]).
     const ROWS: usize;
 
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
@@ -93,6 +93,12 @@ pub(crate) trait Layout {
 
 /// How one instruction set multiplies inputs by weights, for sums that `F` makes outputs of.
 pub(crate) trait Kernel<F: Finish>: Layout {
+    /// Pixels of a tile where a panel has `steps` steps, all taps counted in.
+    fn rows(steps: usize) -> usize {
+        let _ = steps;
+        Self::ROWS
+    }
+
     /// Computes all panels (of one group) for the tile's pixels.
     ///
     /// # Safety
@@ -289,7 +295,8 @@ impl<L: Layout> Packed<L> {
         assert_eq!(Some(output.len()), count, "length of the output");
         let operands = &Operands { weights: &self.weights, initial, steps: self.steps };
         let target = &Target::new(output, self.out_channels);
-        self.walk(pool, source, || {
+        let rows = L::rows(self.geometry.slots() * self.steps);
+        self.walk(pool, source, rows, || {
             let finish = begin();
             move |tile: &Tile, panels: &[Panel]| {
                 // SAFETY: the product was made for an instruction set that is there; the walk's tiles
@@ -300,16 +307,22 @@ impl<L: Layout> Packed<L> {
         });
     }
 
-    /// Calls what `begin` gives each task for all pixels with all panels, in parallel: some pixels,
-    /// which can be read, and panels of one group, no pixel twice with the same panel.
-    fn walk<T: Fn(&Tile, &[Panel])>(&self, pool: &ThreadPool, source: &Source, begin: impl Fn() -> T + Sync) {
+    /// Calls what `begin` gives each task for all pixels with all panels, in parallel: up to `rows`
+    /// pixels, which can be read, and panels of one group, no pixel twice with the same panel.
+    fn walk<T: Fn(&Tile, &[Panel])>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        rows: usize,
+        begin: impl Fn() -> T + Sync,
+    ) {
         let pixels = source.pixels();
         if pixels == 0 {
             return;
         }
         let work = Work {
             pixels,
-            rows: L::ROWS,
+            rows,
             panels: self.panels.len(),
             weights: size_of_val(&self.weights[..]),
             products: pixels.saturating_mul(self.weights.len()),
@@ -317,7 +330,7 @@ impl<L: Layout> Packed<L> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
-            self.part(source, pixels, panels, &begin());
+            self.part(source, rows, pixels, panels, &begin());
         });
     }
 
@@ -325,18 +338,18 @@ impl<L: Layout> Packed<L> {
     fn part(
         &self,
         source: &Source,
+        rows: usize,
         pixels: Range<usize>,
         mut panels: Range<usize>,
         tile: &impl Fn(&Tile, &[Panel]),
     ) {
         let mut cursor = Cursor::new(source);
-        let tiles = pixels.len().div_ceil(L::ROWS);
         while !panels.is_empty() {
             let block = self.block(&panels);
             panels.start += block.len();
             cursor.seek(pixels.start);
-            for index in 0..tiles {
-                let rows = share(pixels.len(), tiles, index).len();
+            for first in pixels.clone().step_by(rows) {
+                let rows = rows.min(pixels.end - first);
                 tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
             }
         }

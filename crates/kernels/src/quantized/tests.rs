@@ -57,7 +57,8 @@ impl Numbers {
 fn windows() -> impl Strategy<Value = Window> {
     let pair = |low: usize, high: usize| [low..=high, low..=high];
     let any = (pair(1, 5), pair(1, 3), pair(1, 2));
-    let usual = (1..=2_usize).prop_map(|stride| ([3, 3], [stride, stride], [1, 1]));
+    let size = prop_oneof![Just([3, 3]), Just([5, 5]), [3..=8_usize, 3..=8]];
+    let usual = (size, [1..=2_usize, 1..=2]).prop_map(|(kernel, stride)| (kernel, stride, [1, 1]));
     (prop_oneof![any, usual], pair(0, 3), pair(0, 3)).prop_map(
         |((kernel, stride, dilation), pad_before, pad_after)| Window {
             kernel,
@@ -381,6 +382,41 @@ fn large_convolutions_equal_plain_loops() {
                 Conv2d::new(isa, window, 1, in_channels, out_channels, &weights, bias, 3, requantize)
             };
             conv.run(pool, &input, shape, output);
+        });
+    }
+}
+
+/// Rows of more pixels than depthwise kernels take at a time.
+#[test]
+fn wide_depthwise_convolutions_equal_plain_loops() {
+    for (size, stride, width) in [(3, 1, 150), (5, 1, 150), (5, 2, 151), (7, 2, 131)] {
+        let window = Window {
+            kernel: [size; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            pad_before: [size / 2; 2],
+            pad_after: [size / 2; 2],
+        };
+        let case = Case {
+            shape: [2, 7, width],
+            window,
+            groups: 40,
+            in_channels: 40,
+            out_channels: 40,
+            seed: 13,
+            extreme: false,
+            zero_points: [3, 131],
+            bounds: [0, 255],
+            per_channel: true,
+        };
+        let (weights, bias, requantize) = (case.weights(), case.bias(), case.requantize());
+        let input = Numbers(case.seed).bytes(case.inputs(), false);
+        let filter = case.filter(WeightOrder::OutputLast, &weights);
+        let expected = reference::conv2d(&input, case.shape, &filter, bias.as_deref(), 3, &requantize);
+        everywhere(&expected, |isa, pool, output| {
+            let (bias, requantize) = (bias.as_deref(), requantize.clone());
+            let conv = Depthwise::new(isa, window, 40, 1, &weights, bias, 3, requantize);
+            conv.run(pool, &input, case.shape, output);
         });
     }
 }
