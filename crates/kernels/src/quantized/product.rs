@@ -8,6 +8,8 @@
 mod avx2;
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
+mod transpose;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 
 use std::ops::Range;
@@ -72,6 +74,20 @@ pub(crate) trait Layout {
     /// Where the weight of a lane for input `input` (below [`Layout::INPUTS`]) stands within one step
     /// of a panel, which has `INPUTS * width` weights.
     fn position(input: usize, lane: usize, width: usize) -> usize;
+
+    /// Puts the weights of all lanes for some steps in their places: `rows` has those of each lane, or
+    /// none for a lane without a channel; the last step may be cut off.
+    fn put(rows: &[&[i8]], out: &mut [Self::Weight]) {
+        let width = rows.len();
+        for (lane, row) in rows.iter().enumerate() {
+            let steps = out.chunks_exact_mut(Self::INPUTS * width);
+            for (inputs, step) in row.chunks(Self::INPUTS).zip(steps) {
+                for (input, weight) in inputs.iter().enumerate() {
+                    step[Self::position(input, lane, width)] = (*weight).into();
+                }
+            }
+        }
+    }
 }
 
 /// How one instruction set multiplies inputs by weights, for sums that `F` makes outputs of.
@@ -154,6 +170,30 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
     }
 }
 
+/// Steps whose weights stay in the first-level cache while all lanes are put into them.
+const PACKED_TOGETHER: usize = 64;
+
+/// Packs the weights of a panel, which has these lanes: `run` inputs at each tap, in `steps` steps. A long
+/// tap is several taps of the filter, one after the other as there.
+fn pack<L: Layout>(
+    filter: &Filter,
+    lanes: &[Option<usize>],
+    [taps, steps, run]: [usize; 3],
+    weights: &mut [L::Weight],
+) {
+    let channels: Vec<_> = lanes.iter().map(|channel| channel.map(|channel| filter.row(channel))).collect();
+    let step = L::INPUTS * lanes.len();
+    for (tap, weights) in weights.chunks_exact_mut(steps * step).enumerate().take(taps) {
+        let inputs = tap * run..(tap + 1) * run;
+        for (block, weights) in weights.chunks_mut(PACKED_TOGETHER * step).enumerate() {
+            let start = inputs.start + block * PACKED_TOGETHER * L::INPUTS;
+            let end = inputs.end.min(start + PACKED_TOGETHER * L::INPUTS);
+            let rows = channels.iter().map(|row| row.as_ref().map_or(&[][..], |row| &row[start..end]));
+            L::put(&rows.collect::<Vec<_>>(), weights);
+        }
+    }
+}
+
 /// Makes outputs of the sums of a tile's pixels with a panel.
 ///
 /// # Safety
@@ -206,19 +246,11 @@ impl<L: Layout> Packed<L> {
                 channel += channels;
             }
         }
-        let mut weights = Aligned::zeroed(lanes.len() * taps * steps * L::INPUTS);
+        let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS);
         for panel in &panels {
             let lanes = &lanes[panel.lane..][..panel.width];
             let weights = &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS];
-            for (tap, input) in (0..taps).flat_map(|tap| (0..run).map(move |input| (tap, input))) {
-                let step = (tap * steps + input / L::INPUTS) * L::INPUTS * panel.width;
-                for (lane, channel) in lanes.iter().enumerate() {
-                    let Some(channel) = *channel else { continue };
-                    // A long tap is several taps of the filter, one after the other as there.
-                    let weight = filter.weight(channel, tap * run + input);
-                    weights[step + L::position(input % L::INPUTS, lane, panel.width)] = weight.into();
-                }
-            }
+            pack::<L>(filter, lanes, [taps, steps, run], weights);
         }
         let group_bytes = filter.group_in() * size;
         Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }

@@ -9,6 +9,7 @@ use super::operands::{Source, Stored};
 use super::place::{Life, place};
 use super::{Plan, Step, Value, grouped};
 use crate::bind::{Task, Work};
+use crate::error::RuntimeError;
 
 /// What holds a tensor's bytes.
 #[derive(Clone)]
@@ -19,8 +20,8 @@ enum Holder {
     Block(usize),
     /// Part of a block that holds several tensors.
     Part(usize, Range<usize>),
-    /// A constant.
-    Fixed(Arc<Stored>),
+    /// A constant, which is made where a step reads it.
+    Fixed(TensorId),
 }
 
 /// A plan in the making. Time runs from 0, when inputs are written, over the steps, 1, 2, …, to the
@@ -66,8 +67,8 @@ impl Layout {
         self.holders[id.index()] = Holder::Block(self.add_block(bytes, 0));
     }
 
-    pub(super) fn add_fixed(&mut self, id: TensorId, stored: Arc<Stored>) {
-        self.holders[id.index()] = Holder::Fixed(stored);
+    pub(super) fn add_fixed(&mut self, id: TensorId) {
+        self.holders[id.index()] = Holder::Fixed(id);
     }
 
     pub(super) fn is_fixed(&self, id: TensorId) -> bool {
@@ -148,8 +149,14 @@ impl Layout {
     }
 
     /// The plan; `None` if the arena would be larger than can be counted. `order` lists the tensors
-    /// that are to be shown.
-    pub(super) fn finish(mut self, graph: &Graph, facts: &[Facts], order: &[TensorId]) -> Option<Plan> {
+    /// that are to be shown, `fixed` makes a constant.
+    pub(super) fn finish(
+        mut self,
+        graph: &Graph,
+        facts: &[Facts],
+        order: &[TensorId],
+        fixed: &dyn Fn(TensorId) -> Result<Arc<Stored>, RuntimeError>,
+    ) -> Result<Option<Plan>, RuntimeError> {
         let end = self.steps.len() + 1;
         for output in &graph.outputs {
             if let Holder::Block(block) | Holder::Part(block, _) = &self.holders[output.index()] {
@@ -163,7 +170,7 @@ impl Layout {
             if roots[index] == index { *life } else { Life { bytes: 0, ..*life } }
         };
         let lives: Vec<Life> = self.blocks.iter().enumerate().map(own).collect();
-        let (offsets, arena) = place(&lives)?;
+        let Some((offsets, arena)) = place(&lives) else { return Ok(None) };
         let range = |block: usize| {
             let start = offsets[roots[block]];
             start..start + self.blocks[block].bytes
@@ -173,28 +180,42 @@ impl Layout {
             _ => None,
         });
         let inputs = inputs.collect();
-        let value = |id: &TensorId| Value {
-            tensor: *id,
-            dtype: facts[id.index()].dtype,
-            shape: facts[id.index()].shape.to_fixed().unwrap_or_default(),
-            source: source(&self.holders[id.index()], &range),
-            ready: self.ready[id.index()],
+        let source = |holder: &Holder| match holder {
+            Holder::None => Ok(Source::Absent),
+            Holder::Block(block) => Ok(Source::Arena(range(*block))),
+            Holder::Part(block, part) => {
+                let start = range(*block).start;
+                Ok(Source::Arena(start + part.start..start + part.end))
+            }
+            Holder::Fixed(id) => Ok(Source::Fixed(fixed(*id)?)),
         };
-        let outputs = graph.outputs.iter().map(value).collect();
-        let mut values: Vec<Value> = order.iter().map(value).collect();
+        let value = |id: &TensorId| {
+            Ok(Value {
+                tensor: *id,
+                dtype: facts[id.index()].dtype,
+                shape: facts[id.index()].shape.to_fixed().unwrap_or_default(),
+                source: source(&self.holders[id.index()])?,
+                ready: self.ready[id.index()],
+            })
+        };
+        let outputs = graph.outputs.iter().map(value).collect::<Result<_, RuntimeError>>()?;
+        let mut values = order.iter().map(value).collect::<Result<Vec<Value>, RuntimeError>>()?;
         values.sort_by_key(|value| value.ready);
-        let step = |draft: Draft| Step {
-            nodes: draft.nodes,
-            macs: draft.macs,
-            work: draft.work,
-            sources: draft.inputs.iter().map(|holder| source(holder, &range)).collect(),
-            output: range(draft.output),
-            scratch: range(draft.scratch),
-            in_place: draft.in_place,
+        let step = |draft: Draft| {
+            Ok(Step {
+                nodes: draft.nodes,
+                macs: draft.macs,
+                work: draft.work,
+                sources: draft.inputs.iter().map(source).collect::<Result<_, RuntimeError>>()?,
+                output: range(draft.output),
+                scratch: range(draft.scratch),
+                in_place: draft.in_place,
+            })
         };
-        let steps = std::mem::take(&mut self.steps).into_iter().map(step).collect();
+        let steps = std::mem::take(&mut self.steps).into_iter().map(step);
+        let steps = steps.collect::<Result<_, RuntimeError>>()?;
         let names = graph.nodes.iter().map(|node| (node.name.clone(), node.op.name())).collect();
-        Some(Plan { steps, inputs, outputs, values, arena, names })
+        Ok(Some(Plan { steps, inputs, outputs, values, arena, names }))
     }
 
     /// Lets steps that can do so write over their first input where nobody reads it afterwards.
@@ -229,17 +250,5 @@ impl Layout {
             block = self.parents[block];
         }
         block
-    }
-}
-
-fn source(holder: &Holder, range: &impl Fn(usize) -> Range<usize>) -> Source {
-    match holder {
-        Holder::None => Source::Absent,
-        Holder::Block(block) => Source::Arena(range(*block)),
-        Holder::Part(block, part) => {
-            let start = range(*block).start;
-            Source::Arena(start + part.start..start + part.end)
-        }
-        Holder::Fixed(stored) => Source::Fixed(Arc::clone(stored)),
     }
 }

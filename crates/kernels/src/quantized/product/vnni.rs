@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::super::epilogue::{Epilogue, packed_channel};
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
+use super::transpose::{self, SIDE};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Tiles of 14 pixels x 32 channels: 28 sums, two vectors of weights and one of input fit the 32
@@ -38,6 +39,38 @@ impl<W: Pod + From<i8> + Send + Sync> Layout for Vnni<W> {
 
     fn position(input: usize, lane: usize, _width: usize) -> usize {
         lane * Self::INPUTS + input
+    }
+
+    fn put(rows: &[&[i8]], out: &mut [W]) {
+        let pitch = STEP * rows.len();
+        if size_of::<W>() > 1 || !rows.len().is_multiple_of(SIDE) {
+            return put_rows(rows, 0, Self::INPUTS, out);
+        }
+        let shortest = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        let squares = shortest / (SIDE * STEP);
+        let bytes: &mut [i8] = bytemuck::cast_slice_mut(out);
+        for square in 0..squares {
+            let from = square * SIDE * STEP;
+            for (first, rows) in rows.chunks_exact(SIDE).enumerate() {
+                let rows: [&[i8]; SIDE] = std::array::from_fn(|row| &rows[row][from..]);
+                let out = &mut bytes[from * pitch / STEP + first * SIDE * STEP..];
+                // SAFETY: weights are packed like this only for machines with VNNI, which have AVX-512 F.
+                unsafe { transpose::square(&rows, out, pitch) };
+            }
+        }
+        put_rows(rows, squares * SIDE * STEP, STEP, bytes);
+    }
+}
+
+/// Puts the inputs of each row, from `from` on, in their places, `inputs` to a step.
+fn put_rows<W: Copy + From<i8>>(rows: &[&[i8]], from: usize, inputs: usize, out: &mut [W]) {
+    let pitch = inputs * rows.len();
+    for (lane, row) in rows.iter().enumerate() {
+        let steps = out[from * rows.len()..].chunks_exact_mut(pitch);
+        for (row, step) in row.get(from..).unwrap_or(&[]).chunks(inputs).zip(steps) {
+            let places = step[lane * inputs..].iter_mut();
+            places.zip(row).for_each(|(place, weight)| *place = (*weight).into());
+        }
     }
 }
 
