@@ -23,6 +23,34 @@ pub(crate) trait Finish {
 
 /// Turns sums of products of bytes into outputs.
 pub(super) trait Epilogue: Finish<Sum = i32> {
+    /// `channels` (1 to 16) channels, in their natural order, of two pixels, or of the first only.
+    ///
+    /// # Safety
+    /// AVX2 must be there; `channels` elements must be writable at each `out` that is used, and 16
+    /// lanes must exist from `lane` on.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut Self::Out; 2],
+        both: bool,
+    ) {
+        for pixel in 0..1 + usize::from(both) {
+            let mut lanes = [0; 16];
+            // SAFETY: 16 lanes are written, and the caller has the room.
+            let out = unsafe {
+                _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums[pixel][0]);
+                _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), sums[pixel][1]);
+                std::slice::from_raw_parts_mut(out[pixel], channels)
+            };
+            self.row(samples[pixel], lane, &lanes[..channels], out);
+        }
+    }
+
     /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
     const PACKED: bool;
 
@@ -155,6 +183,26 @@ impl Requantizer {
         }
     }
 
+    /// 16 outputs as words, in the order in which a pack of two vectors leaves them.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn sixteen_words(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            // The bounds come first, as in `row`, since scaled sums may be beyond 32 bits.
+            let from_zero = |bound: u8| _mm256_set1_ps(f32::from(bound) - f32::from(self.zero_point));
+            let round = |sums: __m256i, scale: __m256| {
+                let value = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale);
+                let value = _mm256_min_ps(value, from_zero(self.max));
+                _mm256_cvtps_epi32(_mm256_max_ps(value, from_zero(self.min)))
+            };
+            let words = _mm256_packs_epi32(round(sums[0], scale[0]), round(sums[1], scale[1]));
+            _mm256_add_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
     /// 32 outputs as words, not yet held to their bounds.
     ///
     /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
@@ -220,6 +268,38 @@ impl Finish for Requantizer {
 
 impl Epilogue for Requantizer {
     const PACKED: bool = true;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
+            let words = [self.sixteen_words(sums[0], scale), self.sixteen_words(sums[1], scale)];
+            let bytes = _mm256_packus_epi16(words[0], words[1]);
+            // The two pixels alternate by 4 channels.
+            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+            let bytes = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+            for pixel in 0..1 + usize::from(both) {
+                if channels == 16 {
+                    _mm_storeu_si128(out[pixel].cast(), bytes[pixel]);
+                } else {
+                    let mut buffer = [0_u8; 16];
+                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes[pixel]);
+                    std::ptr::copy_nonoverlapping(buffer.as_ptr(), out[pixel], channels);
+                }
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
