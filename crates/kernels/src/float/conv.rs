@@ -100,7 +100,14 @@ impl Conv2d {
         let method = if form == Form::Direct {
             let pointers = reading.pointers(&window);
             let tiles = tile::tiles(isa);
-            let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
+            let mut packed = Packed::new(
+                tiles,
+                groups,
+                out_channels / groups,
+                pointers,
+                steps / pointers,
+                Aligned::lasting,
+            );
             packed.fill(weights, bias);
             Method::Direct(Direct { reading, packed })
         } else {

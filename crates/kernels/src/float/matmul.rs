@@ -11,6 +11,7 @@ use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
+use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -77,7 +78,7 @@ pub fn matmul(
         let task_columns = COLUMNS_PER_TASK.min(columns - first_column);
 
         let b = &b[batch.source_b(index) * depth * columns..][..depth * columns];
-        let mut packed = Packed::new(tiles, 1, task_columns, 1, depth);
+        let mut packed = Packed::new(tiles, 1, task_columns, 1, depth, Aligned::zeroed);
         if matrices.adjoint_b {
             packed.fill(&b[first_column * depth..], None);
         } else {

@@ -70,13 +70,14 @@ pub(super) struct Rows {
 
 impl Packed {
     /// Panels for `groups` groups of `out_per_group` output channels, with all weights and biases
-    /// zero. Group `g` reads the floats `g * depth..` of each of the `taps` taps.
+    /// zero, in memory from `memory`. Group `g` reads the floats `g * depth..` of each of the `taps` taps.
     pub(super) fn new(
         tiles: &'static Tiles,
         groups: usize,
         out_per_group: usize,
         taps: usize,
         depth: usize,
+        memory: impl Fn(usize) -> Aligned<f32>,
     ) -> Packed {
         let mut panels = Vec::new();
         let mut start = 0;
@@ -91,7 +92,7 @@ impl Packed {
                 done += channels;
             }
         }
-        Packed { tiles, panels, data: Aligned::zeroed(start), taps, depth }
+        Packed { tiles, panels, data: memory(start), taps, depth }
     }
 
     /// Packs weights `[output channel][taps][depth]` and the bias.

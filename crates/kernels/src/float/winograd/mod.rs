@@ -81,8 +81,9 @@ impl Winograd {
     ) -> Winograd {
         let tiles = tiles(isa);
         let [_, side] = form.tile();
-        let mut points: Vec<Packed> =
-            (0..side * side).map(|_| Packed::new(tiles, 1, out_channels, 1, in_channels)).collect();
+        let mut points: Vec<Packed> = (0..side * side)
+            .map(|_| Packed::new(tiles, 1, out_channels, 1, in_channels, Aligned::lasting))
+            .collect();
         match form {
             Form::Winograd4 => weights::fill::<6>(isa, &mut points, weights, in_channels),
             _ => weights::fill::<4>(isa, &mut points, weights, in_channels),
