@@ -14,7 +14,6 @@ pub mod fake_quantize;
 pub mod float;
 pub mod int16;
 pub mod isa;
-pub mod large_pages;
 pub mod movement;
 mod multiversion;
 pub mod normalize;

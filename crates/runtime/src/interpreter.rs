@@ -105,6 +105,7 @@ impl Interpreter {
         let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
         let shared = Shared {
             isa,
+            threads: pool.threads(),
             max_memory: options.max_memory,
             packed: Default::default(),
             stored: Default::default(),
@@ -302,9 +303,10 @@ impl Interpreter {
         self.run(inputs)?;
         let runs = runs.max(1);
         // What is measured: steps of a plan, or nodes where there is none.
-        let mut measured: Vec<(Vec<usize>, u64)> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], 0)).collect(),
+        type Measured = (Vec<usize>, Option<&'static str>, u64);
+        let mut measured: Vec<Measured> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.name, step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], None, 0)).collect(),
         };
         let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
@@ -323,11 +325,12 @@ impl Interpreter {
             }
         }
         let graph = self.fused.main();
-        let time = |((nodes, macs), seconds): ((Vec<usize>, u64), f64)| {
+        let time = |((nodes, name, macs), seconds): (Measured, f64)| {
             let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
             let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
+            let operator = name.map_or_else(|| operators.join("+"), str::to_owned);
             let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
-            StepTime { node: nodes[0].name.clone(), operator: operators.join("+"), seconds, macs, products }
+            StepTime { node: nodes[0].name.clone(), operator, seconds, macs, products }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
     }

@@ -17,10 +17,10 @@ use crate::{Isa, ThreadPool, Window};
 /// registers while all taps and input channels pass by; input pixels are read in place. The other forms
 /// need fewer products, and more weights.
 pub struct Conv2d {
-    window: Window,
-    in_channels: usize,
-    out_channels: usize,
-    clamp: Clamp,
+    pub(super) window: Window,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) clamp: Clamp,
     method: Method,
     zeros: Aligned<f32>,
 }
@@ -31,10 +31,9 @@ enum Method {
 }
 
 /// Weights that are multiplied as they are.
-struct Direct {
-    reading: Reading,
-    packed: Packed,
-    most_pixels: usize,
+pub(super) struct Direct {
+    pub(super) reading: Reading,
+    pub(super) packed: Packed,
 }
 
 impl Conv2d {
@@ -101,9 +100,16 @@ impl Conv2d {
         let method = if form == Form::Direct {
             let pointers = reading.pointers(&window);
             let tiles = tile::tiles(isa);
-            let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
+            let mut packed = Packed::new(
+                tiles,
+                groups,
+                out_channels / groups,
+                pointers,
+                steps / pointers,
+                Aligned::lasting,
+            );
             packed.fill(weights, bias);
-            Method::Direct(Direct { reading, packed, most_pixels: tiles.pixels })
+            Method::Direct(Direct { reading, packed })
         } else {
             Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, weights, bias))
         };
@@ -197,14 +203,7 @@ impl Conv2d {
         if output.is_empty() {
             return;
         }
-        let image = Image {
-            data: input,
-            shape,
-            channels: self.in_channels,
-            window: self.window,
-            output: [out_height, out_width],
-            zeros: &self.zeros,
-        };
+        let image = self.image(input, shape);
         let output = DisjointSlice::new(output);
         match &self.method {
             Method::Winograd(winograd) => winograd.run(pool, image, addend, clamp, &output),
@@ -214,23 +213,44 @@ impl Conv2d {
             }
         }
     }
+
+    /// Its weights, if they are multiplied as they are.
+    pub(super) fn direct(&self) -> Option<&Direct> {
+        match &self.method {
+            Method::Direct(direct) => Some(direct),
+            Method::Winograd(_) => None,
+        }
+    }
+
+    /// An input of `shape` as this convolution sees it.
+    pub(super) fn image<'a>(&'a self, input: &'a [f32], shape: [usize; 3]) -> Image<'a> {
+        let [_, height, width] = shape;
+        Image {
+            data: input,
+            shape,
+            channels: self.in_channels,
+            window: self.window,
+            output: self.window.output([height, width]),
+            zeros: &self.zeros,
+        }
+    }
 }
 
 impl Direct {
     /// Computes the whole output of `image`.
     fn run(&self, pool: &ThreadPool, image: Image<'_>, output: &Output<'_>) {
-        let [down, across] = image.window.stride;
+        let ([down, across], out_channels) = (image.window.stride, output.pitch);
         let work = Work {
             pixels: image.shape[0] * image.output[0] * image.output[1],
-            most_pixels: self.most_pixels,
+            most_pixels: self.packed.most_pixels(),
             panels: self.packed.panels(),
             work_per_pixel: self.packed.floats(),
-            input_per_pixel: image.channels * down * across,
+            floats_per_pixel: image.channels * down * across + out_channels,
             weights: self.packed.floats(),
         };
         let split = Split::new(&work, pool.threads());
         pool.run(split.tasks(), &|task| {
-            let mut taps = Taps::new(image, self.reading, self.most_pixels);
+            let mut taps = Taps::new(image, self.reading, self.packed.most_pixels());
             // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
             unsafe { self.packed.run(&mut taps, &split, task, output) };
         });

@@ -19,6 +19,7 @@
 //! infinite or NaN, or beyond 1e37, can make every output of the tiles that see it NaN or infinite, and
 //! such a weight every output of its channel.
 
+mod block;
 mod conv;
 mod depthwise;
 mod lanes;
@@ -32,6 +33,7 @@ mod workspace;
 
 use crate::Window;
 
+pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use matmul::{MatMul, matmul};

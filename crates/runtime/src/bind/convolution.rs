@@ -12,6 +12,7 @@ use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
 use super::layer::{Form, Kernel, PackedLayer};
+use super::samples::Samples;
 use super::site::stored_bounds;
 use super::window::window;
 use super::{Bound, Operand, Site, Task, int16, legacy};
@@ -335,7 +336,8 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
         |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
     );
-    let kernel = Kernel::Hybrid(form, site.input(0)?.elements);
+    let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
+    let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }
 

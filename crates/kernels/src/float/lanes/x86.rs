@@ -103,6 +103,18 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; a prefetch of whatever address does nothing but fill the cache.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn clamp(self, min: f32, max: f32) -> Self {
         // The value is the second operand, so that a NaN stays.
         // SAFETY: see above.
@@ -230,6 +242,24 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn add_scaled_half(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe { add_scaled_half_avx512(acc, x, k, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; a prefetch of whatever address does nothing but fill the cache.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn clamp(self, min: f32, max: f32) -> Self {
         // The value is the second operand, so that a NaN stays.
         // SAFETY: see above.
@@ -275,4 +305,20 @@ unsafe fn add_scaled_pair_avx512(
         );
     }
     acc
+}
+
+/// [`Lanes::add_scaled_half`] for [`Avx512`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn add_scaled_half_avx512(acc: [Avx512; 2], x: *const f32, k: usize, w: [Avx512; 2]) -> [Avx512; 2] {
+    let [acc0, acc1] = acc;
+    let [acc1, w1] = [acc1, w[1]].map(|whole| _mm512_castps512_ps256(whole.0));
+    // SAFETY: the caller promises that `x[k]` is readable.
+    unsafe {
+        let acc0 = add_scaled_avx512(acc0, x, k, w[0]);
+        // No assembly: the compiler cannot yet name the 256 bits of the upper sixteen registers. It
+        // makes one instruction of this, which holds no register that it could spill.
+        let acc1 = _mm256_fmadd_ps(_mm256_broadcast_ss(&*x.add(k)), w1, acc1);
+        [acc0, Avx512(_mm512_castps256_ps512(acc1))]
+    }
 }
