@@ -70,9 +70,16 @@ const MOBILENET_V2: [Layer; 23] = [
     (1, 1, 1, 1280, 1000),
 ];
 
-/// Depthwise layers of EfficientNetB0.
-const EFFICIENT_NET: [Layer; 4] =
-    [(5, 2, 56, 144, 0), (5, 1, 28, 240, 0), (5, 1, 14, 672, 0), (5, 1, 7, 1152, 0)];
+/// Layers of EfficientNetB0 unlike those of the others.
+const EFFICIENT_NET: [Layer; 7] = [
+    (5, 2, 56, 144, 0),
+    (1, 1, 28, 240, 40),
+    (1, 1, 28, 40, 240),
+    (5, 1, 28, 240, 0),
+    (5, 1, 14, 672, 0),
+    (5, 2, 14, 672, 0),
+    (5, 1, 7, 1152, 0),
+];
 
 /// With activations that are quantized sample by sample.
 const DYNAMIC: [Layer; 20] = [

@@ -22,7 +22,7 @@ use crate::{Isa, ThreadPool};
 use super::epilogue::Finish;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
-use super::split::{Grid, Target, Work};
+use super::split::{Grid, Target, Work, share};
 use crate::aligned::Aligned;
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
@@ -344,12 +344,16 @@ impl<L: Layout> Packed<L> {
         tile: &impl Fn(&Tile, &[Panel]),
     ) {
         let mut cursor = Cursor::new(source);
+        // Tiles are of like size, in steps of the power of two by which kernels take their rows.
+        let unit = 1 << rows.trailing_zeros();
+        let (units, tiles) = (pixels.len().div_ceil(unit), pixels.len().div_ceil(rows));
         while !panels.is_empty() {
             let block = self.block(&panels);
             panels.start += block.len();
             cursor.seek(pixels.start);
-            for first in pixels.clone().step_by(rows) {
-                let rows = rows.min(pixels.end - first);
+            for index in 0..tiles {
+                let part = share(units, tiles, index);
+                let rows = pixels.len().min(part.end * unit) - part.start * unit;
                 tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
             }
         }
