@@ -10,7 +10,7 @@ use crate::float::Clamp;
 
 use super::epilogue::{Epilogue, Finish, Requantizer};
 use super::range::Tally;
-use super::rescaler::{Rescaler, fetch};
+use super::rescaler::Rescaler;
 #[cfg(target_arch = "x86_64")]
 use super::rescaler::{held, store};
 
@@ -49,6 +49,7 @@ impl<'a, T: Copy> Places<'a, T> {
     }
 
     /// What is added to the output at `out`.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn at(&self, out: *mut T) -> *const T {
         match self.tensor {
@@ -285,16 +286,6 @@ impl Finish for FloatAdder<'_> {
 
 impl Epilogue for FloatAdder<'_> {
     const PACKED: bool = Rescaler::PACKED;
-
-    #[inline(always)]
-    fn announce(&self, out: *mut f32, pitch: usize, rows: usize) {
-        if self.rescaler.far {
-            fetch::<true>(out, pitch, rows);
-            if self.places.tensor.is_some() {
-                fetch::<false>(self.places.at(out), pitch, rows);
-            }
-        }
-    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

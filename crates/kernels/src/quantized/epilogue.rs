@@ -54,13 +54,6 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
     /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
     const PACKED: bool;
 
-    /// Tells beforehand that outputs of up to 32 channels will be made of `rows` pixels, `pitch`
-    /// elements apart, from `out` on, so that what they need can be fetched meanwhile.
-    #[inline(always)]
-    fn announce(&self, out: *mut Self::Out, pitch: usize, rows: usize) {
-        let _ = (out, pitch, rows);
-    }
-
     /// `channels` (1 to 32) channels of two pixels, or of the first only.
     ///
     /// # Safety

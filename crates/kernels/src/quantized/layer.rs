@@ -20,7 +20,7 @@ use super::hybrid::{HybridOutput, Rescale};
 use super::product::ByteProduct;
 use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
 use super::requantizer::Requantizing;
-use super::rescaler::{Rescaler, Rescaling, SampleRescaling, is_far};
+use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
 
 /// Samples of at least this many pixels are worked on one by one, with constants of their own.
 const LARGE: usize = 196;
@@ -174,16 +174,15 @@ impl<P: Products> Layer<P> {
             let tally = || tally.map(|tally| Tally::new(tally, least));
             let outputs = first * cut.outputs..(first + together) * cut.outputs;
             let output = &mut output[outputs.clone()];
-            let far = is_far(output);
             let initial = if shifted { Aligned::zeroed(self.constants.lanes()) } else { samples.initial() };
             cut.source(own, |source| {
                 let Some(addend) = addend else {
-                    let begin = || Rescaler { samples, shifted, tally: tally(), far };
+                    let begin = || Rescaler { samples, shifted, tally: tally() };
                     return self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, output);
                 };
                 let places = Places::new(addend.tensor.map(|tensor| &tensor[outputs]), output);
                 let begin = || FloatAdder {
-                    rescaler: Rescaler { samples, shifted, tally: None, far },
+                    rescaler: Rescaler { samples, shifted, tally: None },
                     clamp: addend.sum,
                     places,
                     tally: tally(),
@@ -219,7 +218,7 @@ impl<P: Products> Layer<P> {
                     self.product.run_each::<Requantizing, _>(pool, source, &initial, begin, output);
                 } else {
                     let mut values = vec![0.0; output.len()];
-                    let begin = || Rescaler { samples: &rescaling, shifted: false, tally: None, far: false };
+                    let begin = || Rescaler { samples: &rescaling, shifted: false, tally: None };
                     self.product.run_each::<Rescaler, _>(pool, source, &initial, begin, &mut values);
                     sample_ranges(self.isa, pool, &values, std::slice::from_mut(range));
                     quantize_by_ranges(self.isa, pool, &values, std::slice::from_ref(range), output);

@@ -105,31 +105,6 @@ pub(super) struct Rescaler<'a> {
     pub(super) shifted: bool,
     /// Where the range of what is computed is noted.
     pub(super) tally: Option<Tally<'a>>,
-    /// Whether the output is too large to be near beforehand.
-    pub(super) far: bool,
-}
-
-/// Bytes of an output that the second-level cache holds beside all else.
-const NEAR: usize = 512 << 10;
-
-/// Whether outputs of this size are not.
-pub(super) fn is_far(output: &[f32]) -> bool {
-    size_of_val(output) > NEAR
-}
-
-/// Fetches 32 values of each of `rows` pixels, `pitch` elements apart, to be read or written.
-#[inline(always)]
-pub(super) fn fetch<const WRITE: bool>(start: *const f32, pitch: usize, rows: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for place in (0..rows).flat_map(|row| [row * pitch, row * pitch + 16]) {
-        let place = start.wrapping_add(place).cast();
-        // SAFETY: a hint that has no effect where there is no memory.
-        unsafe {
-            if WRITE { _mm_prefetch::<_MM_HINT_ET0>(place) } else { _mm_prefetch::<_MM_HINT_T0>(place) }
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, pitch, rows);
 }
 
 impl Finish for Rescaler<'_> {
@@ -153,13 +128,6 @@ impl Finish for Rescaler<'_> {
 
 impl Epilogue for Rescaler<'_> {
     const PACKED: bool = false;
-
-    #[inline(always)]
-    fn announce(&self, out: *mut f32, pitch: usize, rows: usize) {
-        if self.far {
-            fetch::<true>(out, pitch, rows);
-        }
-    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

@@ -253,7 +253,6 @@ unsafe fn wide<const R: usize, E: Epilogue>(
 ) {
     let initial = operands.initial[panel.lane..][..WIDE].as_ptr();
     let mut weights = operands.weights[panel.weights..].as_ptr();
-    epilogue.announce(target.at(tile.pixel, panel.channel, panel.channels), target.channels(), tile.rows);
     // SAFETY: initial sums were just counted; a panel holds two vectors of weights a step; inputs
     // and outputs are as the caller promises.
     unsafe {
