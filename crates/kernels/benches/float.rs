@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
@@ -214,70 +215,6 @@ impl Bench {
     }
 }
 
-/// The peak of one thread in multiply-adds per second, on the registers that `isa` uses.
-fn peak(isa: Isa) -> f64 {
-    const ROUNDS: usize = 200_000;
-    let round: unsafe fn(usize) -> usize = match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni | Isa::Amx => x86::products_512,
-        #[cfg(target_arch = "x86_64")]
-        _ if Isa::Avx2.available() => x86::products_256,
-        _ => plain_products,
-    };
-    (0..20)
-        .map(|_| {
-            let start = Instant::now();
-            // SAFETY: the instruction set was checked.
-            let products = unsafe { round(ROUNDS) };
-            products as f64 / start.elapsed().as_secs_f64()
-        })
-        .fold(0.0, f64::max)
-}
-
-/// Multiply-adds in plain Rust, for machines whose registers this file does not know.
-unsafe fn plain_products(rounds: usize) -> usize {
-    let mut sums = [0.0f32; 64];
-    let (x, y) = (black_box(0.5), black_box([0.25f32; 64]));
-    for _ in 0..rounds {
-        for (sum, y) in sums.iter_mut().zip(&y) {
-            *sum += x * y;
-        }
-    }
-    black_box(sums);
-    rounds * sums.len()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// Twelve chains of products, enough to hide their latency.
-    const CHAINS: usize = 12;
-
-    #[target_feature(enable = "avx512f")]
-    pub fn products_512(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm512_set1_ps(0.5), _mm512_set1_ps(0.25)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            sums = sums.map(|sum| _mm512_fmadd_ps(sum, x, y));
-        }
-        black_box(sums);
-        rounds * CHAINS * 16
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub fn products_256(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm256_set1_ps(0.5), _mm256_set1_ps(0.25)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            sums = sums.map(|sum| _mm256_fmadd_ps(sum, x, y));
-        }
-        black_box(sums);
-        rounds * CHAINS * 8
-    }
-}
-
 fn main() {
     let isa = std::env::var("LITESMITH_ISA").map_or_else(
         |_| Isa::detect(),
@@ -291,7 +228,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400))
         .configure_from_args();
-    let peak = peak(isa) * pool.threads() as f64;
+    let peak = peak(isa, &pool, Products::Floats);
     println!("{isa}, {} threads, peak {:.1} GMAC/s", pool.threads(), peak / 1e9);
     let mut bench = Bench { criterion, pool, isa, peak };
     RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));

@@ -2,9 +2,9 @@
 //! activations are compared with the same layers of bytes.
 //!
 //! Prints, beside what criterion says, the multiply-accumulates per second of each layer (best of
-//! all batches) and their share of the peak of the machine's byte dot product, measured just
-//! before each layer because clocks drift. Choose the instruction set and the threads with
-//! `LITESMITH_ISA` and `LITESMITH_THREADS`; the peak is that of one thread times the threads.
+//! all batches) and their share of the peak of exact byte products on that instruction set, measured
+//! just before each layer because clocks drift. Choose the instruction set and the threads with
+//! `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 use litesmith_kernels::float::Clamp;
 use litesmith_kernels::int16;
+use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::quantized::{Conv2d, Depthwise, HybridConv2d, Requantize, Rescale};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
@@ -122,7 +123,7 @@ impl Bench {
     fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) -> f64 {
         let best = Cell::new(f64::INFINITY);
         let pool = &self.pool;
-        let peak = peak() * pool.threads() as f64;
+        let peak = peak(self.isa, pool, Products::Bytes);
         let mut group = self.criterion.benchmark_group(group);
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter_custom(|iterations| {
@@ -212,60 +213,6 @@ impl Bench {
         self.time(group, &name, work, |pool| {
             conv.run(pool, &input, [1, size, size], &mut scratch, &mut output);
         });
-    }
-}
-
-/// The peak of one thread in multiply-accumulates per second, by the best instructions the machine
-/// has, whatever the instruction set that is timed.
-fn peak() -> f64 {
-    const ROUNDS: usize = 100_000;
-    let round: unsafe fn(usize) -> usize = match Isa::detect() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Vnni | Isa::Amx => x86::products_512,
-        _ => plain_products,
-    };
-    (0..10)
-        .map(|_| {
-            let start = Instant::now();
-            // SAFETY: the instruction set was checked.
-            let products = unsafe { round(ROUNDS) };
-            products as f64 / start.elapsed().as_secs_f64()
-        })
-        .fold(0.0, f64::max)
-}
-
-/// Multiply-accumulates in plain Rust, for machines without a byte dot product that is known here.
-unsafe fn plain_products(rounds: usize) -> usize {
-    let mut sums = [0_i32; 64];
-    let (x, y) = (black_box(3_i16), black_box([5_i16; 64]));
-    for _ in 0..rounds {
-        for (sum, y) in sums.iter_mut().zip(&y) {
-            *sum = sum.wrapping_add(i32::from(x) * i32::from(*y));
-        }
-    }
-    black_box(sums);
-    rounds * sums.len()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// Twelve chains of products, enough to hide their latency.
-    const CHAINS: usize = 12;
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn products_512(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm512_set1_epi32(0x0102_0304), _mm512_set1_epi32(0x0201_0403)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, x, y);
-            }
-        }
-        black_box(sums);
-        rounds * CHAINS * 64
     }
 }
 

@@ -32,8 +32,8 @@ const INSIDE: u64 = OPEN - 1;
 const MAX_THREADS: usize = 1024;
 
 /// Turns of the spin loop before a thread sleeps. A turn takes about 10 to 50 ns.
-const LONGEST_SPIN: u32 = 8192;
-const SHORTEST_SPIN: u32 = 256;
+const LONGEST_SPIN: u32 = 16_384;
+const SHORTEST_SPIN: u32 = 2048;
 const CALLER_SPIN: u32 = 4096;
 
 thread_local! {

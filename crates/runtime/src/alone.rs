@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::bind::{Bound, Machine, Site, Target, Task, table_task};
+use crate::bind::{Bound, Machine, Site, Target, Task};
 use crate::buffer::Buffer;
 use crate::error::Fault;
 use crate::plan::{Io, Source, Stored, grouped};
@@ -33,16 +33,14 @@ impl Bench<'_> {
         bound: Bound,
         sources: &[Source],
     ) -> Result<Vec<Arc<Stored>>, Failure> {
-        let tasks = match bound {
-            Bound::Alias(input) => {
+        let tasks = match bound.tasks() {
+            Ok(tasks) => tasks,
+            Err(input) => {
                 return match sources.get(input) {
                     Some(Source::Fixed(stored)) => Ok(vec![Arc::clone(stored)]),
                     _ => Err(Failure::Fault(Fault(format!("input {input} is missing")))),
                 };
             }
-            Bound::Table(table) => vec![table_task(table)],
-            Bound::Pair(pair) => vec![pair.task()],
-            Bound::Steps(tasks) => tasks,
         };
         let bytes = |output: &crate::bind::Operand<'_>| output.dtype.bytes(output.elements);
         let sizes: Option<Vec<usize>> = site.outputs.iter().map(bytes).collect();

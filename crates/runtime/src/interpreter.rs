@@ -1,7 +1,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use litesmith_graph::{DType, Dim, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate};
+use litesmith_graph::{
+    DType, Dim, Graph, GraphId, Model, Node, Quantization, Shape, TensorId, infer_shapes, validate,
+};
+use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool};
 
 use crate::array::{Array, TensorView};
@@ -36,14 +39,16 @@ pub struct TensorInfo {
 /// Time that one step of a plan takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepTime {
-    /// Name of the node.
+    /// Name of the node, or of the first one that the step computes.
     pub node: String,
-    /// TFLite name of its operator.
+    /// TFLite name of its operator; of several, joined by `+`.
     pub operator: String,
     /// Seconds, the mean over the runs.
     pub seconds: f64,
     /// Multiply-accumulates.
     pub macs: u64,
+    /// What they multiply, where kernels have a peak to be measured against.
+    pub products: Option<Products>,
 }
 
 /// Runs the main graph of a model. States of the model live in it: they keep their values from run to
@@ -297,9 +302,9 @@ impl Interpreter {
         self.run(inputs)?;
         let runs = runs.max(1);
         // What is measured: steps of a plan, or nodes where there is none.
-        let mut measured: Vec<(usize, u64)> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.node, step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (node, 0)).collect(),
+        let mut measured: Vec<(Vec<usize>, u64)> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], 0)).collect(),
         };
         let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
@@ -317,12 +322,27 @@ impl Interpreter {
                 self.run_by_node(Mode::Inference, inputs, &mut |node, _| measure(Some(node)))?;
             }
         }
-        let time = |((node, macs), seconds): ((usize, u64), f64)| {
-            let node = &self.fused.main().nodes[node];
-            let (node, operator) = (node.name.clone(), node.op.builtin_name().to_owned());
-            StepTime { node, operator, seconds, macs }
+        let graph = self.fused.main();
+        let time = |((nodes, macs), seconds): ((Vec<usize>, u64), f64)| {
+            let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
+            let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
+            let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
+            StepTime {
+                node: nodes[0].name.clone(),
+                operator: operators.join("+"),
+                seconds,
+                macs,
+                products,
+            }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
+    }
+
+    /// Multiply-accumulates a second that this machine can do at most, on this interpreter's threads and
+    /// instruction set; measured in some milliseconds.
+    #[must_use]
+    pub fn peak(&self, products: Products) -> f64 {
+        peak(self.shared.isa, &self.pool, products)
     }
 
     /// Checks types, ranks, numbers of bytes and that a free dimension has one size.
@@ -387,6 +407,17 @@ impl Interpreter {
             self.arena = Buffer::zeroed(needed).ok_or_else(|| no_memory(needed))?;
         }
         Ok(())
+    }
+}
+
+/// What a node that multiplies two operands multiplies.
+fn products(graph: &Graph, node: &Node) -> Option<Products> {
+    let [Some(a), Some(b), ..] = node.inputs[..] else { return None };
+    match (graph[a].dtype, graph[b].dtype) {
+        (DType::F32, DType::F32 | DType::F16) => Some(Products::Floats),
+        (DType::F32 | DType::I8 | DType::U8, DType::I8 | DType::U8 | DType::I4) => Some(Products::Bytes),
+        (DType::I16, DType::I8 | DType::I16 | DType::I4) => Some(Products::Words),
+        _ => None,
     }
 }
 

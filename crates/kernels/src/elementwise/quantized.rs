@@ -85,6 +85,12 @@ impl QuantizedBinary {
         QuantizedBinary { rule, clamp }
     }
 
+    /// The rule and the bounds, if it is `Add` or `Sub`.
+    #[must_use]
+    pub fn sum(&self) -> Option<(SumRule, [u8; 2])> {
+        if let Rule::Sum(sum) = &self.rule { Some((*sum, self.clamp)) } else { None }
+    }
+
     /// The result for one pair: what [`QuantizedBinary::apply`] computes for each element.
     #[must_use]
     pub fn value(&self, a: u8, b: u8) -> u8 {
@@ -194,6 +200,13 @@ impl SumRule {
             .wrapping_add(multipliers[1].wrapping_mul(zero_points[1]));
         let bias = (1 << (shift - 1)) - at_zero;
         SumRule { multipliers, bias, shift, zero_point: i32::from(output.zero_point) }
+    }
+
+    /// The same sum of the operands in the other order.
+    #[must_use]
+    pub fn swapped(self) -> SumRule {
+        let [a, b] = self.multipliers;
+        SumRule { multipliers: [b, a], ..self }
     }
 
     /// The result for one pair, held within `clamp`.

@@ -92,7 +92,7 @@ impl Conv2d {
     /// # Panics
     /// When `input` or `output` has another length.
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
-        self.run_with(pool, input, shape, Addend::Nothing, output);
+        self.run_with(pool, input, shape, Addend::Nothing, self.clamp, output);
     }
 
     /// [`run`](Conv2d::run) with a tensor of the output's shape added before clamping: a fused
@@ -109,8 +109,7 @@ impl Conv2d {
         addend: &[f32],
         output: &mut [f32],
     ) {
-        assert_eq!(addend.len(), output.len(), "length of the addend");
-        self.run_with(pool, input, shape, Addend::Tensor(addend), output);
+        self.run_sum(pool, input, shape, Some(addend), self.clamp, output);
     }
 
     /// [`run_add`](Conv2d::run_add) where the addend is what `output` holds.
@@ -118,7 +117,25 @@ impl Conv2d {
     /// # Panics
     /// When `input` or `output` has another length.
     pub fn run_onto(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
-        self.run_with(pool, input, shape, Addend::Output, output);
+        self.run_sum(pool, input, shape, None, self.clamp, output);
+    }
+
+    /// [`run_add`](Conv2d::run_add), or [`run_onto`](Conv2d::run_onto) without addend, with bounds of
+    /// its own instead of the convolution's.
+    ///
+    /// # Panics
+    /// As [`run_add`](Conv2d::run_add).
+    pub fn run_sum(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        addend: Option<&[f32]>,
+        clamp: Clamp,
+        output: &mut [f32],
+    ) {
+        assert!(addend.is_none_or(|addend| addend.len() == output.len()), "length of the addend");
+        self.run_with(pool, input, shape, addend.map_or(Addend::Output, Addend::Tensor), clamp, output);
     }
 
     fn run_with(
@@ -127,6 +144,7 @@ impl Conv2d {
         input: &[f32],
         shape: [usize; 3],
         addend: Addend<'_>,
+        clamp: Clamp,
         output: &mut [f32],
     ) {
         let [batch, height, width] = shape;
@@ -156,7 +174,7 @@ impl Conv2d {
             zeros: &self.zeros,
         };
         let output = DisjointSlice::new(output);
-        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp: self.clamp };
+        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp };
         pool.run(split.tasks(), &|task| {
             let mut taps = Taps::new(image, self.reading, self.most_pixels);
             // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.

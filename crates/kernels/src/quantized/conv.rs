@@ -2,6 +2,7 @@
 
 use crate::{Isa, ThreadPool, Window};
 
+use super::addition::{Addend, ByteAdder, ByteSum};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
 use super::gather::Source;
@@ -89,6 +90,24 @@ impl Conv2d {
     pub fn run(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
         let source = Source::new(self.product.geometry(), input, shape, &self.border);
         self.product.run(pool, &source, &self.initial, &self.epilogue, output);
+    }
+
+    /// [`run`](Conv2d::run) with a tensor added: a residual connection. The bits are those of the
+    /// convolution and a separate addition.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn run_add(
+        &self,
+        pool: &ThreadPool,
+        input: &[u8],
+        shape: [usize; 3],
+        addend: Addend<'_, u8, ByteSum>,
+        output: &mut [u8],
+    ) {
+        let source = Source::new(self.product.geometry(), input, shape, &self.border);
+        let adder = ByteAdder::new(&self.epilogue, addend, output);
+        self.product.run(pool, &source, &self.initial, &adder, output);
     }
 }
 

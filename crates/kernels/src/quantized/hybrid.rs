@@ -4,6 +4,7 @@
 use crate::float::Clamp;
 use crate::{Isa, ThreadPool, Window};
 
+use super::addition::{Addend, FloatAdder};
 use super::depthwise::Channelwise;
 use super::dynamic::{SampleQuantization, quantize_samples};
 use super::epilogue::{Epilogue, Rescaler, Rescaling};
@@ -116,6 +117,29 @@ impl HybridConv2d {
     ) {
         let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
         self.run_quantized(pool, scratch, shape, &samples, output);
+    }
+
+    /// [`run`](HybridConv2d::run) with a tensor added: a residual connection. The bits are those of
+    /// the convolution and a separate addition.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn run_add(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        scratch: &mut [u8],
+        addend: Addend<'_, f32, Clamp>,
+        output: &mut [f32],
+    ) {
+        let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
+        let geometry = self.product.geometry();
+        let borders = borders(geometry, &samples);
+        let source = Source::new(geometry, scratch, shape, &borders);
+        let rescaler = Rescaler { constants: &self.constants, samples: &samples };
+        let adder = FloatAdder::new(rescaler, addend, output);
+        self.product.run(pool, &source, &self.initial, &adder, output);
     }
 
     /// Convolves an input whose samples have been quantized.

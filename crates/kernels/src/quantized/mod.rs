@@ -12,6 +12,7 @@
 //! the same everywhere: the results are equal to the last bit on every instruction set, for any
 //! number of threads and any batch. [`crate::reference::quantized`] defines them.
 
+mod addition;
 mod conv;
 mod depthwise;
 mod dynamic;
@@ -25,6 +26,10 @@ mod requantize;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
+
+pub use addition::{Addend, ByteSum};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use product::tiles_are_granted;
 
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;

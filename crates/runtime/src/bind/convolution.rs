@@ -1,6 +1,7 @@
 //! Convolutions, dense layers and matrix products: float32, quantized, and hybrid (8-bit weights
 //! with float activations, also called dynamic range). Plain loops for float64.
 
+use std::any::Any;
 use std::borrow::Cow;
 
 use litesmith_graph::DType;
@@ -8,8 +9,9 @@ use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, Ful
 use litesmith_kernels::float::{self, Clamp, MatMul};
 use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
 use litesmith_kernels::reference::convolution as reference;
-use litesmith_kernels::{Isa, ThreadPool, Window};
+use litesmith_kernels::{Isa, Window};
 
+use super::layer::{Form, Kernel, PackedLayer};
 use super::site::stored_bounds;
 use super::window::window;
 use super::{Bound, Operand, Site, Task, int16, legacy};
@@ -125,45 +127,40 @@ pub(super) fn clamp(activation: Activation) -> Clamp {
     Clamp { min, max }
 }
 
-/// A float kernel with its weights packed.
-enum FloatLayer {
-    Conv(float::Conv2d),
-    Depthwise(float::Depthwise),
+/// The kernels of one family for this layer, packed the first time. They are made for a number of
+/// groups or a multiplier.
+fn packed<C: Any + Send + Sync, D: Any + Send + Sync>(
+    site: &Site<'_>,
+    layer: &Layer,
+    conv: impl FnOnce(usize) -> C,
+    depthwise: impl FnOnce(usize) -> D,
+) -> Form<C, D> {
+    match layer.kind {
+        Kind::Conv { groups } => Form::Conv(site.pack(layer.window, || conv(groups))),
+        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(layer.window, || depthwise(multiplier))),
+    }
 }
 
-impl FloatLayer {
-    fn new(isa: Isa, layer: &Layer, weights: &[f32], bias: Option<&[f32]>) -> FloatLayer {
-        let &Layer { window, in_channels, out_channels, kind, activation, .. } = layer;
-        let clamp = clamp(activation);
-        match kind {
-            Kind::Conv { groups } => FloatLayer::Conv(float::Conv2d::new(
-                isa,
-                window,
-                groups,
-                in_channels,
-                out_channels,
-                weights,
-                bias,
-                clamp,
-            )),
-            Kind::Depthwise { multiplier } => FloatLayer::Depthwise(float::Depthwise::new(
-                isa,
-                window,
-                in_channels,
-                multiplier,
-                weights,
-                bias,
-                clamp,
-            )),
-        }
-    }
+fn float_conv(
+    isa: Isa,
+    layer: &Layer,
+    groups: usize,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+) -> float::Conv2d {
+    let &Layer { window, in_channels, out_channels, activation, .. } = layer;
+    float::Conv2d::new(isa, window, groups, in_channels, out_channels, weights, bias, clamp(activation))
+}
 
-    fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
-        match self {
-            FloatLayer::Conv(conv) => conv.run(pool, input, shape, output),
-            FloatLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, output),
-        }
-    }
+fn float_depthwise(
+    isa: Isa,
+    layer: &Layer,
+    multiplier: usize,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+) -> float::Depthwise {
+    let &Layer { window, in_channels, activation, .. } = layer;
+    float::Depthwise::new(isa, window, in_channels, multiplier, weights, bias, clamp(activation))
 }
 
 fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -174,21 +171,30 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         // Weights that change are packed in every run.
         let has_bias = bias.is_some();
         return Ok(Task::new(move |machine, mut io| {
+            let (input, weights) = (io.inputs.get(0), io.inputs.get(1));
             let bias = has_bias.then(|| io.inputs.get::<f32>(2));
-            let kernel = FloatLayer::new(machine.isa, &layer, io.inputs.get(1), bias);
-            kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
+            let (isa, pool, output) = (machine.isa, machine.pool, io.output_as());
+            match layer.kind {
+                Kind::Conv { groups } => {
+                    float_conv(isa, &layer, groups, weights, bias).run(pool, input, shape, output);
+                }
+                Kind::Depthwise { multiplier } => {
+                    float_depthwise(isa, &layer, multiplier, weights, bias).run(pool, input, shape, output);
+                }
+            }
             Ok(())
         })
         .into());
     }
     let weights = weights.floats("weights")?;
     let bias = bias.map(|bias| bias.floats("bias")).transpose()?;
-    let kernel = site.pack(layer.window, || FloatLayer::new(site.isa, &layer, &weights, bias.as_deref()));
-    Ok(Task::new(move |machine, mut io| {
-        kernel.run(machine.pool, io.inputs.get(0), shape, io.output_as());
-        Ok(())
-    })
-    .into())
+    let form = packed(
+        site,
+        &layer,
+        |groups| float_conv(site.isa, &layer, groups, &weights, bias.as_deref()),
+        |multiplier| float_depthwise(site.isa, &layer, multiplier, &weights, bias.as_deref()),
+    );
+    Ok(Bound::Layer(PackedLayer { kernel: Kernel::Float(form, clamp(layer.activation)), shape }))
 }
 
 fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -241,55 +247,6 @@ pub(super) fn symmetric_weights<'a>(
     Ok((values, scales))
 }
 
-/// A quantized kernel with its weights packed.
-enum QuantizedLayer {
-    Conv(quantized::Conv2d),
-    Depthwise(quantized::Depthwise),
-}
-
-impl QuantizedLayer {
-    fn new(
-        isa: Isa,
-        layer: &Layer,
-        weights: &[i8],
-        bias: Option<&[i32]>,
-        zero_point: u8,
-        requantize: Requantize,
-    ) -> QuantizedLayer {
-        let &Layer { window, in_channels, out_channels, kind, .. } = layer;
-        match kind {
-            Kind::Conv { groups } => QuantizedLayer::Conv(quantized::Conv2d::new(
-                isa,
-                window,
-                groups,
-                in_channels,
-                out_channels,
-                weights,
-                bias,
-                zero_point,
-                requantize,
-            )),
-            Kind::Depthwise { multiplier } => QuantizedLayer::Depthwise(quantized::Depthwise::new(
-                isa,
-                window,
-                in_channels,
-                multiplier,
-                weights,
-                bias,
-                zero_point,
-                requantize,
-            )),
-        }
-    }
-
-    fn run(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
-        match self {
-            QuantizedLayer::Conv(conv) => conv.run(pool, input, shape, output),
-            QuantizedLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, output),
-        }
-    }
-}
-
 /// The bias of a quantized layer, input `place`.
 pub(super) fn scaled_bias<'a>(site: &'a Site<'_>, place: usize) -> Result<Option<Cow<'a, [i32]>>, Refusal> {
     match site.optional(place).map(|bias| (bias.dtype, bias.data)) {
@@ -309,60 +266,40 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     };
     let [min, max] = stored_bounds(layer.activation, output);
     let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
-    let kernel = site.pack(layer.window, || {
-        QuantizedLayer::new(site.isa, &layer, &weights, bias.as_deref(), input.zero_point, requantize)
-    });
-    let shape = layer.shape;
-    Ok(Task::new(move |machine, io| {
-        kernel.run(machine.pool, io.inputs.bytes(0), shape, io.output);
-        Ok(())
-    })
-    .into())
-}
-
-/// A hybrid kernel with its weights packed.
-enum HybridLayer {
-    Conv(HybridConv2d),
-    Depthwise(HybridDepthwise),
-}
-
-impl HybridLayer {
-    fn new(isa: Isa, layer: &Layer, weights: &[i8], rescale: &Rescale) -> HybridLayer {
-        let &Layer { window, in_channels, out_channels, kind, .. } = layer;
-        match kind {
-            Kind::Conv { groups } => HybridLayer::Conv(HybridConv2d::new(
+    let (isa, bias, zero_point) = (site.isa, bias.as_deref(), input.zero_point);
+    let Layer { shape, window, in_channels, out_channels, .. } = layer;
+    let form = packed(
+        site,
+        &layer,
+        |groups| {
+            let requantize = requantize.clone();
+            quantized::Conv2d::new(
                 isa,
                 window,
                 groups,
                 in_channels,
                 out_channels,
-                weights,
-                rescale,
-            )),
-            Kind::Depthwise { multiplier } => HybridLayer::Depthwise(HybridDepthwise::new(
+                &weights,
+                bias,
+                zero_point,
+                requantize,
+            )
+        },
+        |multiplier| {
+            let requantize = requantize.clone();
+            quantized::Depthwise::new(
                 isa,
                 window,
                 in_channels,
                 multiplier,
-                weights,
-                rescale,
-            )),
-        }
-    }
-
-    fn run(
-        &self,
-        pool: &ThreadPool,
-        input: &[f32],
-        shape: [usize; 3],
-        scratch: &mut [u8],
-        output: &mut [f32],
-    ) {
-        match self {
-            HybridLayer::Conv(conv) => conv.run(pool, input, shape, scratch, output),
-            HybridLayer::Depthwise(depthwise) => depthwise.run(pool, input, shape, scratch, output),
-        }
-    }
+                &weights,
+                bias,
+                zero_point,
+                requantize,
+            )
+        },
+    );
+    Ok(Bound::Layer(PackedLayer { kernel: Kernel::Quantized(form), shape }))
 }
 
 /// Each sample is quantized by its own range with a zero point, also where the model does not ask
@@ -372,16 +309,15 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let bias = site.optional(2).map(|bias| bias.floats("bias")).transpose()?;
     let bias = bias.map(Cow::into_owned);
     let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
-    let kernel = site.pack(layer.window, || HybridLayer::new(site.isa, &layer, &weights, &rescale));
-    let shape = layer.shape;
-    let bytes = site.input(0)?.elements;
-    Ok(Task::new(move |machine, io| {
-        let output = bytemuck::cast_slice_mut(io.output);
-        kernel.run(machine.pool, io.inputs.get(0), shape, io.scratch, output);
-        Ok(())
-    })
-    .with_scratch(bytes)
-    .into())
+    let Layer { shape, window, in_channels, out_channels, .. } = layer;
+    let form = packed(
+        site,
+        &layer,
+        |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
+        |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
+    );
+    let kernel = Kernel::Hybrid(form, site.input(0)?.elements);
+    Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }
 
 pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, Refusal> {

@@ -4,6 +4,7 @@ use litesmith_graph::DType;
 use litesmith_graph::ops::{self, Activation, BinaryKind, CompareKind, LogicalKind, UnaryKind};
 use litesmith_kernels::elementwise::number::Ordered;
 use litesmith_kernels::elementwise::{self, Broadcast, QuantizedBinary, Table, logical_not};
+use litesmith_kernels::float::Clamp;
 
 use super::site::stored_bounds;
 use super::{Bound, Operand, Pair, Site, Task, by_size, int16};
@@ -177,13 +178,14 @@ fn two_operands(
     by_number!(a.dtype, T => {
         // A saturating cast: infinite bounds become the ends of an integer type.
         let clamp = [low as T, high as T];
-        Ok(Task::new(move |machine, mut io| {
+        let task = Task::new(move |machine, mut io| {
             let operands = [io.inputs.get::<T>(0), io.inputs.get::<T>(1)];
             let output = io.output_as::<T>();
             elementwise::binary(machine.isa, machine.pool, kernel, &plan, operands, clamp, output)
                 .map_err(|error| Fault(error.to_string()))
-        })
-        .into())
+        });
+        let sum = kernel == elementwise::Binary::Add && a.dtype == DType::F32 && a.shape == b.shape;
+        Ok(if sum { Bound::Sum(Clamp { min: low, max: high }, task) } else { task.into() })
     })
 }
 

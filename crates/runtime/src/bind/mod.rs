@@ -7,6 +7,7 @@ mod convert;
 mod convolution;
 mod elementwise;
 mod int16;
+mod layer;
 mod legacy;
 mod movement;
 mod pooling;
@@ -24,12 +25,14 @@ use std::sync::Arc;
 
 use litesmith_graph::{GraphId, Op};
 use litesmith_kernels::elementwise::{Broadcast, QuantizedBinary, Table};
+use litesmith_kernels::float::Clamp;
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
 use crate::options::Interrupt;
 use crate::plan::Io;
 pub(crate) use control::Called;
+pub(crate) use layer::{Addition, PackedLayer};
 pub(crate) use site::{Operand, Site};
 
 /// What steps run on.
@@ -54,8 +57,30 @@ pub(crate) enum Bound {
     Table(Table),
     /// Its output is a function of two quantized inputs, byte by byte.
     Pair(Pair),
+    /// It is a layer of packed weights over its first input.
+    Layer(PackedLayer),
+    /// It is the sum of two tensors of real numbers and of one shape, which the layer that one of them
+    /// comes from may do, or this step.
+    Sum(Clamp, Task),
     /// By these steps.
     Steps(Vec<Task>),
+}
+
+impl Bound {
+    /// The steps that compute a node alone.
+    ///
+    /// # Errors
+    /// The index of the input that its output is.
+    pub(crate) fn tasks(self) -> Result<Vec<Task>, usize> {
+        match self {
+            Bound::Alias(input) => Err(input),
+            Bound::Table(table) => Ok(vec![table_task(table)]),
+            Bound::Pair(pair) => Ok(vec![pair.task()]),
+            Bound::Layer(layer) => Ok(vec![layer.task()]),
+            Bound::Sum(_, task) => Ok(vec![task]),
+            Bound::Steps(tasks) => Ok(tasks),
+        }
+    }
 }
 
 /// What a step computes.

@@ -1,12 +1,15 @@
-//! Bound nodes become steps. Functions of single bytes are put off: a chain of them is one table, and
-//! `x * logistic(x)` on quantized numbers, two operators, is one look-up.
+//! Bound nodes become steps. What can be done together with what reads it is put off until it is read:
+//!
+//! - functions of single bytes: a chain of them is one table, and `x * logistic(x)` on quantized
+//!   numbers, two operators, is one look-up;
+//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop.
 
 use litesmith_graph::{Facts, Graph, Inputs, TensorId};
 use litesmith_kernels::elementwise::Table;
 
 use super::layout::Layout;
 use super::{Mode, bytes_of};
-use crate::bind::{Bound, Pair, Target, Task, table_task};
+use crate::bind::{Addition, Bound, PackedLayer, Pair, Target, Task, table_task};
 use crate::error::RuntimeError;
 
 /// A layout to which nodes are added in order.
@@ -15,8 +18,16 @@ pub(super) struct Drafting<'a> {
     facts: &'a [Facts],
     mode: Mode,
     pub(super) layout: Layout,
-    /// For each tensor that is put off, how it follows from another.
-    put_off: Vec<Option<ByteFunction>>,
+    /// For each tensor that is put off, how it is computed.
+    put_off: Vec<Option<PutOff>>,
+    /// For each tensor, how often it is read.
+    readers: Vec<usize>,
+}
+
+/// A tensor that no step computes yet.
+enum PutOff {
+    Function(Box<ByteFunction>),
+    Layer(WaitingLayer),
 }
 
 /// Each byte of a tensor as a function of the byte of the same place in another.
@@ -28,10 +39,20 @@ struct ByteFunction {
     node: usize,
 }
 
+/// A layer with the tensor that it reads.
+struct WaitingLayer {
+    node: usize,
+    input: TensorId,
+    layer: PackedLayer,
+}
+
 impl<'a> Drafting<'a> {
     pub(super) fn new(graph: &'a Graph, facts: &'a [Facts], mode: Mode, layout: Layout) -> Drafting<'a> {
         let put_off = graph.tensors.iter().map(|_| None).collect();
-        Drafting { graph, facts, mode, layout, put_off }
+        let mut readers = vec![0; graph.tensors.len()];
+        let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
+        read.chain(graph.outputs.iter().copied()).for_each(|id| readers[id.index()] += 1);
+        Drafting { graph, facts, mode, layout, put_off, readers }
     }
 
     /// Adds a node of the graph.
@@ -40,10 +61,7 @@ impl<'a> Drafting<'a> {
         match bound {
             Bound::Alias(input) => {
                 if let (Some(Some(input)), Some(output)) = (inputs.get(input), outputs.first()) {
-                    match self.put_off[input.index()].clone() {
-                        Some(function) => self.put_off[output.index()] = Some(function),
-                        None => self.layout.add_alias(*input, *output),
-                    }
+                    self.add_alias(*input, *output)?;
                 }
                 Ok(())
             }
@@ -51,18 +69,26 @@ impl<'a> Drafting<'a> {
                 Some(Some(input)) if self.mode == Mode::Inference => {
                     let (of, first) = self.function_of(*input);
                     let table = first.then(&table);
-                    self.put_off[outputs[0].index()] = Some(ByteFunction { of, table, node });
+                    self.put_off[outputs[0].index()] =
+                        Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
                 }
                 _ => self.add_tasks(node, vec![table_task(table)]),
             },
             Bound::Pair(pair) => match self.one_function(node, &pair) {
                 Some((of, table)) => {
-                    self.put_off[outputs[0].index()] = Some(ByteFunction { of, table, node });
+                    self.put_off[outputs[0].index()] =
+                        Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
                 }
-                None => self.add_tasks(node, vec![pair.task()]),
+                None => {
+                    let rule = pair.kernel.sum();
+                    let addition = rule.map(|rule| [false, true].map(|swap| Addition::quantized(rule, swap)));
+                    self.add_sum(node, addition, pair.task())
+                }
             },
+            Bound::Layer(layer) => self.add_layer(node, layer),
+            Bound::Sum(clamp, task) => self.add_sum(node, Some([Addition::Float(clamp); 2]), task),
             Bound::Steps(tasks) => self.add_tasks(node, tasks),
         }
     }
@@ -75,11 +101,21 @@ impl<'a> Drafting<'a> {
         Ok(self.layout)
     }
 
+    fn add_alias(&mut self, input: TensorId, output: TensorId) -> Result<(), RuntimeError> {
+        if let Some(PutOff::Function(function)) = &self.put_off[input.index()] {
+            self.put_off[output.index()] = Some(PutOff::Function(function.clone()));
+            return Ok(());
+        }
+        self.settle(input)?;
+        self.layout.add_alias(input, output);
+        Ok(())
+    }
+
     /// The tensor that the bytes of this one follow from, and how.
     fn function_of(&self, id: TensorId) -> (TensorId, Table) {
         match &self.put_off[id.index()] {
-            Some(function) => (function.of, function.table.clone()),
-            None => (id, Table::from_fn(|byte| byte)),
+            Some(PutOff::Function(function)) => (function.of, function.table.clone()),
+            _ => (id, Table::from_fn(|byte| byte)),
         }
     }
 
@@ -113,6 +149,67 @@ impl<'a> Drafting<'a> {
         (same_places && elements(of) == elements(node.outputs[0])).then_some((of, table))
     }
 
+    /// Puts a layer off if one node reads it, and nobody else.
+    fn add_layer(&mut self, node: usize, layer: PackedLayer) -> Result<(), RuntimeError> {
+        let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
+        let alone = self.readers[output.index()] == 1 && !self.graph.is_output(output);
+        match inputs.first() {
+            Some(Some(input)) if self.mode == Mode::Inference && alone => {
+                self.settle(*input)?;
+                let waiting = WaitingLayer { node, input: *input, layer };
+                self.put_off[output.index()] = Some(PutOff::Layer(waiting));
+                Ok(())
+            }
+            _ => self.add_tasks(node, vec![layer.task()]),
+        }
+    }
+
+    /// Adds a node that computes a sum: in the loop of a layer that was put off and is one of the
+    /// operands, by the addition for its place, or by this task.
+    fn add_sum(
+        &mut self,
+        node: usize,
+        addition: Option<[Addition; 2]>,
+        task: Task,
+    ) -> Result<(), RuntimeError> {
+        let [Some(a), Some(b)] = self.graph.nodes[node].inputs[..] else {
+            return self.add_tasks(node, vec![task]);
+        };
+        let output = self.graph.nodes[node].outputs[0];
+        let shape = |id: TensorId| &self.facts[id.index()].shape;
+        let equal = shape(a) == shape(output) && shape(b) == shape(output);
+        let Some([first, second]) = addition.filter(|_| equal) else {
+            return self.add_tasks(node, vec![task]);
+        };
+        // Of two layers the one with more products hides more of the addition.
+        let mut ways = [(a, b, first), (b, a, second)];
+        ways.sort_by_key(|(own, ..)| std::cmp::Reverse(self.waiting_macs(*own)));
+        for (own, other, addition) in ways {
+            let Some(PutOff::Layer(waiting)) = self.put_off[own.index()].take() else { continue };
+            let WaitingLayer { node: first, input, layer } = waiting;
+            match layer.with_addition(addition) {
+                Ok(task) => {
+                    self.settle(other)?;
+                    let macs = self.macs(first) + self.macs(node);
+                    return self.add_step(&[first, node], macs, &[Some(other), Some(input)], output, task);
+                }
+                Err(layer) => {
+                    let waiting = WaitingLayer { node: first, input, layer };
+                    self.put_off[own.index()] = Some(PutOff::Layer(waiting));
+                }
+            }
+        }
+        self.add_tasks(node, vec![task])
+    }
+
+    /// Multiply-accumulates of a layer that is put off.
+    fn waiting_macs(&self, id: TensorId) -> u64 {
+        match &self.put_off[id.index()] {
+            Some(PutOff::Layer(waiting)) => self.macs(waiting.node),
+            _ => 0,
+        }
+    }
+
     fn add_tasks(&mut self, node: usize, tasks: Vec<Task>) -> Result<(), RuntimeError> {
         let (inputs, outputs) = (&self.graph.nodes[node].inputs, &self.graph.nodes[node].outputs);
         for input in inputs.iter().flatten() {
@@ -122,11 +219,11 @@ impl<'a> Drafting<'a> {
         for task in tasks {
             let macs = std::mem::take(&mut macs);
             match task.target {
-                Target::Output(output) => self.add_step(node, macs, inputs, outputs[output], task)?,
+                Target::Output(output) => self.add_step(&[node], macs, inputs, outputs[output], task)?,
                 Target::All => {
                     let with_size = |id: &TensorId| Ok((*id, bytes_of(self.graph, *id, self.facts)?));
                     let outputs = outputs.iter().map(with_size).collect::<Result<Vec<_>, RuntimeError>>()?;
-                    let added = self.layout.add_step_for_all(node, macs, inputs, &outputs, task);
+                    let added = self.layout.add_step_for_all(&[node], macs, inputs, &outputs, task);
                     let too_large = || RuntimeError::Resource {
                         what: format!("layer '{}'", self.graph.nodes[node].name),
                         needed: usize::MAX,
@@ -142,12 +239,18 @@ impl<'a> Drafting<'a> {
     /// Adds the step that computes a tensor, if it was put off.
     fn settle(&mut self, id: TensorId) -> Result<(), RuntimeError> {
         match self.put_off[id.index()].take() {
-            Some(ByteFunction { of, table, .. }) if table.is_identity() => {
-                self.layout.add_alias(of, id);
-                Ok(())
+            Some(PutOff::Function(function)) => {
+                let ByteFunction { of, table, node } = *function;
+                // What it follows from is no function of bytes itself.
+                self.settle(of)?;
+                if table.is_identity() {
+                    self.layout.add_alias(of, id);
+                    return Ok(());
+                }
+                self.add_step(&[node], 0, &[Some(of)], id, table_task(table))
             }
-            Some(ByteFunction { of, table, node }) => {
-                self.add_step(node, 0, &[Some(of)], id, table_task(table))
+            Some(PutOff::Layer(WaitingLayer { node, input, layer })) => {
+                self.add_step(&[node], self.macs(node), &[Some(input)], id, layer.task())
             }
             None => Ok(()),
         }
@@ -155,7 +258,7 @@ impl<'a> Drafting<'a> {
 
     fn add_step(
         &mut self,
-        node: usize,
+        nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
         output: TensorId,
@@ -163,7 +266,7 @@ impl<'a> Drafting<'a> {
     ) -> Result<(), RuntimeError> {
         match bytes_of(self.graph, output, self.facts)? {
             0 => self.layout.add_empty(output),
-            bytes => self.layout.add_step(node, macs, inputs, output, bytes, task),
+            bytes => self.layout.add_step(nodes, macs, inputs, output, bytes, task),
         }
         Ok(())
     }

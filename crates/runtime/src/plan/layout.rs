@@ -36,7 +36,7 @@ pub(super) struct Layout {
 }
 
 struct Draft {
-    node: usize,
+    nodes: Vec<usize>,
     macs: u64,
     work: Work,
     inputs: Vec<Holder>,
@@ -86,17 +86,17 @@ impl Layout {
         self.ready[output.index()] = self.steps.len();
     }
 
-    /// Adds a step that computes one tensor.
+    /// Adds a step that computes one tensor for these nodes.
     pub(super) fn add_step(
         &mut self,
-        node: usize,
+        nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
         output: TensorId,
         bytes: usize,
         task: Task,
     ) {
-        let (block, time) = self.add_draft(node, macs, inputs, bytes, task);
+        let (block, time) = self.add_draft(nodes, macs, inputs, bytes, task);
         self.holders[output.index()] = Holder::Block(block);
         self.ready[output.index()] = time;
     }
@@ -105,7 +105,7 @@ impl Layout {
     /// large.
     pub(super) fn add_step_for_all(
         &mut self,
-        node: usize,
+        nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
         outputs: &[(TensorId, usize)],
@@ -113,7 +113,7 @@ impl Layout {
     ) -> Option<()> {
         let sizes: Vec<usize> = outputs.iter().map(|(_, bytes)| *bytes).collect();
         let (places, total) = grouped(&sizes)?;
-        let (block, time) = self.add_draft(node, macs, inputs, total, task);
+        let (block, time) = self.add_draft(nodes, macs, inputs, total, task);
         for ((output, _), place) in outputs.iter().zip(places) {
             self.holders[output.index()] = Holder::Part(block, place);
             self.ready[output.index()] = time;
@@ -124,7 +124,7 @@ impl Layout {
     /// Adds a step that writes a block of this size; returns the block and when it is there.
     fn add_draft(
         &mut self,
-        node: usize,
+        nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
         bytes: usize,
@@ -142,7 +142,8 @@ impl Layout {
         let block = self.add_block(bytes, time);
         let scratch = self.add_block(task.scratch, time);
         let Task { work, in_place, .. } = task;
-        self.steps.push(Draft { node, macs, work, inputs, output: block, scratch, in_place });
+        let nodes = nodes.to_vec();
+        self.steps.push(Draft { nodes, macs, work, inputs, output: block, scratch, in_place });
         (block, time)
     }
 
@@ -183,7 +184,7 @@ impl Layout {
         let mut values: Vec<Value> = order.iter().map(value).collect();
         values.sort_by_key(|value| value.ready);
         let step = |draft: Draft| Step {
-            node: draft.node,
+            nodes: draft.nodes,
             macs: draft.macs,
             work: draft.work,
             sources: draft.inputs.iter().map(|holder| source(holder, &range)).collect(),

@@ -62,9 +62,9 @@ pub(crate) struct Plan {
 
 /// One call of a kernel.
 pub(crate) struct Step {
-    /// Index of the node in the planned graph.
-    pub node: usize,
-    /// Multiply-accumulates of the node, if this is its first step.
+    /// Indices in the planned graph of the nodes that it computes; the first gives it its name.
+    pub nodes: Vec<usize>,
+    /// Multiply-accumulates of these nodes, if this is their first step.
     pub macs: u64,
     work: Work,
     sources: Vec<Source>,
@@ -109,7 +109,7 @@ impl Plan {
         let step = &self.steps[step];
         let io = Io::new(arena, &step.sources, &step.output, &step.scratch, step.in_place, states);
         (step.work)(machine, io).map_err(|fault| {
-            let (node, operator) = &self.names[step.node];
+            let (node, operator) = &self.names[step.nodes[0]];
             RuntimeError::Step { node: node.clone(), operator: (*operator).to_owned(), reason: fault.0 }
         })
     }

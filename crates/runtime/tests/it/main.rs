@@ -3,6 +3,7 @@
 mod control;
 mod errors;
 mod float;
+mod fused;
 mod hostile;
 mod int16;
 mod invariance;

@@ -1,0 +1,530 @@
+//! Residual connections: another tensor is added to a convolution's outputs where they are made.
+//!
+//! The outputs are those of the convolution and of a separate addition, bit for bit.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use crate::elementwise::SumRule;
+use crate::float::Clamp;
+
+#[cfg(target_arch = "x86_64")]
+use super::epilogue::store_two;
+use super::epilogue::{Epilogue, Finish, Requantizer, Rescaler};
+
+/// A tensor of a convolution's output's shape that is added to it, and by which rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Addend<'a, T, S> {
+    /// `None` stands for what the output holds beforehand.
+    pub tensor: Option<&'a [T]>,
+    /// The rule: a [`ByteSum`] or, of real numbers, the bounds of the sum.
+    pub sum: S,
+}
+
+/// How bytes are added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSum {
+    /// The first operand is the convolution's output.
+    pub rule: SumRule,
+    /// Bounds of the sum.
+    pub clamp: [u8; 2],
+}
+
+/// Where what is added to an output stands.
+#[derive(Clone, Copy)]
+struct Places<'a, T> {
+    tensor: Option<&'a [T]>,
+    /// The address of the first output.
+    first: usize,
+}
+
+impl<'a, T: Copy> Places<'a, T> {
+    /// # Panics
+    /// If the tensor has another length than the output.
+    fn new(tensor: Option<&'a [T]>, output: &[T]) -> Places<'a, T> {
+        assert!(tensor.is_none_or(|tensor| tensor.len() == output.len()), "length of the addend");
+        Places { tensor, first: output.as_ptr().addr() }
+    }
+
+    /// What is added to the output at `out`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn at(&self, out: *mut T) -> *const T {
+        match self.tensor {
+            Some(tensor) => tensor.as_ptr().wrapping_byte_add(out.addr().wrapping_sub(self.first)),
+            None => out,
+        }
+    }
+
+    /// Brings what is added to some outputs where they will stand.
+    #[inline(always)]
+    fn bring(&self, out: &mut [T]) {
+        if let Some(tensor) = self.tensor {
+            let place = (out.as_ptr().addr() - self.first) / size_of::<T>();
+            out.copy_from_slice(&tensor[place..][..out.len()]);
+        }
+    }
+}
+
+/// Outputs that are made at a time, where no vectors are.
+const PIECE: usize = 32;
+
+/// Sums to `u8`, to which others are added.
+pub(super) struct ByteAdder<'a> {
+    requantizer: &'a Requantizer,
+    sum: ByteSum,
+    places: Places<'a, u8>,
+}
+
+impl<'a> ByteAdder<'a> {
+    /// # Panics
+    /// If the addend has another length than the output.
+    pub(super) fn new(
+        requantizer: &'a Requantizer,
+        addend: Addend<'a, u8, ByteSum>,
+        output: &[u8],
+    ) -> ByteAdder<'a> {
+        ByteAdder { requantizer, sum: addend.sum, places: Places::new(addend.tensor, output) }
+    }
+}
+
+impl Finish for ByteAdder<'_> {
+    type Sum = i32;
+    type Out = u8;
+
+    #[inline(always)]
+    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [u8]) {
+        self.places.bring(out);
+        let pieces = sums.chunks(PIECE).zip(out.chunks_mut(PIECE));
+        for (piece, (sums, out)) in pieces.enumerate() {
+            let mut own = [0; PIECE];
+            let own = &mut own[..sums.len()];
+            self.requantizer.row(sample, lane + piece * PIECE, sums, own);
+            for (out, own) in out.iter_mut().zip(own) {
+                *out = self.sum.rule.value(*own, *out, self.sum.clamp);
+            }
+        }
+    }
+}
+
+/// For each of 64 outputs, where its byte stands behind the packs of [`Requantizer::bytes`] (below
+/// 64), and that it is added to the byte of the same place of a second vector (from 64 on). Lanes of
+/// 32 bits hold both as words; the lanes of four vectors stand so that packs put them in order.
+#[cfg(target_arch = "x86_64")]
+const fn operands(pixels: usize) -> [[u8; 64]; 4] {
+    let (channels, mut table, mut output) = (64 / pixels, [[0; 64]; 4], 0);
+    while output < 64 {
+        let (pixel, channel) = (output / channels, output % channels);
+        // Pixels alternate by 8 channels where there are two of them, by 4 where there are four.
+        let together = 16 / pixels;
+        let own = (channel / together * pixels + pixel) * together + channel % together;
+        let (vector, lane) = (output % 16 / 4, output / 16 * 4 + output % 4);
+        table[vector][4 * lane] = own as u8;
+        table[vector][4 * lane + 2] = 64 + output as u8;
+        output += 1;
+    }
+    table
+}
+
+#[cfg(target_arch = "x86_64")]
+impl ByteAdder<'_> {
+    /// 64 outputs in order: `own` as [`Requantizer::bytes`] gives them, of this many pixels, added
+    /// to `others`, which stand in order.
+    ///
+    /// # Safety
+    /// AVX-512 F, BW, VNNI and VBMI must be there.
+    #[inline(always)]
+    unsafe fn add<const PIXELS: usize>(&self, own: __m512i, others: __m512i) -> __m512i {
+        let ByteSum { rule, clamp } = self.sum;
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let steps = [
+                _mm512_packs_epi32(
+                    self.steps::<PIXELS, 0>(own, others),
+                    self.steps::<PIXELS, 1>(own, others),
+                ),
+                _mm512_packs_epi32(
+                    self.steps::<PIXELS, 2>(own, others),
+                    self.steps::<PIXELS, 3>(own, others),
+                ),
+            ];
+            let zero_point = _mm512_set1_epi16(rule.zero_point as i16);
+            let bytes = _mm512_packus_epi16(
+                _mm512_adds_epi16(steps[0], zero_point),
+                _mm512_adds_epi16(steps[1], zero_point),
+            );
+            let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(clamp[0] as i8));
+            _mm512_min_epu8(bytes, _mm512_set1_epi8(clamp[1] as i8))
+        }
+    }
+
+    /// The sums of a quarter of the operands, in steps of the output.
+    ///
+    /// # Safety
+    /// As for [`ByteAdder::add`].
+    #[inline(always)]
+    unsafe fn steps<const PIXELS: usize, const VECTOR: usize>(
+        &self,
+        own: __m512i,
+        others: __m512i,
+    ) -> __m512i {
+        let places = &const { operands(PIXELS) }[VECTOR];
+        let SumRule { multipliers: [a, b], bias, shift, .. } = self.sum.rule;
+        // A multiplier has up to 22 bits, a word 16: its low 7 bits multiply the operand, the rest
+        // 128 times the operand.
+        let low = a & 0x7f | (b & 0x7f) << 16;
+        let high = (a >> 7) & 0xffff | (b >> 7) << 16;
+        // SAFETY: the caller has the instructions; the places are a vector.
+        unsafe {
+            let places = _mm512_loadu_si512(places.as_ptr().cast());
+            let words = _mm512_maskz_permutex2var_epi8(0x5555_5555_5555_5555, own, places, others);
+            let sum = _mm512_dpwssd_epi32(_mm512_set1_epi32(bias), words, _mm512_set1_epi32(low));
+            let words = _mm512_slli_epi32::<7>(words);
+            let sum = _mm512_dpwssd_epi32(sum, words, _mm512_set1_epi32(high));
+            _mm512_sra_epi32(sum, _mm_cvtsi32_si128(shift))
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl ByteAdder<'_> {
+    /// 16 outputs of two pixels, one pixel after the other: `own` added to `others`.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn add_two(&self, own: __m256i, others: __m256i) -> __m256i {
+        let ByteSum { rule, clamp } = self.sum;
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let zero = _mm256_setzero_si256();
+            let low = [_mm256_unpacklo_epi8(own, zero), _mm256_unpacklo_epi8(others, zero)];
+            let high = [_mm256_unpackhi_epi8(own, zero), _mm256_unpackhi_epi8(others, zero)];
+            let steps = [
+                _mm256_packs_epi32(
+                    self.eight_steps(_mm256_unpacklo_epi16(low[0], low[1])),
+                    self.eight_steps(_mm256_unpackhi_epi16(low[0], low[1])),
+                ),
+                _mm256_packs_epi32(
+                    self.eight_steps(_mm256_unpacklo_epi16(high[0], high[1])),
+                    self.eight_steps(_mm256_unpackhi_epi16(high[0], high[1])),
+                ),
+            ];
+            let zero_point = _mm256_set1_epi16(rule.zero_point as i16);
+            let bytes = _mm256_packus_epi16(
+                _mm256_adds_epi16(steps[0], zero_point),
+                _mm256_adds_epi16(steps[1], zero_point),
+            );
+            let bytes = _mm256_max_epu8(bytes, _mm256_set1_epi8(clamp[0] as i8));
+            _mm256_min_epu8(bytes, _mm256_set1_epi8(clamp[1] as i8))
+        }
+    }
+
+    /// The sums of eight pairs of words, in steps of the output; multipliers are split as in
+    /// [`ByteAdder::steps`].
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn eight_steps(&self, words: __m256i) -> __m256i {
+        let SumRule { multipliers: [a, b], bias, shift, .. } = self.sum.rule;
+        let low = a & 0x7f | (b & 0x7f) << 16;
+        let high = (a >> 7) & 0xffff | (b >> 7) << 16;
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let sum =
+                _mm256_add_epi32(_mm256_set1_epi32(bias), _mm256_madd_epi16(words, _mm256_set1_epi32(low)));
+            let words = _mm256_slli_epi32::<7>(words);
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi32(high)));
+            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(shift))
+        }
+    }
+}
+
+impl Epilogue for ByteAdder<'_> {
+    const PACKED: bool = Requantizer::PACKED;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions and the lanes; at the places of outputs that it
+        // vouches for the addend is readable, since it is as long as the output.
+        unsafe {
+            let own = self.requantizer.two_pixels(lane, sums);
+            let others = [self.places.at(out[0]), self.places.at(out[usize::from(both)])];
+            let others = if channels == 16 {
+                [_mm_loadu_si128(others[0].cast()), _mm_loadu_si128(others[1].cast())]
+            } else {
+                let mut buffer = [[0_u8; 16]; 2];
+                for (others, bytes) in others.into_iter().zip(&mut buffer) {
+                    std::ptr::copy_nonoverlapping(others, bytes.as_mut_ptr(), channels);
+                }
+                buffer.map(|bytes| _mm_loadu_si128(bytes.as_ptr().cast()))
+            };
+            let bytes = self.add_two(own, _mm256_set_m128i(others[1], others[0]));
+            store_two(bytes, channels, out, both);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn pair(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m512i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        let mask = u32::MAX >> (32 - channels);
+        let masks = [mask, if both { mask } else { 0 }];
+        // SAFETY: the caller has the instructions and the lanes; at the places of outputs that it
+        // vouches for the addend is readable, since it is as long as the output.
+        unsafe {
+            let own = self.requantizer.alternating(lane, sums);
+            let others = [
+                _mm256_maskz_loadu_epi8(masks[0], self.places.at(out[0]).cast()),
+                _mm256_maskz_loadu_epi8(masks[1], self.places.at(out[1]).cast()),
+            ];
+            let others = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(others[0]), others[1]);
+            let bytes = self.add::<2>(own, others);
+            _mm256_mask_storeu_epi8(out[0].cast(), masks[0], _mm512_castsi512_si256(bytes));
+            _mm256_mask_storeu_epi8(out[1].cast(), masks[1], _mm512_extracti64x4_epi64::<1>(bytes));
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn quad(
+        &self,
+        _samples: &[usize],
+        lane: usize,
+        sums: [__m512i; 4],
+        channels: usize,
+        out: *mut u8,
+        pitch: usize,
+        count: usize,
+    ) {
+        let mask = |pixel: usize| if pixel < count { u16::MAX >> (16 - channels) } else { 0 };
+        let at = |pixel: usize| out.wrapping_add(pixel * pitch);
+        // SAFETY: as in `pair`.
+        unsafe {
+            let own = self.requantizer.alternating_by_four(lane, sums);
+            let other = |pixel: usize| _mm_maskz_loadu_epi8(mask(pixel), self.places.at(at(pixel)).cast());
+            let others = _mm512_castsi128_si512(other(0));
+            let others = _mm512_inserti32x4::<1>(others, other(1));
+            let others = _mm512_inserti32x4::<2>(others, other(2));
+            let others = _mm512_inserti32x4::<3>(others, other(3));
+            let bytes = self.add::<4>(own, others);
+            _mm_mask_storeu_epi8(at(0).cast(), mask(0), _mm512_castsi512_si128(bytes));
+            _mm_mask_storeu_epi8(at(1).cast(), mask(1), _mm512_extracti32x4_epi32::<1>(bytes));
+            _mm_mask_storeu_epi8(at(2).cast(), mask(2), _mm512_extracti32x4_epi32::<2>(bytes));
+            _mm_mask_storeu_epi8(at(3).cast(), mask(3), _mm512_extracti32x4_epi32::<3>(bytes));
+        }
+    }
+}
+
+/// Sums to `f32`, to which others are added.
+pub(super) struct FloatAdder<'a> {
+    rescaler: Rescaler<'a>,
+    clamp: Clamp,
+    places: Places<'a, f32>,
+}
+
+impl<'a> FloatAdder<'a> {
+    /// # Panics
+    /// If the addend has another length than the output.
+    pub(super) fn new(
+        rescaler: Rescaler<'a>,
+        addend: Addend<'a, f32, Clamp>,
+        output: &[f32],
+    ) -> FloatAdder<'a> {
+        FloatAdder { rescaler, clamp: addend.sum, places: Places::new(addend.tensor, output) }
+    }
+}
+
+impl Finish for FloatAdder<'_> {
+    type Sum = i32;
+    type Out = f32;
+
+    #[inline(always)]
+    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [f32]) {
+        self.places.bring(out);
+        let pieces = sums.chunks(PIECE).zip(out.chunks_mut(PIECE));
+        for (piece, (sums, out)) in pieces.enumerate() {
+            let mut own = [0.0; PIECE];
+            let own = &mut own[..sums.len()];
+            self.rescaler.row(sample, lane + piece * PIECE, sums, own);
+            for (out, own) in out.iter_mut().zip(own) {
+                *out = self.clamp.apply(*own + *out);
+            }
+        }
+    }
+}
+
+impl Epilogue for FloatAdder<'_> {
+    const PACKED: bool = Rescaler::PACKED;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn pair(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m512i; 2]; 2],
+        channels: usize,
+        out: [*mut f32; 2],
+        both: bool,
+    ) {
+        for pixel in 0..1 + usize::from(both) {
+            for vector in 0..channels.div_ceil(16) {
+                let (first, sums) = (16 * vector, sums[pixel][vector]);
+                // SAFETY: the caller's promise, for a part of its channels.
+                unsafe {
+                    let count = (channels - first).min(16);
+                    self.vector(samples[pixel], lane + first, sums, count, out[pixel].add(first));
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn quad(
+        &self,
+        samples: &[usize],
+        lane: usize,
+        sums: [__m512i; 4],
+        channels: usize,
+        out: *mut f32,
+        pitch: usize,
+        count: usize,
+    ) {
+        for (pixel, sums) in sums.into_iter().enumerate().take(count) {
+            // SAFETY: the caller's promise, for one of its pixels.
+            unsafe { self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch)) };
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl FloatAdder<'_> {
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`], with 16 lanes.
+    #[inline(always)]
+    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+        let mask = u16::MAX >> (16 - channels);
+        // SAFETY: the caller has the instructions, the lanes and the room; the addend is as long as
+        // the output.
+        unsafe {
+            let value = self.rescaler.value(sample, lane, sums);
+            let other = _mm512_maskz_loadu_ps(mask, self.places.at(out));
+            let value = _mm512_add_ps(value, other);
+            // With the value second, as the instructions have it, NaN stays NaN.
+            let value = _mm512_max_ps(_mm512_set1_ps(self.clamp.min), value);
+            let value = _mm512_min_ps(_mm512_set1_ps(self.clamp.max), value);
+            _mm512_mask_storeu_ps(out, mask, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Conv2d, HybridConv2d, Requantize, Rescale};
+    use super::*;
+    use crate::cases::machines;
+    use crate::elementwise::Affine;
+    use crate::{ThreadPool, Window};
+
+    const SAME: Window = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+
+    /// Shape, window, input and output channels: panels of every width, tiles of every height.
+    const LAYERS: [([usize; 3], Window, usize, usize); 5] = [
+        ([2, 5, 6], Window::POINT, 8, 16),
+        ([1, 7, 7], Window::POINT, 20, 100),
+        ([3, 3, 3], SAME, 5, 37),
+        ([1, 1, 1], Window::POINT, 70, 43),
+        ([2, 15, 16], Window::POINT, 300, 272),
+    ];
+
+    fn bytes(count: usize, step: usize) -> Vec<u8> {
+        (0..count).map(|i| (i * step + i / 251 * 7) as u8).collect()
+    }
+
+    fn weights(count: usize) -> Vec<i8> {
+        bytes(count, 89).into_iter().map(|byte| byte as i8).collect()
+    }
+
+    #[test]
+    fn sums_of_bytes_are_those_of_separate_steps() {
+        let operand = Affine { scale: 0.021, zero_point: 119 };
+        // Multipliers of every size, and sums far beyond the bounds.
+        let scales = [(0.013, 0.027), (0.021, 0.9), (3.0, 1e-3), (1e-6, 0.02), (0.4, 1e-9)];
+        for ((shape, window, in_channels, out_channels), index) in LAYERS.into_iter().zip(0..) {
+            let (scale, output) = scales[index];
+            let own = Affine { scale: 0.05, zero_point: 140 };
+            let rule =
+                SumRule::add([own, Affine { scale, ..operand }], Affine { scale: output, zero_point: 9 });
+            let sum = ByteSum { rule, clamp: if index % 2 == 0 { [0, 255] } else { [9, 200] } };
+            let input = bytes(shape.iter().product::<usize>() * in_channels, 37);
+            let outputs = shape.iter().product::<usize>() * out_channels;
+            let (others, weights) =
+                (bytes(outputs, 101), weights(window.taps() * in_channels * out_channels));
+            for (isa, pool) in machines() {
+                let requantize = Requantize { scale: vec![1e-3], zero_point: 140, min: 3, max: 250 };
+                let conv =
+                    Conv2d::new(isa, window, 1, in_channels, out_channels, &weights, None, 119, requantize);
+                let mut expected = vec![0; outputs];
+                conv.run(&ThreadPool::new(1), &input, shape, &mut expected);
+                for (own, other) in expected.iter_mut().zip(&others) {
+                    *own = rule.value(*own, *other, sum.clamp);
+                }
+                let mut output = vec![0; outputs];
+                conv.run_add(&pool, &input, shape, Addend { tensor: Some(&others), sum }, &mut output);
+                assert_eq!(output, expected, "{isa}");
+                output.copy_from_slice(&others);
+                conv.run_add(&pool, &input, shape, Addend { tensor: None, sum }, &mut output);
+                assert_eq!(output, expected, "{isa} in place");
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_floats_are_those_of_separate_steps() {
+        for (shape, window, in_channels, out_channels) in LAYERS {
+            let floats =
+                |count| bytes(count, 67).into_iter().map(|byte| f32::from(byte) / 7.0 - 11.0).collect();
+            let input: Vec<f32> = floats(shape.iter().product::<usize>() * in_channels);
+            let others: Vec<f32> = floats(shape.iter().product::<usize>() * out_channels);
+            let weights = weights(window.taps() * in_channels * out_channels);
+            for (isa, pool) in machines() {
+                let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU6 };
+                let conv = HybridConv2d::new(isa, window, 1, in_channels, out_channels, &weights, &rescale);
+                let (mut expected, mut scratch) = (vec![0.0; others.len()], vec![0; input.len()]);
+                conv.run(&ThreadPool::new(1), &input, shape, &mut scratch, &mut expected);
+                for (own, other) in expected.iter_mut().zip(&others) {
+                    *own = Clamp::RELU.apply(*own + other);
+                }
+                let mut output = vec![0.0; others.len()];
+                let addend = Addend { tensor: Some(&others[..]), sum: Clamp::RELU };
+                conv.run_add(&pool, &input, shape, &mut scratch, addend, &mut output);
+                assert_eq!(output, expected, "{isa}");
+                output.copy_from_slice(&others);
+                let addend = Addend { tensor: None, sum: Clamp::RELU };
+                conv.run_add(&pool, &input, shape, &mut scratch, addend, &mut output);
+                assert_eq!(output, expected, "{isa} in place");
+            }
+        }
+    }
+}
