@@ -29,7 +29,7 @@ mod tests;
 
 pub use addition::{Addend, ByteSum};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use product::tiles_are_granted;
+pub(crate) use product::{tile_products, tiles_are_granted};
 
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;

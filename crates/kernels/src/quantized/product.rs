@@ -17,7 +17,7 @@ mod tiles;
 pub(crate) mod vnni;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use tiles::granted as tiles_are_granted;
+pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Matrices in registers: eight tiles of 16 rows of 64 bytes, as the instructions of AMX see them.
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use amx::{Amx, granted};
+pub(crate) use amx::{Amx, granted, products};
 
 /// Rows of a tile.
 pub(super) const ROWS: usize = 16;
@@ -104,6 +104,26 @@ mod amx {
     pub(crate) fn granted() -> bool {
         static GRANTED: OnceLock<bool> = OnceLock::new();
         *GRANTED.get_or_init(|| present() && permitted())
+    }
+
+    /// Does `rounds` rounds of products on four tiles of sums, enough to hide their latency, and tells
+    /// how many multiply-accumulates that were.
+    ///
+    /// # Panics
+    /// If the tiles are not [`granted`].
+    pub(crate) fn products(rounds: usize) -> usize {
+        assert!(granted(), "this machine has no tiles");
+        // SAFETY: the machine has the tiles.
+        unsafe {
+            let mut tiles = Amx::new();
+            for _ in 0..rounds {
+                tiles.dot::<0, 4, 5>();
+                tiles.dot::<1, 4, 5>();
+                tiles.dot::<2, 4, 5>();
+                tiles.dot::<3, 4, 5>();
+            }
+        }
+        rounds * 4 * ROWS * SUMS * ROW_BYTES
     }
 
     /// Whether processor and system know the instructions and the registers.
