@@ -12,7 +12,8 @@ pub enum Isa {
     Neon,
     /// AVX2 and FMA.
     Avx2,
-    /// AVX2 with the 256-bit byte dot product (AVX-VNNI).
+    /// AVX2 with the byte dot product on its registers: AVX-VNNI, or the same instruction as AVX-512
+    /// VNNI encodes it.
     AvxVnni,
     /// AVX-512 F, BW, DQ, VL.
     Avx512,
@@ -43,7 +44,11 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => Isa::Avx2.available() && is_x86_feature_detected!("avxvnni"),
+            Isa::AvxVnni => {
+                let encoded_by_avx512 =
+                    is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl");
+                Isa::Avx2.available() && (is_x86_feature_detected!("avxvnni") || encoded_by_avx512)
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.available()
@@ -58,8 +63,8 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vnni")
                     && is_x86_feature_detected!("avx512vbmi")
             }
-            // No kernel of this crate uses tiles yet.
-            Isa::Amx => false,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Isa::Vnni.available() && crate::quantized::tiles_are_granted(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }

@@ -54,7 +54,13 @@ fn rounds(isa: Isa, products: Products) -> fn(usize) -> usize {
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2 | Isa::AvxVnni, Products::Floats) => x86::floats_256,
         #[cfg(target_arch = "x86_64")]
-        (Isa::Vnni | Isa::Amx, Products::Bytes) => x86::bytes_512,
+        (Isa::Amx, Products::Bytes) => crate::quantized::tile_products,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Vnni, Products::Bytes) => x86::bytes_512,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::AvxVnni, Products::Bytes) if is_x86_feature_detected!("avxvnni") => x86::bytes_256,
+        #[cfg(target_arch = "x86_64")]
+        (Isa::AvxVnni, Products::Bytes) => x86::bytes_256_of_avx512,
         #[cfg(target_arch = "x86_64")]
         (Isa::Vnni | Isa::Amx, Products::Words) => x86::words_512,
         #[cfg(target_arch = "x86_64")]
@@ -136,6 +142,17 @@ mod x86 {
         _mm512_set1_epi32(0x0201_0403),
         64,
         |sum, y| _mm512_dpbusd_epi32(sum, y, y)
+    );
+    chains!(bytes_256, "avxvnni", _mm256_set1_epi32(1), _mm256_set1_epi32(0x0201_0403), 32, |sum, y| {
+        _mm256_dpbusd_avx_epi32(sum, y, y)
+    });
+    chains!(
+        bytes_256_of_avx512,
+        "avx512vl,avx512vnni",
+        _mm256_set1_epi32(1),
+        _mm256_set1_epi32(0x0201_0403),
+        32,
+        |sum, y| _mm256_dpbusd_epi32(sum, y, y)
     );
     chains!(
         words_512,

@@ -9,6 +9,9 @@ mod vnni;
 
 use std::ops::Range;
 
+#[cfg(not(target_arch = "x86_64"))]
+use crate::quantized::product::PortableProduct;
+#[cfg(target_arch = "x86_64")]
 use crate::quantized::product::Product;
 use crate::quantized::product::portable::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -46,6 +49,6 @@ fn rounds<T>(taps: &[T], steps: usize) -> impl Iterator<Item = Round<'_, T>> {
 
 /// The product of words.
 #[cfg(target_arch = "x86_64")]
-pub(super) type WordProduct = Product<Portable<i16>, avx2::Avx2, Vnni<i16>>;
+pub(super) type WordProduct = Product<Portable<i16>, avx2::Avx2, avx2::Avx2, Vnni<i16>, Vnni<i16>>;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) type WordProduct = Product<Portable<i16>, Portable<i16>, Portable<i16>>;
+pub(super) type WordProduct = PortableProduct<Portable<i16>>;

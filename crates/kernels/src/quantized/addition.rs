@@ -8,6 +8,8 @@ use std::arch::x86_64::*;
 use crate::elementwise::SumRule;
 use crate::float::Clamp;
 
+#[cfg(target_arch = "x86_64")]
+use super::epilogue::store_two;
 use super::epilogue::{Epilogue, Finish, Requantizer};
 use super::range::Tally;
 use super::rescaler::Rescaler;
@@ -188,8 +190,93 @@ impl ByteAdder<'_> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl ByteAdder<'_> {
+    /// 16 outputs of two pixels, one pixel after the other: `own` added to `others`.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn add_two(&self, own: __m256i, others: __m256i) -> __m256i {
+        let ByteSum { rule, clamp } = self.sum;
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let zero = _mm256_setzero_si256();
+            let low = [_mm256_unpacklo_epi8(own, zero), _mm256_unpacklo_epi8(others, zero)];
+            let high = [_mm256_unpackhi_epi8(own, zero), _mm256_unpackhi_epi8(others, zero)];
+            let steps = [
+                _mm256_packs_epi32(
+                    self.eight_steps(_mm256_unpacklo_epi16(low[0], low[1])),
+                    self.eight_steps(_mm256_unpackhi_epi16(low[0], low[1])),
+                ),
+                _mm256_packs_epi32(
+                    self.eight_steps(_mm256_unpacklo_epi16(high[0], high[1])),
+                    self.eight_steps(_mm256_unpackhi_epi16(high[0], high[1])),
+                ),
+            ];
+            let zero_point = _mm256_set1_epi16(rule.zero_point as i16);
+            let bytes = _mm256_packus_epi16(
+                _mm256_adds_epi16(steps[0], zero_point),
+                _mm256_adds_epi16(steps[1], zero_point),
+            );
+            let bytes = _mm256_max_epu8(bytes, _mm256_set1_epi8(clamp[0] as i8));
+            _mm256_min_epu8(bytes, _mm256_set1_epi8(clamp[1] as i8))
+        }
+    }
+
+    /// The sums of eight pairs of words, in steps of the output; multipliers are split as in
+    /// [`ByteAdder::steps`].
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn eight_steps(&self, words: __m256i) -> __m256i {
+        let SumRule { multipliers: [a, b], bias, shift, .. } = self.sum.rule;
+        let low = a & 0x7f | (b & 0x7f) << 16;
+        let high = (a >> 7) & 0xffff | (b >> 7) << 16;
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let sum =
+                _mm256_add_epi32(_mm256_set1_epi32(bias), _mm256_madd_epi16(words, _mm256_set1_epi32(low)));
+            let words = _mm256_slli_epi32::<7>(words);
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi32(high)));
+            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(shift))
+        }
+    }
+}
+
 impl Epilogue for ByteAdder<'_> {
     const PACKED: bool = Requantizer::PACKED;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions and the lanes; at the places of outputs that it
+        // vouches for the addend is readable, since it is as long as the output.
+        unsafe {
+            let own = self.requantizer.two_pixels(lane, sums);
+            let others = [self.places.at(out[0]), self.places.at(out[usize::from(both)])];
+            let others = if channels == 16 {
+                [_mm_loadu_si128(others[0].cast()), _mm_loadu_si128(others[1].cast())]
+            } else {
+                let mut buffer = [[0_u8; 16]; 2];
+                for (others, bytes) in others.into_iter().zip(&mut buffer) {
+                    std::ptr::copy_nonoverlapping(others, bytes.as_mut_ptr(), channels);
+                }
+                buffer.map(|bytes| _mm_loadu_si128(bytes.as_ptr().cast()))
+            };
+            let bytes = self.add_two(own, _mm256_set_m128i(others[1], others[0]));
+            store_two(bytes, channels, out, both);
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

@@ -89,6 +89,30 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
     );
 }
 
+/// Stores the first `channels` (1 to 16) bytes of each half, or of the first one.
+///
+/// # Safety
+/// AVX2 must be there and `channels` bytes writable at each `out` that is used.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_two(bytes: __m256i, channels: usize, out: [*mut u8; 2], both: bool) {
+    // SAFETY: the caller has the instructions and the room.
+    unsafe {
+        if channels == 16 {
+            _mm_storeu_si128(out[0].cast(), _mm256_castsi256_si128(bytes));
+            if both {
+                _mm_storeu_si128(out[1].cast(), _mm256_extracti128_si256::<1>(bytes));
+            }
+            return;
+        }
+        let mut buffer = [0_u8; 32];
+        _mm256_storeu_si256(buffer.as_mut_ptr().cast(), bytes);
+        for pixel in 0..1 + usize::from(both) {
+            std::ptr::copy_nonoverlapping(buffer.as_ptr().add(16 * pixel), out[pixel], channels);
+        }
+    }
+}
+
 /// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
 /// within 128 bits) bring into natural order.
 #[cfg(target_arch = "x86_64")]
@@ -148,6 +172,42 @@ impl Requantizer {
 
 #[cfg(target_arch = "x86_64")]
 impl Requantizer {
+    /// 16 channels of two pixels, one after the other.
+    ///
+    /// # Safety
+    /// AVX2 must be there, and 16 lanes must exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn two_pixels(&self, lane: usize, sums: [[__m256i; 2]; 2]) -> __m256i {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
+            let words = [self.sixteen_words(sums[0], scale), self.sixteen_words(sums[1], scale)];
+            let bytes = _mm256_packus_epi16(words[0], words[1]);
+            let bytes = _mm256_max_epu8(bytes, _mm256_set1_epi8(self.min as i8));
+            let bytes = _mm256_min_epu8(bytes, _mm256_set1_epi8(self.max as i8));
+            // The two pixels alternate by 4 channels.
+            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        }
+    }
+
+    /// 16 outputs as words, not yet held to their bounds, in the order in which a pack of two vectors
+    /// leaves them.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn sixteen_words(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            // Scaled sums stay within 32 bits: see [`Requantize::level`].
+            let low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), scale[0]));
+            let high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), scale[1]));
+            let words = _mm256_packs_epi32(low, high);
+            _mm256_adds_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
     /// 32 channels of two pixels, which alternate by 8 channels.
     ///
     /// # Safety
@@ -173,26 +233,6 @@ impl Requantizer {
         unsafe {
             let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
             self.bytes([self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)])
-        }
-    }
-
-    /// 16 outputs as words, in the order in which a pack of two vectors leaves them.
-    ///
-    /// # Safety
-    /// AVX2 must be there.
-    #[inline(always)]
-    unsafe fn sixteen_words(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
-        // SAFETY: the caller has the instructions.
-        unsafe {
-            // The bounds come first, as in `row`, since scaled sums may be beyond 32 bits.
-            let from_zero = |bound: u8| _mm256_set1_ps(f32::from(bound) - f32::from(self.zero_point));
-            let round = |sums: __m256i, scale: __m256| {
-                let value = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale);
-                let value = _mm256_min_ps(value, from_zero(self.max));
-                _mm256_cvtps_epi32(_mm256_max_ps(value, from_zero(self.min)))
-            };
-            let words = _mm256_packs_epi32(round(sums[0], scale[0]), round(sums[1], scale[1]));
-            _mm256_add_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
         }
     }
 
@@ -274,24 +314,7 @@ impl Epilogue for Requantizer {
         both: bool,
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
-        unsafe {
-            let scale = self.scale.as_ptr().add(lane);
-            let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
-            let words = [self.sixteen_words(sums[0], scale), self.sixteen_words(sums[1], scale)];
-            let bytes = _mm256_packus_epi16(words[0], words[1]);
-            // The two pixels alternate by 4 channels.
-            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-            let bytes = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
-            for pixel in 0..1 + usize::from(both) {
-                if channels == 16 {
-                    _mm_storeu_si128(out[pixel].cast(), bytes[pixel]);
-                } else {
-                    let mut buffer = [0_u8; 16];
-                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes[pixel]);
-                    std::ptr::copy_nonoverlapping(buffer.as_ptr(), out[pixel], channels);
-                }
-            }
-        }
+        unsafe { store_two(self.two_pixels(lane, sums), channels, out, both) }
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -33,6 +33,9 @@ pub(crate) mod split;
 mod tests;
 
 pub use addition::{Addend, ByteSum};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use product::{tile_products, tiles_are_granted};
+
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use dynamic::{

@@ -6,11 +6,20 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 pub(crate) mod portable;
+#[cfg(any(target_arch = "x86_64", test))]
+mod tiled;
+#[cfg(any(target_arch = "x86_64", test))]
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 
 use std::borrow::Borrow;
 use std::ops::Range;
@@ -62,6 +71,9 @@ pub(crate) trait Layout {
 
     /// Most pixels of a tile where a kernel knows no better (see [`Kernel::rows`]).
     const ROWS: usize;
+
+    /// Weights (zeros) that must stand behind the last, because the kernel reads that far.
+    const SLACK: usize = 0;
 
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
     fn width(channels: usize) -> usize;
@@ -115,17 +127,24 @@ pub(crate) trait Kernel<F: Finish>: Layout {
 }
 
 /// A product for the best kernel of an instruction set, of those for one type of input.
-pub(crate) enum Product<P: Layout, A: Layout, V: Layout> {
+pub(crate) enum Product<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> {
     Portable(Packed<P>),
     Avx2(Packed<A>),
+    AvxVnni(Packed<D>),
     Vnni(Packed<V>),
+    Amx(Packed<T>),
 }
 
 /// The product of bytes.
 #[cfg(target_arch = "x86_64")]
-pub(super) type ByteProduct = Product<portable::Portable<u8>, avx2::Avx2, vnni::Vnni<i8>>;
+pub(super) type ByteProduct =
+    Product<portable::Portable<u8>, avx2::Avx2, avxvnni::AvxVnni, vnni::Vnni<i8>, tiled::Tiled<tiles::Amx>>;
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) type ByteProduct = Product<portable::Portable<u8>, portable::Portable<u8>, portable::Portable<u8>>;
+pub(super) type ByteProduct = PortableProduct<portable::Portable<u8>>;
+
+/// A product of one kernel, whatever the level.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type PortableProduct<P> = Product<P, P, P, P, P>;
 
 /// Calls a method of the packed product, whatever its kernel.
 macro_rules! with_packed {
@@ -133,19 +152,23 @@ macro_rules! with_packed {
         match $product {
             Product::Portable($packed) => $body,
             Product::Avx2($packed) => $body,
+            Product::AvxVnni($packed) => $body,
             Product::Vnni($packed) => $body,
+            Product::Amx($packed) => $body,
         }
     };
 }
 
-impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
+impl<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> Product<P, A, D, V, T> {
     /// Packs a filter, lanes in `packed` order or not (see [`Layout::channel`]).
-    pub(crate) fn new(isa: Isa, filter: &Filter, packed: bool) -> Product<P, A, V> {
+    pub(crate) fn new(isa: Isa, filter: &Filter, packed: bool) -> Product<P, A, D, V, T> {
         filter.check();
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
-            Isa::Vnni | Isa::Amx => Product::Vnni(Packed::new(filter, packed)),
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
+            Isa::Amx => Product::Amx(Packed::new(filter, packed)),
+            Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
+            Isa::AvxVnni => Product::AvxVnni(Packed::new(filter, packed)),
+            Isa::Avx2 | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
             Isa::Portable | Isa::Neon => Product::Portable(Packed::new(filter, packed)),
         }
     }
@@ -171,7 +194,9 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
     ) where
         P: Kernel<F>,
         A: Kernel<F>,
+        D: Kernel<F>,
         V: Kernel<F>,
+        T: Kernel<F>,
     {
         self.run_each::<F, &F>(pool, source, initial, || finish, output);
     }
@@ -187,7 +212,9 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
     ) where
         P: Kernel<F>,
         A: Kernel<F>,
+        D: Kernel<F>,
         V: Kernel<F>,
+        T: Kernel<F>,
     {
         with_packed!(self, packed => packed.run_each::<F, B>(pool, source, initial, begin, output));
     }
@@ -269,7 +296,7 @@ impl<L: Layout> Packed<L> {
                 channel += channels;
             }
         }
-        let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS);
+        let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS + L::SLACK);
         for panel in &panels {
             let lanes = &lanes[panel.lane..][..panel.width];
             let weights = &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS];

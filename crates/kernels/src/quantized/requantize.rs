@@ -38,11 +38,11 @@ impl Requantize {
 
     /// The best instruction set, up to `isa`, that has these scales.
     ///
-    /// Below 1, a scaled sum stays within 32 bits, which AVX-512 kernels count on. No sane layer has
-    /// scales beyond.
+    /// Below 1, a scaled sum stays within 32 bits, which kernels with vectors of their own count on.
+    /// No sane layer has scales beyond.
     pub(super) fn level(&self, isa: Isa) -> Isa {
         let small = self.scale.iter().all(|scale| scale.abs() < 1.0);
-        if small { isa } else { isa.min(Isa::Avx2) }
+        if small { isa } else { Isa::Portable }
     }
 
     /// Panics unless the fields suit a layer of `out_channels` channels.

@@ -43,12 +43,18 @@ unsafe fn tile_of<E: Epilogue>(tile: &Tile, operands: &Operands<i16>, epilogue: 
         let first = block * WIDTH;
         let channels = (operands.channels - first).min(WIDTH);
         let initial = &operands.initial[first..][..WIDTH];
-        for row in 0..tile.rows {
-            // SAFETY: the caller's promise: `channels` bytes are readable from channel `first` on.
-            let sums = unsafe { sums(tile.pointers, row, first, channels, weights, initial) };
-            // SAFETY: the pixel and the channels exist, and only we write them.
-            let out = unsafe { target.slice(tile.pixel + row, first, channels) };
-            epilogue.row(tile.samples[row], first, &sums[..channels], out);
+        for row in (0..tile.rows).step_by(2) {
+            let (next, both) = ((row + 1).min(tile.rows - 1), row + 1 < tile.rows);
+            // SAFETY: the caller's promise: `channels` bytes are readable from channel `first` on, and
+            // only we write them.
+            unsafe {
+                let sums = [
+                    sums(tile.pointers, row, first, channels, weights, initial),
+                    sums(tile.pointers, next, first, channels, weights, initial),
+                ];
+                let out = [row, next].map(|row| target.at(tile.pixel + row, first, channels));
+                epilogue.two([tile.samples[row], tile.samples[next]], first, sums, channels, out, both);
+            }
         }
     }
 }
@@ -65,7 +71,7 @@ unsafe fn sums(
     channels: usize,
     weights: &[i16],
     initial: &[i32],
-) -> [i32; WIDTH] {
+) -> [__m256i; 2] {
     // SAFETY: callers give `WIDTH` initial sums, and weights for each bundle of taps.
     unsafe {
         let initial = initial.as_ptr().cast::<__m256i>();
@@ -80,10 +86,7 @@ unsafe fn sums(
                 *sum = _mm256_add_epi32(*sum, products);
             }
         }
-        let mut out = [0; WIDTH];
-        _mm256_storeu_si256(out.as_mut_ptr().cast(), sums[0]);
-        _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), sums[1]);
-        out
+        sums
     }
 }
 

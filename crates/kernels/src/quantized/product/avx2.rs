@@ -13,9 +13,12 @@ use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::{Kernel, Layout, Operands, Panel};
 
-/// Twelve sums, two vectors of weights, one of inputs and one of products fill the sixteen
-/// registers.
-const ROWS: usize = 6;
+/// Rows whose sums, twelve, with two vectors of weights, one of inputs and one of products fill the
+/// sixteen registers.
+const HALF: usize = 6;
+
+/// Two such halves share what a tile costs, and a panel's weights while they are near.
+const ROWS: usize = 2 * HALF;
 const WIDTH: usize = 16;
 
 /// Inputs that one vector of words holds.
@@ -27,7 +30,7 @@ const CHUNK_STEPS: usize = CHUNK / STEP;
 /// Bytes of weights of a step.
 const STEP_BYTES: usize = STEP * WIDTH * size_of::<i16>();
 
-/// Sums of 6 pixels x 16 channels, weights as words in the order `[pair of inputs][channel][2]`.
+/// Sums of twice 6 pixels x 16 channels, weights as words in the order `[pair of inputs][channel][2]`.
 pub(in super::super) struct Avx2;
 
 impl Layout for Avx2 {
@@ -59,26 +62,29 @@ impl<E: Epilogue> Kernel<E> for Avx2 {
     ) {
         INPUTS.with_borrow_mut(|inputs| {
             // SAFETY: the caller's promise.
-            unsafe {
-                match tile.rows {
-                    1 => tile_of::<1, E>(tile, panels, operands, inputs, epilogue, target),
-                    2 => tile_of::<2, E>(tile, panels, operands, inputs, epilogue, target),
-                    3 => tile_of::<3, E>(tile, panels, operands, inputs, epilogue, target),
-                    4 => tile_of::<4, E>(tile, panels, operands, inputs, epilogue, target),
-                    5 => tile_of::<5, E>(tile, panels, operands, inputs, epilogue, target),
-                    _ => tile_of::<6, E>(tile, panels, operands, inputs, epilogue, target),
-                }
-            }
+            unsafe { tile_of(tile, panels, operands, inputs, epilogue, target) }
         });
     }
 }
 
-/// All panels for a tile of `R` rows.
-///
+/// Calls a function for as many rows as there are.
+macro_rules! with_rows {
+    ($rows:expr, $function:ident($($argument:expr),* $(,)?)) => {
+        match $rows {
+            1 => $function::<1, E>($($argument),*),
+            2 => $function::<2, E>($($argument),*),
+            3 => $function::<3, E>($($argument),*),
+            4 => $function::<4, E>($($argument),*),
+            5 => $function::<5, E>($($argument),*),
+            _ => $function::<6, E>($($argument),*),
+        }
+    };
+}
+
 /// # Safety
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx2")]
-unsafe fn tile_of<const R: usize, E: Epilogue>(
+unsafe fn tile_of<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
     operands: &Operands<i16, i32>,
@@ -86,48 +92,75 @@ unsafe fn tile_of<const R: usize, E: Epilogue>(
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
-    // SAFETY: the caller's promise; `widen` leaves what `sums` reads.
+    let halves = if tile.rows > HALF { [tile.rows.div_ceil(2), tile.rows / 2] } else { [tile.rows, 0] };
+    let row_vectors = tile.pointers.len() * operands.steps.div_ceil(CHUNK_STEPS);
+    if inputs.len() < tile.rows * row_vectors {
+        inputs.resize(tile.rows * row_vectors, _mm256_setzero_si256());
+    }
+    let (first, second) = inputs.split_at_mut(halves[0] * row_vectors);
+    // SAFETY: the caller's promise; `widen` leaves what `panel_of` reads.
     unsafe {
-        widen::<R>(tile, operands.steps, inputs);
-        let pitch = target.channels();
+        widen(tile, 0, halves[0], operands.steps, first);
+        widen(tile, halves[0], halves[1], operands.steps, second);
         for panel in panels {
-            let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
-            let out = target.at(tile.pixel, panel.channel, panel.channels);
-            for row in (0..R).step_by(2) {
-                let next = (row + 1).min(R - 1);
-                let outs = [out.wrapping_add(row * pitch), out.wrapping_add(next * pitch)];
-                let samples = [tile.samples[row], tile.samples[next]];
-                let sums = [sums[row], sums[next]];
-                epilogue.two(samples, panel.lane, sums, panel.channels, outs, row + 1 < R);
+            with_rows!(halves[0], panel_of(tile, 0, panel, operands, first, epilogue, target));
+            if halves[1] > 0 {
+                with_rows!(halves[1], panel_of(tile, halves[0], panel, operands, second, epilogue, target));
             }
         }
     }
 }
 
-/// Writes a tile's inputs as words, in the order `[tap][chunk][row][16 inputs]`: what the inner loop
-/// reads one after the other. The last chunk of a tap may hold less.
+/// A panel for `R` rows of the tile, from `first` on.
 ///
 /// # Safety
-/// The tile's pointers must be readable for all steps.
+/// As for [`Kernel::tile`]; `inputs` must be what [`widen`] wrote for these rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn widen<const R: usize>(tile: &Tile, steps: usize, inputs: &mut Vec<__m256i>) {
-    let (full, rest) = (steps / CHUNK_STEPS, steps % CHUNK_STEPS);
-    let tap_vectors = steps.div_ceil(CHUNK_STEPS) * R;
-    let count = tile.pointers.len() * tap_vectors;
-    if inputs.len() < count {
-        inputs.resize(count, _mm256_setzero_si256());
+unsafe fn panel_of<const R: usize, E: Epilogue>(
+    tile: &Tile,
+    first: usize,
+    panel: &Panel,
+    operands: &Operands<i16, i32>,
+    inputs: &[__m256i],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
+        let out = target.at(tile.pixel + first, panel.channel, panel.channels);
+        let samples = &tile.samples[first..];
+        for row in (0..R).step_by(2) {
+            let next = (row + 1).min(R - 1);
+            let outs = [row, next].map(|row| out.wrapping_add(row * target.channels()));
+            let samples = [samples[row], samples[next]];
+            epilogue.two(samples, panel.lane, [sums[row], sums[next]], panel.channels, outs, row + 1 < R);
+        }
     }
-    for (pointers, words) in tile.pointers.iter().zip(inputs.chunks_exact_mut(tap_vectors.max(1))) {
-        for (row, &pointer) in pointers.iter().enumerate().take(R) {
-            let mut to = words.as_mut_ptr().wrapping_add(row);
-            let mut from = pointer;
+}
+
+/// Writes the inputs of `rows` rows of a tile as words, in the order `[tap][chunk][row][16 inputs]`:
+/// what the inner loop reads one after the other. The last chunk of a tap may hold less.
+///
+/// # Safety
+/// The tile's pointers must be readable for all steps, and `inputs` have room.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn widen(tile: &Tile, first: usize, rows: usize, steps: usize, inputs: &mut [__m256i]) {
+    let (full, rest) = (steps / CHUNK_STEPS, steps % CHUNK_STEPS);
+    let tap_vectors = steps.div_ceil(CHUNK_STEPS) * rows;
+    debug_assert!(inputs.len() >= tile.pointers.len() * tap_vectors);
+    let mut words = inputs.as_mut_ptr();
+    for pointers in tile.pointers {
+        for (row, &pointer) in pointers[first..first + rows].iter().enumerate() {
+            let (mut from, mut to) = (pointer, words.wrapping_add(row));
             // SAFETY: there are `full * 4 + rest` steps of bytes, as the caller promises, and room for
             // as many chunks of each row as they begin.
             unsafe {
                 for _ in 0..full {
                     _mm256_store_si256(to, _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast())));
-                    (from, to) = (from.wrapping_add(CHUNK), to.wrapping_add(R));
+                    (from, to) = (from.wrapping_add(CHUNK), to.wrapping_add(rows));
                 }
                 for step in 0..rest {
                     let bytes = _mm_cvtsi32_si128(from.add(step * STEP).cast::<i32>().read_unaligned());
@@ -135,6 +168,7 @@ unsafe fn widen<const R: usize>(tile: &Tile, steps: usize, inputs: &mut Vec<__m2
                 }
             }
         }
+        words = words.wrapping_add(tap_vectors);
     }
 }
 
@@ -149,14 +183,14 @@ unsafe fn sums<const R: usize>(
     taps: usize,
     panel: &Panel,
     operands: &Operands<i16, i32>,
-) -> [[__m256i; 2]; ROWS] {
+) -> [[__m256i; 2]; HALF] {
     let mut weights = operands.weights[panel.weights..].as_ptr().cast::<u8>();
     let initial = operands.initial[panel.lane..][..WIDTH].as_ptr().cast::<__m256i>();
     let (full, rest) = (operands.steps / CHUNK_STEPS, operands.steps % CHUNK_STEPS);
     let vector = size_of::<__m256i>();
     // SAFETY: initial sums were just counted; a panel holds 4 vectors of weights a step.
     unsafe {
-        let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; ROWS];
+        let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; HALF];
         for _ in 0..taps {
             if full > 0 {
                 add_chunks::<R>(&mut sums, inputs, weights, full);
@@ -279,7 +313,7 @@ macro_rules! rows {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_chunks<const R: usize>(
-    sums: &mut [[__m256i; 2]; ROWS],
+    sums: &mut [[__m256i; 2]; HALF],
     inputs: *const u8,
     weights: *const u8,
     count: usize,
@@ -295,7 +329,7 @@ unsafe fn add_chunks<const R: usize>(
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_steps<const R: usize>(
-    sums: &mut [[__m256i; 2]; ROWS],
+    sums: &mut [[__m256i; 2]; HALF],
     inputs: *const u8,
     weights: *const u8,
     count: usize,
