@@ -23,7 +23,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use litesmith_graph::{GraphId, Op};
+use litesmith_graph::{GraphId, Op, TensorId};
 use litesmith_kernels::elementwise::{Broadcast, QuantizedBinary, Table};
 use litesmith_kernels::float::Clamp;
 use litesmith_kernels::{Isa, ThreadPool, Window};
@@ -179,28 +179,28 @@ impl From<Task> for Bound {
     }
 }
 
-/// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on its node
-/// and, where padding depends on the size of the input, on its window.
+/// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on the tensor
+/// that its node computes and, where padding depends on the size of the input, on its window.
 #[derive(Default)]
-pub(crate) struct Packed(RefCell<HashMap<(GraphId, usize), Vec<PackedKernel>>>);
+pub(crate) struct Packed(RefCell<HashMap<(GraphId, TensorId), Vec<PackedKernel>>>);
 
 type PackedKernel = (Window, Arc<dyn Any + Send + Sync>);
 
 impl Packed {
-    /// The kernel of this node and window, made the first time.
+    /// The kernel for this tensor and window, made the first time.
     pub(crate) fn get<T: Any + Send + Sync>(
         &self,
-        node: (GraphId, usize),
+        output: (GraphId, TensorId),
         window: Window,
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
-        let known = self.0.borrow().get(&node).and_then(|kernels| {
+        let known = self.0.borrow().get(&output).and_then(|kernels| {
             let (_, kernel) = kernels.iter().find(|(own, _)| *own == window)?;
             Arc::clone(kernel).downcast::<T>().ok()
         });
         known.unwrap_or_else(|| {
             let kernel = Arc::new(make());
-            self.0.borrow_mut().entry(node).or_default().push((window, Arc::clone(&kernel) as _));
+            self.0.borrow_mut().entry(output).or_default().push((window, Arc::clone(&kernel) as _));
             kernel
         })
     }

@@ -146,7 +146,7 @@ pub(crate) use each_row;
 ///
 /// # Safety
 /// As for [`Kernel::tile`]; the tile has more than `R - 2` rows.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn rows<const R: usize, E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
@@ -169,7 +169,7 @@ unsafe fn rows<const R: usize, E: Epilogue>(
 /// # Safety
 /// As for [`rows`].
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn wide<const R: usize, E: Epilogue>(
     tile: &Tile,
     panel: &Panel,
@@ -205,7 +205,7 @@ unsafe fn wide<const R: usize, E: Epilogue>(
 /// # Safety
 /// As for [`rows`].
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn narrow<const R: usize, E: Epilogue>(
     tile: &Tile,
     panel: &Panel,
@@ -242,7 +242,7 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
 ///
 /// # Safety
 /// As for [`Kernel::tile`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn one_row<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
