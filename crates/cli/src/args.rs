@@ -245,9 +245,14 @@ pub(crate) struct BenchArguments {
     /// Runs before them that do not.
     #[arg(long, default_value_t = 5)]
     warm_up: usize,
-    /// Measure every operator.
+    /// Measure every operator: its share of the time, and of what this machine can do at most.
     #[arg(long)]
     profile: bool,
+    /// Samples to run: a folder of images, .npz, .npy, idx or CSV; left out: seeded numbers.
+    #[arg(long, value_name = "DATA")]
+    input: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArguments,
     #[command(flatten)]
     machine: MachineArguments,
 }
@@ -257,6 +262,15 @@ impl BenchArguments {
         let mut options = BenchOptions::new(self.batch, self.runs);
         options.warm_up = self.warm_up;
         options.profile = self.profile;
+        options.data = match &self.input {
+            Some(path) => Some(self.data.options(path)?),
+            None if self.data.any() => {
+                let text =
+                    "--samples, --preprocess, --crop and --image-size are about --input, which is missing";
+                return Err(Error::Usage(text.into()));
+            }
+            None => None,
+        };
         options.run = self.machine.options()?;
         Ok(options)
     }
@@ -308,6 +322,12 @@ pub(crate) struct DataArguments {
 }
 
 impl DataArguments {
+    /// Whether any of them was given.
+    fn any(&self) -> bool {
+        let preprocessed = self.preprocess != Preprocess::None;
+        preprocessed || self.samples.is_some() || self.crop.is_some() || self.image_size.is_some()
+    }
+
     pub(crate) fn options(&self, path: &Path) -> Result<DataOptions, Error> {
         if self.samples == Some(0) {
             return Err(Error::Usage("--samples must be at least 1".into()));

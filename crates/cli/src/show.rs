@@ -130,8 +130,18 @@ pub(crate) fn evaluate(result: &EvaluateResult) -> String {
 
 pub(crate) fn bench(result: &BenchResult) -> String {
     let ms = |value: f64| human::decimal(value, 3);
-    let mut table =
-        Table::new(["median ms", "min", "p90", "p99", "samples/s", "batch", "threads", "ISA", "peak MB"]);
+    let mut table = Table::new([
+        "median ms",
+        "min",
+        "p90",
+        "p99",
+        "samples/s",
+        "batch",
+        "threads",
+        "ISA",
+        "load ms",
+        "peak MB",
+    ]);
     let latency = result.latency_ms;
     table.row([
         ms(latency.median),
@@ -142,11 +152,12 @@ pub(crate) fn bench(result: &BenchResult) -> String {
         result.batch.to_string(),
         result.threads.to_string(),
         result.isa.clone(),
+        ms(result.load_ms),
         result.peak_rss_mb.map_or(String::new(), |mb| human::decimal(mb, 0)),
     ]);
     let mut text = rendered(&table);
     if !result.operators.is_empty() {
-        let mut table = Table::new(["layer", "operator", "ms", "share", "GMAC/s"]);
+        let mut table = Table::new(["layer", "operator", "ms", "share", "GMAC/s", "of peak"]);
         for entry in &result.operators {
             table.row([
                 entry.name.clone(),
@@ -154,6 +165,7 @@ pub(crate) fn bench(result: &BenchResult) -> String {
                 ms(entry.ms),
                 human::percent(entry.share),
                 entry.gmac_s.map_or(String::new(), |gmac| human::decimal(gmac, 1)),
+                entry.peak_share.map_or(String::new(), human::percent),
             ]);
         }
         text += &rendered(&table);

@@ -10,8 +10,8 @@ use memmap2::Mmap;
 
 use crate::error::FormatError;
 
-/// Files above this size are mapped instead of read.
-const MAPPED_ABOVE: u64 = 64 << 20;
+/// Files above this size are mapped instead of read, which would take longer than packing their weights.
+const MAPPED_ABOVE: u64 = 1 << 20;
 
 /// The bytes of a file, shared and cheap to slice.
 ///

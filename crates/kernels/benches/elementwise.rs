@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use litesmith_kernels::elementwise::{
-    Affine, Binary, Broadcast, QuantizedBinary, Table, Unary, binary, unary,
+    Affine, Binary, Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table, Unary, binary, unary,
 };
 use litesmith_kernels::pooling::{average_pool_quantized, max_pool};
+use litesmith_kernels::quantized::map_samples;
 use litesmith_kernels::reduce::{QuantizedSum, Reduce, Reduction, reduce};
 use litesmith_kernels::softmax::{QuantizedSoftmax, softmax};
 use litesmith_kernels::{Isa, ThreadPool, Window, convert, movement};
@@ -98,6 +99,22 @@ fn quantized(bench: &mut Bench<'_>) {
             prepared.apply(isa, pool, &excite, [&a, &b[..144]], &mut output);
         });
     }
+    for (size, channels) in [(56, 144), (56, 256), (28, 512), (14, 1024), (7, 544)] {
+        let (len, shape) = (size * size * channels, format!("{size}x{size}x{channels}"));
+        let [input, constants] = [&bytes(len), &bytes(channels)];
+        let mut mapped = vec![0; len];
+        let operator = |operator| QuantizedBinary::new(operator, A, B, OUT, [0, 255]);
+        let map = |binary| ChannelMap::new(&operator(binary), constants, false);
+        if let (Some(mul), Some(add)) = (map(Binary::Mul), map(Binary::Add)) {
+            let both = mul.then(&add);
+            let maps = [("mul", Some(&mul)), ("add", Some(&add)), ("mul, add", both.as_ref())];
+            for (name, map) in maps.into_iter().filter_map(|(name, map)| Some((name, map?))) {
+                bench.run(&format!("{name} u8 {shape} by constants"), 2 * len, |isa, pool| {
+                    map.apply(isa, pool, input, &mut mapped);
+                });
+            }
+        }
+    }
     let plan = Reduction::new(&[1, 7, 7, 2048], &[1, 2]);
     let mean = QuantizedSum::mean(&plan, A, B);
     bench.run("mean u8 7x7x2048", 50 * 2048, |isa, pool| {
@@ -159,6 +176,18 @@ fn float(bench: &mut Bench<'_>) {
     let excite = Broadcast::new([&shape, &[1, 1, 1, 144]]).expect("channels");
     bench.run("mul f32 56x56x144 by 144", 8 * len, |isa, pool| {
         let _ = binary(isa, pool, Binary::Mul, &excite, [&a, &b[..144]], unclamped, &mut output);
+    });
+    bench.run("add f32 56x56x144 by 144", 8 * len, |isa, pool| {
+        let _ = binary(isa, pool, Binary::Add, &excite, [&a, &b[..144]], unclamped, &mut output);
+    });
+    let [weight, addend] = [b[..144].to_vec(), b[144..288].to_vec()];
+    let map = MultiplyAdd { weight, addend, bounds: [unclamped; 2] };
+    bench.run("mul, add f32 56x56x144 by 144", 8 * len, |isa, pool| {
+        map.apply(isa, pool, &a, &mut output);
+    });
+    let (mut quantized, mut ranges) = (vec![0; len], [[0.0; 2]]);
+    bench.run("mul, add f32 56x56x144 by 144 to bytes", 9 * len, |isa, pool| {
+        map_samples(isa, pool, &map, &a, &mut ranges, &mut quantized);
     });
     let plan = Reduction::new(&[1, 56, 56, 144], &[1, 2]);
     bench.run("mean f32 56x56x144", 4 * len, |isa, pool| {

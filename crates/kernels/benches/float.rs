@@ -1,21 +1,36 @@
-//! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1, and transposed
-//! convolutions beside ordinary ones of as many products.
+//! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1, the blocks of
+//! MobileNetV2 in one pass, matrix-vector products, and transposed convolutions beside ordinary ones
+//! of as many products.
 //!
 //! Prints, beside what criterion says, the multiply-adds per second of each layer (best of all
-//! runs) and their share of the peak of fused multiply-adds measured just before. Choose the
-//! instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
+//! runs) and their share of the peak of fused multiply-adds measured just before; for matrix-vector
+//! products, whose weights come from memory, also the share of the speed at which memory is read. The forms
+//! of Winograd are counted with the products of the direct form, so that their share can, and should, be
+//! above 100 %. Choose the instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use litesmith_kernels::float::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use litesmith_kernels::float::{Block, Clamp, Conv2d, Depthwise, Form, MatMul, matmul};
+use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
 type Layer = (usize, usize, usize, usize, usize);
+
+/// Layers of 3x3 beside those of the networks: few channels, and weights that come from memory.
+const MORE_3X3: [Layer; 6] = [
+    (3, 1, 56, 8, 8),
+    (3, 1, 56, 16, 16),
+    (3, 1, 112, 32, 32),
+    (3, 1, 28, 128, 32),
+    (3, 1, 7, 128, 32),
+    (3, 1, 28, 512, 512),
+];
 
 const RESNET50: [Layer; 15] = [
     (7, 2, 224, 3, 64),
@@ -50,6 +65,21 @@ const MOBILENET_V2: [Layer; 14] = [
     (1, 1, 14, 384, 64),
     (3, 1, 7, 960, 0),
     (1, 1, 7, 320, 1280),
+];
+
+/// Depthwise layers of EfficientNetB0 that MobileNetV2 has none of.
+const EFFICIENTNET_B0: [Layer; 4] =
+    [(5, 2, 56, 144, 0), (5, 1, 28, 240, 0), (5, 1, 14, 672, 0), (5, 1, 7, 1152, 0)];
+
+/// Inverted residual blocks of MobileNetV2: stride of the depthwise convolution, input height and
+/// width, channels of input, between and of output. The first expands by 3x3 of stride 2.
+const BLOCKS: [[usize; 5]; 6] = [
+    [1, 224, 3, 32, 16],
+    [2, 112, 16, 96, 24],
+    [1, 56, 24, 144, 24],
+    [2, 56, 24, 144, 32],
+    [1, 28, 32, 192, 32],
+    [2, 28, 32, 192, 64],
 ];
 
 /// Transposed convolutions of generators and decoders: kernel size, stride, input height and width,
@@ -110,8 +140,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Times `step`, which does `work` multiply-adds.
-    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) {
+    /// Times `step`, which does `work` multiply-adds; gives the seconds of the best run.
+    fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) -> f64 {
         let best = Cell::new(f64::INFINITY);
         let pool = &self.pool;
         let mut group = self.criterion.benchmark_group(group);
@@ -139,6 +169,7 @@ impl Bench {
                 self.peak / 1e9
             );
         }
+        best.get()
     }
 
     fn layer(&mut self, group: &str, (kernel, stride, size, in_channels, out_channels): Layer) {
@@ -164,6 +195,85 @@ impl Bench {
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{in_channels}-{out_channels}");
         let work = output.len() * kernel * kernel * in_channels;
         self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+        for form in [Form::Winograd2, Form::Winograd4] {
+            if !form.fits(&window, 1) {
+                continue;
+            }
+            let conv = Conv2d::with_form(
+                form,
+                self.isa,
+                window,
+                1,
+                in_channels,
+                out_channels,
+                &weights,
+                None,
+                clamp,
+            );
+            let best = form == Form::best(&window, 1, in_channels, out_channels, [size; 2]);
+            let name = format!("{name} {form:?}{}", if best { " (best)" } else { "" });
+            self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+        }
+    }
+
+    /// An inverted residual block, its three layers one after the other and in one pass.
+    fn block(&mut self, [stride, size, inputs, between, outputs]: [usize; 5]) {
+        let first = if inputs == 3 { same(3, 2, size) } else { Window::POINT };
+        let [expanded, _] = first.output([size, size]);
+        let window = same(3, stride, expanded);
+        let [out, _] = window.output([expanded, expanded]);
+        let (isa, weights) = (self.isa, numbers((first.taps() * inputs).max(outputs).max(9) * between));
+        let expand = &weights[..between * first.taps() * inputs];
+        let expand = Arc::new(Conv2d::new(isa, first, 1, inputs, between, expand, None, Clamp::RELU6));
+        let depthwise = Depthwise::new(isa, window, between, 1, &weights[..9 * between], None, Clamp::RELU6);
+        let depthwise = Arc::new(depthwise);
+        let project = Conv2d::dense(isa, between, outputs, &weights[..between * outputs], None, Clamp::NONE);
+        let project = Arc::new(project);
+        let pair = Block::new(&expand, &depthwise).expect("the layers fit");
+        let block = pair.with_projection(&project).expect("the layers fit");
+
+        let shape = [1, size, size];
+        let mut input = tensor(size * size * inputs);
+        let mut wide = Tensor::zeros(expanded * expanded * between);
+        let mut filtered = Tensor::zeros(out * out * between);
+        let mut output = Tensor::zeros(out * out * outputs);
+        let mut scratch = Tensor::zeros(block.scratch(shape, self.pool.threads()));
+        let [x, h, d, y] = [&mut input, &mut wide, &mut filtered, &mut output].map(Tensor::floats);
+        let work = h.len() * first.taps() * inputs + d.len() * 9 + y.len() * between;
+        let name = format!("{size}x{size}x{inputs}-{between}-{outputs} s{stride}");
+        self.time("block", &format!("{name} apart"), work, |pool| {
+            expand.run(pool, x, shape, h);
+            depthwise.run(pool, h, [1, expanded, expanded], d);
+            project.run(pool, d, [1, out, out], y);
+        });
+        let scratch = scratch.floats();
+        self.time("block", &name, work, |pool| block.run(pool, x, shape, None, scratch, y));
+    }
+
+    /// Rows times a matrix that comes from memory: one of many that no cache holds together.
+    fn few_rows(&mut self, rows: usize) {
+        const MATRICES: usize = 24;
+        let (inputs, outputs) = (1280, 1000);
+        let weights = numbers(inputs * outputs);
+        let dense = || Conv2d::dense(self.isa, inputs, outputs, &weights, None, Clamp::NONE);
+        let layers: Vec<Conv2d> = (0..MATRICES).map(|_| dense()).collect();
+        let (mut input, mut output) = (tensor(rows * inputs), Tensor::zeros(rows * outputs));
+        let (x, y) = (input.floats(), output.floats());
+        let mut next = layers.iter().cycle();
+        let name = format!("{rows}x{inputs}x{outputs}");
+        let seconds = self.time("few_rows", &name, rows * weights.len(), |pool| {
+            next.next().expect("a cycle does not end").run(pool, x, [rows, 1, 1], y);
+        });
+        if seconds.is_finite() {
+            let speed = size_of_val(&weights[..]) as f64 / seconds;
+            let memory = read_speed(&self.pool);
+            println!(
+                "    {name}: {:.1} GB/s, {:.0} % of the {:.1} that memory gives",
+                speed / 1e9,
+                speed / memory * 100.0,
+                memory / 1e9
+            );
+        }
     }
 
     /// A transposed convolution with SAME padding, and an ordinary one over its output of as many
@@ -214,68 +324,29 @@ impl Bench {
     }
 }
 
-/// The peak of one thread in multiply-adds per second, on the registers that `isa` uses.
-fn peak(isa: Isa) -> f64 {
-    const ROUNDS: usize = 200_000;
-    let round: unsafe fn(usize) -> usize = match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Vnni | Isa::Amx => x86::products_512,
-        #[cfg(target_arch = "x86_64")]
-        _ if Isa::Avx2.available() => x86::products_256,
-        _ => plain_products,
+/// Bytes per second at which the threads read memory, each in several streams.
+fn read_speed(pool: &ThreadPool) -> f64 {
+    const STREAMS: usize = 4;
+    const LEN: usize = 32 << 20;
+    let data = vec![1.0f32; LEN];
+    let pieces: Vec<&[f32]> = data.chunks(LEN / STREAMS / pool.threads()).collect();
+    let read = || {
+        let start = Instant::now();
+        pool.run(pool.threads(), &|task| {
+            let streams: [&[f32]; STREAMS] = std::array::from_fn(|i| pieces[task * STREAMS + i]);
+            let lines = streams[0].chunks_exact(16).zip(streams[1].chunks_exact(16));
+            let lines = lines.zip(streams[2].chunks_exact(16).zip(streams[3].chunks_exact(16)));
+            let mut sums = [0.0f32; 16];
+            for ((a, b), (c, d)) in lines {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum += (a[i] + b[i]) + (c[i] + d[i]);
+                }
+            }
+            black_box(sums);
+        });
+        size_of_val(&data[..]) as f64 / start.elapsed().as_secs_f64()
     };
-    (0..20)
-        .map(|_| {
-            let start = Instant::now();
-            // SAFETY: the instruction set was checked.
-            let products = unsafe { round(ROUNDS) };
-            products as f64 / start.elapsed().as_secs_f64()
-        })
-        .fold(0.0, f64::max)
-}
-
-/// Multiply-adds in plain Rust, for machines whose registers this file does not know.
-unsafe fn plain_products(rounds: usize) -> usize {
-    let mut sums = [0.0f32; 64];
-    let (x, y) = (black_box(0.5), black_box([0.25f32; 64]));
-    for _ in 0..rounds {
-        for (sum, y) in sums.iter_mut().zip(&y) {
-            *sum += x * y;
-        }
-    }
-    black_box(sums);
-    rounds * sums.len()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// Twelve chains of products, enough to hide their latency.
-    const CHAINS: usize = 12;
-
-    #[target_feature(enable = "avx512f")]
-    pub fn products_512(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm512_set1_ps(0.5), _mm512_set1_ps(0.25)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            sums = sums.map(|sum| _mm512_fmadd_ps(sum, x, y));
-        }
-        black_box(sums);
-        rounds * CHAINS * 16
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub fn products_256(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm256_set1_ps(0.5), _mm256_set1_ps(0.25)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            sums = sums.map(|sum| _mm256_fmadd_ps(sum, x, y));
-        }
-        black_box(sums);
-        rounds * CHAINS * 8
-    }
+    (0..8).map(|_| read()).fold(0.0, f64::max)
 }
 
 fn main() {
@@ -291,11 +362,15 @@ fn main() {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400))
         .configure_from_args();
-    let peak = peak(isa) * pool.threads() as f64;
+    let peak = peak(isa, &pool, Products::Floats);
     println!("{isa}, {} threads, peak {:.1} GMAC/s", pool.threads(), peak / 1e9);
     let mut bench = Bench { criterion, pool, isa, peak };
     RESNET50.into_iter().for_each(|layer| bench.layer("resnet50", layer));
+    MORE_3X3.into_iter().for_each(|layer| bench.layer("more_3x3", layer));
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
+    EFFICIENTNET_B0.into_iter().for_each(|layer| bench.layer("efficientnet_b0", layer));
+    BLOCKS.into_iter().for_each(|block| bench.block(block));
+    [1, 2, 8].into_iter().for_each(|rows| bench.few_rows(rows));
     TRANSPOSED.into_iter().for_each(|layer| bench.transposed(layer));
     for adjoint_b in [false, true] {
         bench.matrices([384, 64, 384], adjoint_b);

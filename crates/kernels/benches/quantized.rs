@@ -2,18 +2,21 @@
 //! activations are compared with the same layers of bytes.
 //!
 //! Prints, beside what criterion says, the multiply-accumulates per second of each layer (best of
-//! all batches) and their share of the peak of the machine's byte dot product, measured just
-//! before each layer because clocks drift. Choose the instruction set and the threads with
-//! `LITESMITH_ISA` and `LITESMITH_THREADS`; the peak is that of one thread times the threads.
+//! all batches) and their share of the peak of exact byte products on that instruction set, measured
+//! just before each layer because clocks drift. Choose the instruction set and the threads with
+//! `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
 use std::cell::Cell;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use litesmith_kernels::float::Clamp;
 use litesmith_kernels::int16;
-use litesmith_kernels::quantized::{Conv2d, Depthwise, HybridConv2d, Requantize, Rescale};
+use litesmith_kernels::peak::{Products, peak};
+use litesmith_kernels::quantized::{
+    Conv2d, Depthwise, HybridConv2d, HybridDepthwise, HybridOutput, QuantizedSamples, Requantize, Rescale,
+    quantize_by_ranges,
+};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
@@ -71,8 +74,29 @@ const MOBILENET_V2: [Layer; 23] = [
 const EFFICIENT_NET: [Layer; 4] =
     [(5, 2, 56, 144, 0), (5, 1, 28, 240, 0), (5, 1, 14, 672, 0), (5, 1, 7, 1152, 0)];
 
-const DYNAMIC: [Layer; 4] =
-    [(3, 1, 56, 64, 64), (1, 1, 56, 64, 256), (1, 1, 14, 1024, 256), (1, 1, 1, 2048, 1000)];
+/// With activations that are quantized sample by sample.
+const DYNAMIC: [Layer; 20] = [
+    (3, 2, 224, 3, 32),
+    (3, 1, 112, 32, 0),
+    (1, 1, 112, 16, 96),
+    (3, 2, 112, 96, 0),
+    (1, 1, 56, 24, 144),
+    (3, 1, 56, 144, 0),
+    (1, 1, 28, 32, 192),
+    (3, 1, 28, 192, 0),
+    (1, 1, 14, 64, 384),
+    (3, 1, 14, 384, 0),
+    (1, 1, 14, 96, 576),
+    (7, 2, 224, 3, 64),
+    (3, 1, 56, 64, 64),
+    (1, 1, 56, 64, 64),
+    (1, 1, 56, 256, 64),
+    (1, 1, 56, 64, 256),
+    (1, 1, 28, 128, 512),
+    (1, 1, 14, 1024, 256),
+    (1, 1, 7, 512, 2048),
+    (1, 1, 1, 2048, 1000),
+];
 
 /// With 16-bit activations.
 const WORDS: [Layer; 8] = [
@@ -122,7 +146,7 @@ impl Bench {
     fn time(&mut self, group: &str, name: &str, work: usize, mut step: impl FnMut(&ThreadPool)) -> f64 {
         let best = Cell::new(f64::INFINITY);
         let pool = &self.pool;
-        let peak = peak() * pool.threads() as f64;
+        let peak = peak(self.isa, pool, Products::Bytes);
         let mut group = self.criterion.benchmark_group(group);
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter_custom(|iterations| {
@@ -197,75 +221,39 @@ impl Bench {
         println!("    {name}: {:.2} times as long as with bytes", taken / bytes_taken);
     }
 
-    /// A dynamic-range layer, its quantization of the input counted in.
+    /// A dynamic-range layer of quantized samples, to numbers with their range, and to bytes: by way of
+    /// numbers, and at once.
     fn dynamic(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) {
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
-        let input: Vec<f32> = bytes(size * size * channels).into_iter().map(f32::from).collect();
-        let weights = weights(out_channels * kernel * kernel * channels);
-        let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU };
-        let conv = HybridConv2d::new(self.isa, window, 1, channels, out_channels, &weights, &rescale);
-        let mut scratch = vec![0; input.len()];
-        let mut output = vec![0.0; height * width * out_channels];
-        let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
-        let work = output.len() * kernel * kernel * channels;
-        self.time(group, &name, work, |pool| {
-            conv.run(pool, &input, [1, size, size], &mut scratch, &mut output);
+        let input = bytes(size * size * channels);
+        let samples = QuantizedSamples { bytes: &input, ranges: &[[-1.0, 3.0]] };
+        let shape = [1, size, size];
+        let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU6 };
+        let outputs = height * width * if out_channels == 0 { channels } else { out_channels };
+        let depth = kernel * kernel * if out_channels == 0 { 1 } else { channels };
+        let weights = weights(outputs / (height * width) * depth);
+        let layer: Box<dyn Fn(&ThreadPool, HybridOutput<'_>)> = if out_channels == 0 {
+            let conv = HybridDepthwise::new(self.isa, window, channels, 1, &weights, &rescale);
+            Box::new(move |pool, output| conv.apply(pool, samples, shape, output))
+        } else {
+            let conv = HybridConv2d::new(self.isa, window, 1, channels, out_channels, &weights, &rescale);
+            Box::new(move |pool, output| conv.apply(pool, samples, shape, output))
+        };
+        let (mut values, mut quantized, mut ranges) = (vec![0.0; outputs], vec![0; outputs], [[0.0; 2]]);
+        let kind = if out_channels == 0 { "depthwise " } else { "" };
+        let name = format!("{kind}{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
+        let (work, isa) = (outputs * depth, self.isa);
+        self.time(group, &format!("{name} to floats"), work, |pool| {
+            layer(pool, HybridOutput::Floats { values: &mut values, ranges: Some(&mut ranges) });
         });
-    }
-}
-
-/// The peak of one thread in multiply-accumulates per second, by the best instructions the machine
-/// has, whatever the instruction set that is timed.
-fn peak() -> f64 {
-    const ROUNDS: usize = 100_000;
-    let round: unsafe fn(usize) -> usize = match Isa::detect() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Vnni | Isa::Amx => x86::products_512,
-        _ => plain_products,
-    };
-    (0..10)
-        .map(|_| {
-            let start = Instant::now();
-            // SAFETY: the instruction set was checked.
-            let products = unsafe { round(ROUNDS) };
-            products as f64 / start.elapsed().as_secs_f64()
-        })
-        .fold(0.0, f64::max)
-}
-
-/// Multiply-accumulates in plain Rust, for machines without a byte dot product that is known here.
-unsafe fn plain_products(rounds: usize) -> usize {
-    let mut sums = [0_i32; 64];
-    let (x, y) = (black_box(3_i16), black_box([5_i16; 64]));
-    for _ in 0..rounds {
-        for (sum, y) in sums.iter_mut().zip(&y) {
-            *sum = sum.wrapping_add(i32::from(x) * i32::from(*y));
-        }
-    }
-    black_box(sums);
-    rounds * sums.len()
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    /// Twelve chains of products, enough to hide their latency.
-    const CHAINS: usize = 12;
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn products_512(rounds: usize) -> usize {
-        let [x, y] = black_box([_mm512_set1_epi32(0x0102_0304), _mm512_set1_epi32(0x0201_0403)]);
-        let mut sums = [x; CHAINS];
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, x, y);
-            }
-        }
-        black_box(sums);
-        rounds * CHAINS * 64
+        self.time(group, &format!("{name} to floats to bytes"), work, |pool| {
+            layer(pool, HybridOutput::Floats { values: &mut values, ranges: Some(&mut ranges) });
+            quantize_by_ranges(isa, pool, &values, &ranges, &mut quantized);
+        });
+        self.time(group, &format!("{name} to bytes"), work, |pool| {
+            layer(pool, HybridOutput::Bytes { values: &mut quantized, ranges: &mut ranges });
+        });
     }
 }
 

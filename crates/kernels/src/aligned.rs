@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
+use memmap2::MmapMut;
 
 /// One cache line.
 #[derive(Clone, Copy)]
@@ -15,20 +16,57 @@ unsafe impl Zeroable for Line {}
 // SAFETY: as above, and 64 bytes with an alignment of 64 have no padding.
 unsafe impl Pod for Line {}
 
+/// Bytes from which on memory that stays is asked of the system page by page.
+const PAGES_FROM: usize = 128 << 10;
+
+/// Bytes from which on huge pages are asked for: two of them, of which one is surely whole.
+const HUGE_FROM: usize = 4 << 20;
+
 /// A slice whose first element starts a cache line, so that no full vector of it crosses one.
 pub(crate) struct Aligned<T> {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
     element: PhantomData<T>,
+}
+
+enum Memory {
+    Lines(Vec<Line>),
+    Pages(MmapMut),
 }
 
 impl<T: Pod> Aligned<T> {
     /// `len` elements of zero.
     pub(crate) fn zeroed(len: usize) -> Aligned<T> {
         let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Aligned { lines: vec![Line::zeroed(); lines], len, element: PhantomData }
+        Aligned { memory: Memory::Lines(bytemuck::zeroed_vec(lines)), len, element: PhantomData }
+    }
+
+    /// `len` elements of zero for packed weights, which are written once, at once, and stay: the system
+    /// hands out all pages together, which is much faster than one by one as they are touched, and large
+    /// ones where it can, which spares look-ups of addresses ever after.
+    pub(crate) fn lasting(len: usize) -> Aligned<T> {
+        let bytes = len * size_of::<T>();
+        match (bytes >= PAGES_FROM).then(|| MmapMut::map_anon(bytes)) {
+            Some(Ok(pages)) => {
+                prepare(&pages);
+                Aligned { memory: Memory::Pages(pages), len, element: PhantomData }
+            }
+            _ => Aligned::zeroed(len),
+        }
     }
 }
+
+/// Asks for the pages of a map. A system that refuses gives them when they are touched.
+#[cfg(target_os = "linux")]
+fn prepare(pages: &MmapMut) {
+    if pages.len() >= HUGE_FROM {
+        let _ = pages.advise(memmap2::Advice::HugePage);
+    }
+    let _ = pages.advise(memmap2::Advice::PopulateWrite);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prepare(_pages: &MmapMut) {}
 
 impl<T: Pod> FromIterator<T> for Aligned<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Aligned<T> {
@@ -43,13 +81,21 @@ impl<T: AnyBitPattern> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        let bytes = match &self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice(lines),
+            Memory::Pages(pages) => &pages[..self.len * size_of::<T>()],
+        };
+        &bytemuck::cast_slice(bytes)[..self.len]
     }
 }
 
 impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        let bytes = match &mut self.memory {
+            Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Pages(pages) => &mut pages[..self.len * size_of::<T>()],
+        };
+        &mut bytemuck::cast_slice_mut(bytes)[..self.len]
     }
 }
 
@@ -59,8 +105,12 @@ mod tests {
 
     #[test]
     fn slices_start_on_a_line_and_hold_what_was_written() {
-        for len in [0, 1, 16, 33] {
-            let mut floats = Aligned::<f32>::zeroed(len);
+        let make: [fn(usize) -> Aligned<f32>; 2] = [Aligned::zeroed, Aligned::lasting];
+        for (len, make) in
+            [0, 1, 16, 33, 40_001, 1_500_000].into_iter().flat_map(|len| make.map(|m| (len, m)))
+        {
+            let mut floats = make(len);
+            assert!(floats.iter().all(|f| *f == 0.0));
             assert_eq!(floats.as_ptr() as usize % 64, 0);
             floats.iter_mut().enumerate().for_each(|(i, f)| *f = i as f32);
             assert_eq!(floats.len(), len);

@@ -8,6 +8,10 @@
 //! bits 16..64  number of the job      bit 15  stop      bit 14  open      bits 0..14  workers inside
 //! ```
 //!
+//! Tasks are dealt out in as many even ranges as there are threads. Each thread begins with its own,
+//! so that it meets in every job the same part of tensors, which its cache may still hold, and takes
+//! what is left of the others' when it is through.
+//!
 //! The caller publishes a job by opening it, works through the tasks itself, closes the job and
 //! waits until no worker is inside. A worker joins only while the job is open, so nobody ever
 //! waits for a worker that is asleep or has lost its processor.
@@ -18,6 +22,7 @@ pub use disjoint::DisjointSlice;
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,9 +37,12 @@ const INSIDE: u64 = OPEN - 1;
 const MAX_THREADS: usize = 1024;
 
 /// Turns of the spin loop before a thread sleeps. A turn takes about 10 to 50 ns.
-const LONGEST_SPIN: u32 = 8192;
-const SHORTEST_SPIN: u32 = 256;
+const LONGEST_SPIN: u32 = 16_384;
+const SHORTEST_SPIN: u32 = 2048;
 const CALLER_SPIN: u32 = 4096;
+
+/// Most ranges in which tasks are dealt out; where there are more threads, some share one.
+const MOST_RANGES: usize = 16;
 
 thread_local! {
     /// Whether this thread is inside a task: a nested `run` must not wait for its own pool.
@@ -61,12 +69,13 @@ impl ThreadPool {
     /// [`ThreadPool::threads`].
     #[must_use]
     pub fn new(threads: usize) -> ThreadPool {
-        let shared = Arc::new(Shared::default());
-        let workers = (1..threads.clamp(1, MAX_THREADS))
+        let threads = threads.clamp(1, MAX_THREADS);
+        let shared = Arc::new(Shared::new(threads.min(MOST_RANGES)));
+        let workers = (1..threads)
             .map_while(|number| {
                 let shared = Arc::clone(&shared);
                 let name = format!("litesmith-{number}");
-                std::thread::Builder::new().name(name).spawn(move || shared.work()).ok()
+                std::thread::Builder::new().name(name).spawn(move || shared.work(number)).ok()
             })
             .collect();
         ThreadPool { shared, workers, turn: Mutex::new(()) }
@@ -161,8 +170,8 @@ struct Job {
 struct Shared {
     /// The job word described at the top of this file.
     state: Apart<AtomicU64>,
-    /// The next task to take.
-    next: Apart<AtomicUsize>,
+    /// The next task to take of each range.
+    next: Box<[Apart<AtomicUsize>]>,
     /// Written only while the job is closed and nobody is inside.
     job: UnsafeCell<Job>,
     /// The first panic of the job.
@@ -182,12 +191,13 @@ unsafe impl Sync for Shared {}
 // SAFETY: the task that `job` points to is Sync, so any thread may call it.
 unsafe impl Send for Shared {}
 
-impl Default for Shared {
-    fn default() -> Shared {
+impl Shared {
+    /// For tasks dealt out in this many ranges.
+    fn new(ranges: usize) -> Shared {
         let nothing: Task<'static> = &|_| {};
         Shared {
             state: Apart::default(),
-            next: Apart::default(),
+            next: (0..ranges).map(|_| Apart::default()).collect(),
             job: UnsafeCell::new(Job { task: nothing, tasks: 0 }),
             panic: Mutex::new(None),
             sleep: Mutex::new(()),
@@ -197,9 +207,14 @@ impl Default for Shared {
             caller_sleeps: AtomicBool::new(false),
         }
     }
-}
 
-impl Shared {
+    /// The tasks of a range.
+    fn range(&self, index: usize, tasks: usize) -> Range<usize> {
+        let (each, more) = (tasks / self.next.len(), tasks % self.next.len());
+        let part = |index: usize| each * index + index.min(more);
+        part(index)..part(index + 1)
+    }
+
     /// The caller's part of a job. The caller holds the pool's turn.
     fn fork_join(&self, tasks: usize, task: Task<'_>) -> Option<Panic> {
         // SAFETY: only the lifetime changes. The pointer is used by this call and by workers
@@ -207,14 +222,16 @@ impl Shared {
         let task = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };
         // SAFETY: the last job was closed and left by all, and we hold the turn.
         unsafe { *self.job.get() = Job { task, tasks } };
-        self.next.0.store(0, Ordering::Relaxed);
+        for (index, next) in self.next.iter().enumerate() {
+            next.0.store(self.range(index, tasks).start, Ordering::Relaxed);
+        }
         let job_number = (self.state.0.load(Ordering::Relaxed) & !(ONE_JOB - 1)).wrapping_add(ONE_JOB);
         // Sequentially consistent, like the sleeper's count and look: either we see the sleeper
         // or it sees the job.
         self.state.0.store(job_number | OPEN, Ordering::SeqCst);
         self.wake(tasks - 1);
 
-        self.take_tasks(task, tasks);
+        self.take_tasks(task, tasks, 0);
         self.state.0.fetch_and(!OPEN, Ordering::SeqCst);
         self.wait_for_workers();
         lock(&self.panic).take()
@@ -235,21 +252,28 @@ impl Shared {
         }
     }
 
-    /// Runs tasks until none is left.
-    fn take_tasks(&self, task: Task<'_>, tasks: usize) {
+    /// Runs tasks until none is left, those of range `first` first.
+    fn take_tasks(&self, task: Task<'_>, tasks: usize, first: usize) {
+        let ranges = self.next.len();
         IN_TASK.set(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.0.fetch_add(1, Ordering::Relaxed);
-                if index >= tasks {
-                    break;
+            for range in (first..ranges).chain(0..first) {
+                let (next, end) = (&self.next[range].0, self.range(range, tasks).end);
+                // Looking first leaves the cache line of a finished range with everybody.
+                while next.load(Ordering::Relaxed) < end {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= end {
+                        break;
+                    }
+                    task(index);
                 }
-                task(index);
             }
         }));
         IN_TASK.set(false);
         if let Err(panic) = outcome {
-            self.next.0.store(tasks, Ordering::Relaxed);
+            for next in &self.next {
+                next.0.store(tasks, Ordering::Relaxed);
+            }
             lock(&self.panic).get_or_insert(panic);
         }
     }
@@ -270,8 +294,8 @@ impl Shared {
         self.caller_sleeps.store(false, Ordering::SeqCst);
     }
 
-    /// A worker's life.
-    fn work(&self) {
+    /// The life of a worker, the `number`-th thread.
+    fn work(&self, number: usize) {
         let mut last_job = 0;
         let mut spin = LONGEST_SPIN;
         loop {
@@ -283,7 +307,7 @@ impl Shared {
             if self.join(seen) {
                 // SAFETY: we are inside an open job, so its description stands until we leave.
                 let (task, tasks) = unsafe { (&*(*self.job.get()).task, (*self.job.get()).tasks) };
-                self.take_tasks(task, tasks);
+                self.take_tasks(task, tasks, number % self.next.len());
                 self.leave();
             }
         }

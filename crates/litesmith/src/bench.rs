@@ -1,13 +1,15 @@
 //! `bench`: latency, throughput, memory, and where the time goes.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
 use litesmith_graph::{Dim, Model};
-use litesmith_runtime::{Array, Interpreter, Options as RunOptions};
+use litesmith_runtime::{Array, Interpreter, Options as RunOptions, StepTime};
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::feed::{DataOptions, Feed};
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
 use crate::seeded::{seeded_input, with_sizes};
@@ -24,13 +26,22 @@ pub struct BenchOptions {
     pub warm_up: usize,
     /// Whether to measure every operator too.
     pub profile: bool,
+    /// Samples to run, of which the first `batch` are taken; seeded numbers where left out.
+    pub data: Option<DataOptions>,
     /// How the model is run.
     pub run: RunOptions,
 }
 
 impl Default for BenchOptions {
     fn default() -> BenchOptions {
-        BenchOptions { batch: 1, runs: 50, warm_up: 5, profile: false, run: RunOptions::default() }
+        BenchOptions {
+            batch: 1,
+            runs: 50,
+            warm_up: 5,
+            profile: false,
+            data: None,
+            run: RunOptions::default(),
+        }
     }
 }
 
@@ -48,6 +59,9 @@ impl BenchOptions {
 pub struct BenchResult {
     /// Version of this form.
     pub schema_version: u32,
+    /// Milliseconds from the file to a model that is ready to run: reading, checking, packing weights,
+    /// planning.
+    pub load_ms: f64,
     /// Milliseconds of one run.
     pub latency_ms: Latency,
     /// Samples in a second, at the median.
@@ -91,7 +105,9 @@ pub struct OperatorTime {
     pub share: f64,
     /// Billions of multiply-accumulates in a second; `None` where it has none.
     pub gmac_s: Option<f64>,
-    /// The same as a share of the machine's peak; `None` where that has not been measured.
+    /// The same as a share of what the machine's threads can do at most on this instruction set, which
+    /// is measured first; `None` where it has none. Layers that do less work than they seem to (Winograd)
+    /// can go beyond 1.
     pub peak_share: Option<f64>,
 }
 
@@ -103,9 +119,14 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
     if options.batch == 0 || options.runs == 0 {
         return Err(Error::Usage("the batch and the number of runs must be at least 1".into()));
     }
+    let start = Instant::now();
     let file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
     let mut interpreter = Interpreter::new(&file, &options.run)?;
-    let inputs = inputs(&file, &interpreter, options.batch)?;
+    let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    let inputs = match &options.data {
+        Some(data) => samples(&file, &interpreter, data, options.batch)?,
+        None => seeded(&file, &interpreter, options.batch)?,
+    };
     let batch = inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1);
     for _ in 0..options.warm_up {
         interpreter.run(&inputs)?;
@@ -124,6 +145,7 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
         if options.profile { profile(&mut interpreter, &inputs, options.runs)? } else { Vec::new() };
     Ok(BenchResult {
         schema_version: 1,
+        load_ms,
         latency_ms,
         throughput: batch as f64 / latency_ms.median * 1e3,
         threads: interpreter.threads(),
@@ -134,8 +156,23 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
     })
 }
 
+/// The first samples of a data set.
+fn samples(
+    model: &Model,
+    interpreter: &Interpreter,
+    data: &DataOptions,
+    batch: usize,
+) -> Result<Vec<Array>, Error> {
+    let feed = Feed::open(model, interpreter.inputs(), data)?.with_batch(batch);
+    let first = feed.batches()?.next().transpose()?;
+    match first {
+        Some(fed) if fed.samples >= batch => Ok(fed.arrays),
+        _ => Err(Error::Usage(format!("{} has fewer samples than a batch of {batch}", data.path.display()))),
+    }
+}
+
 /// Seeded inputs with the wanted batch; a model that fixes another batch refuses it.
-fn inputs(model: &Model, interpreter: &Interpreter, batch: usize) -> Result<Vec<Array>, Error> {
+fn seeded(model: &Model, interpreter: &Interpreter, batch: usize) -> Result<Vec<Array>, Error> {
     for info in interpreter.inputs() {
         let fixed = info.shape.dims().first().and_then(Dim::fixed);
         if let Some(fixed) = fixed.filter(|fixed| *fixed != batch && batch != 1) {
@@ -155,15 +192,20 @@ fn latency(mut times: Vec<f64>) -> Latency {
 fn profile(interpreter: &mut Interpreter, inputs: &[Array], runs: usize) -> Result<Vec<OperatorTime>, Error> {
     let steps = interpreter.profile(inputs, runs)?;
     let total: f64 = steps.iter().map(|step| step.seconds).sum();
-    let entry = |step: litesmith_runtime::StepTime| OperatorTime {
-        ms: step.seconds * 1e3,
-        share: if total > 0.0 { step.seconds / total } else { 0.0 },
-        gmac_s: (step.macs > 0 && step.seconds > 0.0).then(|| step.macs as f64 / step.seconds / 1e9),
-        peak_share: None,
-        name: step.node,
-        operator: step.operator,
+    let mut peaks = HashMap::new();
+    let mut entry = |step: StepTime| {
+        let rate = (step.macs > 0 && step.seconds > 0.0).then(|| step.macs as f64 / step.seconds);
+        let mut peak = |products| *peaks.entry(products).or_insert_with(|| interpreter.peak(products));
+        OperatorTime {
+            ms: step.seconds * 1e3,
+            share: if total > 0.0 { step.seconds / total } else { 0.0 },
+            gmac_s: rate.map(|rate| rate / 1e9),
+            peak_share: rate.zip(step.products).map(|(rate, products)| rate / peak(products)),
+            name: step.node,
+            operator: step.operator,
+        }
     };
-    Ok(steps.into_iter().map(entry).collect())
+    Ok(steps.into_iter().map(&mut entry).collect())
 }
 
 #[cfg(test)]

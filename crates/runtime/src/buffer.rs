@@ -5,7 +5,7 @@ pub(crate) const LINE: usize = 64;
 
 /// Zero-initialized bytes that start on a cache line.
 pub(crate) struct Buffer {
-    words: Vec<u64>,
+    words: Box<[u64]>,
     start: usize,
     len: usize,
 }
@@ -14,11 +14,9 @@ impl Buffer {
     /// `len` zeros; `None` if the system does not give them.
     pub(crate) fn zeroed(len: usize) -> Option<Buffer> {
         let words = len.checked_add(LINE)?.div_ceil(size_of::<u64>());
-        let mut storage = Vec::new();
-        storage.try_reserve_exact(words).ok()?;
-        storage.resize(words, 0u64);
-        let start = storage.as_ptr().addr().wrapping_neg() % LINE;
-        Some(Buffer { words: storage, start, len })
+        let words: Box<[u64]> = bytemuck::try_zeroed_slice_box(words).ok()?;
+        let start = words.as_ptr().addr().wrapping_neg() % LINE;
+        Some(Buffer { words, start, len })
     }
 
     /// The bytes.

@@ -12,7 +12,9 @@ use crate::array::Array;
 use crate::bind::{Machine, bind};
 use crate::buffer::Buffer;
 use crate::error::{Refusal, RuntimeError};
-use crate::plan::{NoPlan, NoSite, Plan, Shared, Source, Stored, enter, make_called, site, unsupported_node};
+use crate::plan::{
+    Mode, NoPlan, NoSite, Plan, Shared, Source, Stored, enter, make_called, site, unsupported_node,
+};
 use crate::states::States;
 
 /// Most bytes that are alive at a time where [`Options::max_memory`](crate::Options::max_memory) sets
@@ -94,6 +96,7 @@ enum Way {
 /// Runs graphs node by node.
 pub(crate) struct Eager<'a> {
     model: &'a Model,
+    mode: Mode,
     shared: &'a Shared,
     bench: Bench<'a>,
     plans: &'a mut CalledPlans,
@@ -108,6 +111,7 @@ pub(crate) type Watch<'a> = &'a mut dyn FnMut(usize, &[(TensorId, Computed)]);
 impl<'a> Eager<'a> {
     pub(crate) fn new(
         model: &'a Model,
+        mode: Mode,
         shared: &'a Shared,
         machine: Machine<'a>,
         states: &'a mut States,
@@ -115,7 +119,7 @@ impl<'a> Eager<'a> {
     ) -> Eager<'a> {
         let most = shared.max_memory.unwrap_or(MOST_BYTES);
         let bench = Bench { machine, states, limit: most };
-        Eager { model, shared, bench, plans, live: 0, most }
+        Eager { model, mode, shared, bench, plans, live: 0, most }
     }
 
     /// The outputs of the main graph for these inputs.
@@ -213,7 +217,7 @@ impl<'a> Eager<'a> {
         }
         let refused =
             |reason: String| RuntimeError::Unsupported(vec![unsupported_node(&graph[node], reason)]);
-        let site = site(model, id, node, facts, shared).map_err(|problem| match problem {
+        let site = site(model, id, node, facts, self.mode, shared).map_err(|problem| match problem {
             NoSite::Computed | NoSite::Called(NoPlan::Computed) => {
                 refused("its shape cannot be told even from the values of its inputs".into())
             }

@@ -1,7 +1,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use litesmith_graph::{DType, Dim, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate};
+use litesmith_graph::{
+    DType, Dim, Graph, GraphId, Model, Node, Quantization, Shape, TensorId, infer_shapes, validate,
+};
+use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool};
 
 use crate::array::{Array, TensorView};
@@ -44,6 +47,8 @@ pub struct StepTime {
     pub seconds: f64,
     /// Multiply-accumulates.
     pub macs: u64,
+    /// What they multiply, where kernels have a peak to be measured against.
+    pub products: Option<Products>,
 }
 
 /// Runs the main graph of a model. States of the model live in it: they keep their values from run to
@@ -100,6 +105,7 @@ impl Interpreter {
         let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
         let shared = Shared {
             isa,
+            threads: pool.threads(),
             max_memory: options.max_memory,
             packed: Default::default(),
             stored: Default::default(),
@@ -217,7 +223,7 @@ impl Interpreter {
         let enter =
             |input| Computed::of(input).ok_or_else(|| self.shared.no_memory("an input", input.data.len()));
         let inputs = inputs.iter().map(enter).collect::<Result<Vec<_>, _>>()?;
-        let mut eager = Eager::new(model, &self.shared, machine, &mut self.states, &mut self.called);
+        let mut eager = Eager::new(model, mode, &self.shared, machine, &mut self.states, &mut self.called);
         let outputs = eager.run_main(inputs, watch)?;
         Ok(outputs.iter().map(Computed::array).collect())
     }
@@ -297,9 +303,10 @@ impl Interpreter {
         self.run(inputs)?;
         let runs = runs.max(1);
         // What is measured: steps of a plan, or nodes where there is none.
-        let mut measured: Vec<(Vec<usize>, u64)> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], 0)).collect(),
+        type Measured = (Vec<usize>, Option<&'static str>, u64);
+        let mut measured: Vec<Measured> = match &self.plans[0].plan {
+            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.name, step.macs)).collect(),
+            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], None, 0)).collect(),
         };
         let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
@@ -317,12 +324,22 @@ impl Interpreter {
                 self.run_by_node(Mode::Inference, inputs, &mut |node, _| measure(Some(node)))?;
             }
         }
-        let all = &self.fused.main().nodes;
-        let time = |((nodes, macs), seconds): ((Vec<usize>, u64), f64)| {
-            let operators: Vec<&str> = nodes.iter().map(|node| all[*node].op.builtin_name()).collect();
-            StepTime { node: all[nodes[0]].name.clone(), operator: operators.join("+"), seconds, macs }
+        let graph = self.fused.main();
+        let time = |((nodes, name, macs), seconds): (Measured, f64)| {
+            let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
+            let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
+            let operator = name.map_or_else(|| operators.join("+"), str::to_owned);
+            let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
+            StepTime { node: nodes[0].name.clone(), operator, seconds, macs, products }
         };
         Ok(measured.drain(..).zip(seconds).map(time).collect())
+    }
+
+    /// Multiply-accumulates a second that this machine can do at most, on this interpreter's threads and
+    /// instruction set; measured in some milliseconds.
+    #[must_use]
+    pub fn peak(&self, products: Products) -> f64 {
+        peak(self.shared.isa, &self.pool, products)
     }
 
     /// Checks types, ranks, numbers of bytes and that a free dimension has one size.
@@ -387,6 +404,17 @@ impl Interpreter {
             self.arena = Buffer::zeroed(needed).ok_or_else(|| no_memory(needed))?;
         }
         Ok(())
+    }
+}
+
+/// What a node that multiplies two operands multiplies.
+fn products(graph: &Graph, node: &Node) -> Option<Products> {
+    let [Some(a), Some(b), ..] = node.inputs[..] else { return None };
+    match (graph[a].dtype, graph[b].dtype) {
+        (DType::F32, DType::F32 | DType::F16) => Some(Products::Floats),
+        (DType::F32 | DType::I8 | DType::U8, DType::I8 | DType::U8 | DType::I4) => Some(Products::Bytes),
+        (DType::I16, DType::I8 | DType::I16 | DType::I4) => Some(Products::Words),
+        _ => None,
     }
 }
 

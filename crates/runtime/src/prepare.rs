@@ -11,7 +11,7 @@ use litesmith_graph::{
 use crate::alone::Bench;
 use crate::bind::{Bound, Machine, Operand, bind};
 use crate::error::RuntimeError;
-use crate::plan::{Shared, Source, Stored, enter, site};
+use crate::plan::{Mode, Shared, Source, Stored, enter, site};
 use crate::states::States;
 
 /// Longest constant whose integers are followed through shape arithmetic.
@@ -165,7 +165,7 @@ fn run_once(
     machine: Machine<'_>,
     shared: &Shared,
 ) -> Option<Vec<Data>> {
-    let site = site(model, graph, node, facts, shared).ok()?;
+    let site = site(model, graph, node, facts, Mode::Inference, shared).ok()?;
     let bound = bind(&site).ok()?;
     if let Bound::Alias(input) = bound {
         return Some(vec![site.inputs.get(input)?.as_ref()?.data?.clone()]);

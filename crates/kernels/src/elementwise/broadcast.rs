@@ -126,6 +126,23 @@ impl<const N: usize> Broadcast<N> {
     }
 }
 
+impl Broadcast<2> {
+    /// How one operand has a value for each channel, the last axis, of each sample, and the other one
+    /// for each pixel too: the operand that repeats, and the numbers of samples, pixels and channels.
+    pub(crate) fn by_channel(&self) -> Option<(usize, [usize; 3])> {
+        let (samples, pixels, channels) = match &self.axes[..] {
+            [pixels, channels] => (1, pixels, channels),
+            [samples, pixels, channels] if samples.strides.iter().all(|stride| *stride > 0) => {
+                (samples.len, pixels, channels)
+            }
+            _ => return None,
+        };
+        let repeated = pixels.strides.iter().position(|stride| *stride == 0)?;
+        let whole = channels.strides == [1, 1] && pixels.strides[1 - repeated] > 0;
+        whole.then_some((repeated, [samples, pixels.len, channels.len]))
+    }
+}
+
 /// Iterator over stretches; see [`Broadcast::segments`].
 pub(crate) struct Segments<'a, const N: usize> {
     inner: &'a Axis<N>,

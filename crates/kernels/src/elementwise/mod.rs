@@ -5,9 +5,11 @@
 //! operand are 256-entry tables.
 
 pub mod affine;
+pub mod affine_map;
 pub mod approximation;
 pub mod binary;
 pub mod broadcast;
+pub mod channels;
 pub mod compare;
 pub mod fixed_point;
 pub mod number;
@@ -17,8 +19,10 @@ pub mod table;
 pub mod unary;
 
 pub use affine::Affine;
+pub use affine_map::MultiplyAdd;
 pub use binary::{Binary, binary};
 pub use broadcast::Broadcast;
+pub use channels::ChannelMap;
 pub use compare::{Compare, Logical, compare, logical, logical_not};
 pub use number::{Float, Number};
 pub use quantized::{PairTable, QuantizedBinary, SumRule};

@@ -3,9 +3,13 @@
 use super::affine::{Affine, Rounding};
 use super::binary::Binary;
 use super::broadcast::{Broadcast, Segment, zip};
+use super::channels::ChannelMap;
 use super::number::Ordered;
 use super::table::Table;
 use crate::{Isa, ThreadPool};
+
+/// Pixels for which constants by channel are worth being prepared.
+const FEW_PIXELS: usize = 16;
 
 /// An operator of two quantized operands, prepared for their scales.
 ///
@@ -23,12 +27,12 @@ use crate::{Isa, ThreadPool};
 ///   and what is no number becomes the lowest value.
 #[derive(Clone, Debug)]
 pub struct QuantizedBinary {
-    rule: Rule,
-    clamp: [u8; 2],
+    pub(super) rule: Rule,
+    pub(super) clamp: [u8; 2],
 }
 
 #[derive(Clone, Debug)]
-enum Rule {
+pub(super) enum Rule {
     Sum(SumRule),
     Product(Product),
     Extreme { rescale: Option<Box<[Table; 2]>>, larger: bool },
@@ -51,10 +55,12 @@ pub struct SumRule {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Product {
-    zero_points: [i32; 2],
-    scale: f32,
-    rounding: Rounding,
+pub(super) struct Product {
+    pub(super) zero_points: [i32; 2],
+    pub(super) scale: f32,
+    pub(super) rounding: Rounding,
+    /// The output's zero point.
+    pub(super) zero_point: u8,
 }
 
 impl QuantizedBinary {
@@ -119,6 +125,9 @@ impl QuantizedBinary {
         output: &mut [u8],
     ) {
         let [low, high] = self.clamp;
+        if self.apply_by_channel(isa, pool, plan, operands, output) {
+            return;
+        }
         match &self.rule {
             Rule::Sum(sum) => {
                 let (sum, clamp) = (*sum, self.clamp);
@@ -149,6 +158,35 @@ impl QuantizedBinary {
                 });
             }
         }
+    }
+
+    /// Does it with constants by channel, for each sample, where one operand is that; tells whether.
+    fn apply_by_channel(
+        &self,
+        isa: Isa,
+        pool: &ThreadPool,
+        plan: &Broadcast<2>,
+        operands: [&[u8]; 2],
+        output: &mut [u8],
+    ) -> bool {
+        let Some((repeated, [samples, pixels, channels])) = plan.by_channel() else { return false };
+        if !matches!(self.rule, Rule::Sum(_) | Rule::Product(_)) || pixels < FEW_PIXELS {
+            return false;
+        }
+        assert_eq!(
+            operands.map(<[u8]>::len),
+            plan.operand_lens(),
+            "operands have the lengths of their shapes"
+        );
+        assert_eq!(output.len(), plan.output_len(), "the output has the broadcast shape");
+        let size = pixels * channels;
+        for sample in 0..samples {
+            let constant = &operands[repeated][sample * channels..][..channels];
+            let Some(map) = ChannelMap::new(self, constant, repeated == 0) else { return false };
+            let own = sample * size..(sample + 1) * size;
+            map.apply(isa, pool, &operands[1 - repeated][own.clone()], &mut output[own]);
+        }
+        true
     }
 
     fn look_up_pairs(&self, plan: &Broadcast<2>, first: usize, [a, b]: [&[u8]; 2], piece: &mut [u8]) {
@@ -228,6 +266,7 @@ impl Product {
             zero_points: operands.map(|operand| i32::from(operand.zero_point)),
             scale: operands[0].scale * operands[1].scale / output.scale,
             rounding: Rounding::new(output.zero_point, clamp),
+            zero_point: output.zero_point,
         }
     }
 

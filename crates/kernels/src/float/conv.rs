@@ -4,6 +4,7 @@ use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
+use super::winograd::{Form, Winograd};
 use super::{Clamp, assert_sound, volume};
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
@@ -12,21 +13,32 @@ use crate::{Isa, ThreadPool, Window};
 /// A 2-D convolution, channels last, with its weights packed for one instruction set.
 ///
 /// `output[n, y, x, o] = clamp(bias[o] + sum over taps and channels of input * weight)`, with
-/// zeros outside the input. A tile of output pixels by output channels stays in registers while
-/// all taps and input channels pass by; input pixels are read in place.
+/// zeros outside the input. In [`Form::Direct`] a tile of output pixels by output channels stays in
+/// registers while all taps and input channels pass by; input pixels are read in place. The other forms
+/// need fewer products, and more weights.
 pub struct Conv2d {
-    window: Window,
-    in_channels: usize,
-    out_channels: usize,
-    clamp: Clamp,
-    reading: Reading,
-    packed: Packed,
-    most_pixels: usize,
+    pub(super) window: Window,
+    pub(super) in_channels: usize,
+    pub(super) out_channels: usize,
+    pub(super) clamp: Clamp,
+    method: Method,
     zeros: Aligned<f32>,
 }
 
+enum Method {
+    Direct(Direct),
+    Winograd(Winograd),
+}
+
+/// Weights that are multiplied as they are.
+pub(super) struct Direct {
+    pub(super) reading: Reading,
+    pub(super) packed: Packed,
+}
+
 impl Conv2d {
-    /// Packs `weights` of shape `[out_channels, kernel height, kernel width, in_channels / groups]`.
+    /// Packs `weights` of shape `[out_channels, kernel height, kernel width, in_channels / groups]` for
+    /// [`Form::Direct`].
     ///
     /// Output channels `g * out_channels / groups..` read input channels `g * in_channels /
     /// groups..` of group `g`. `bias` has `out_channels` elements; `None` stands for zeros.
@@ -48,6 +60,28 @@ impl Conv2d {
         bias: Option<&[f32]>,
         clamp: Clamp,
     ) -> Conv2d {
+        let form = Form::Direct;
+        Conv2d::with_form(form, isa, window, groups, in_channels, out_channels, weights, bias, clamp)
+    }
+
+    /// The same in any form: [`Form::best`] tells the fastest for an image.
+    ///
+    /// # Panics
+    /// As [`Conv2d::new`], and when the form does not [fit](Form::fits) the window and groups.
+    #[must_use]
+    // As above.
+    #[allow(clippy::too_many_arguments)]
+    pub fn with_form(
+        form: Form,
+        isa: Isa,
+        window: Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> Conv2d {
         assert!(in_channels > 0 && out_channels > 0, "a convolution needs channels");
         assert!(
             groups > 0 && in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups),
@@ -60,13 +94,27 @@ impl Conv2d {
         assert_eq!(weights.len(), expected, "number of weights");
         assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
 
+        assert!(form.fits(&window, groups), "{form:?} does not fit {window:?}");
+
         let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
-        let pointers = reading.pointers(&window);
-        let tiles = tile::tiles(isa);
-        let mut packed = Packed::new(tiles, groups, out_channels / groups, pointers, steps / pointers);
-        packed.fill(weights, bias);
+        let method = if form == Form::Direct {
+            let pointers = reading.pointers(&window);
+            let tiles = tile::tiles(isa);
+            let mut packed = Packed::new(
+                tiles,
+                groups,
+                out_channels / groups,
+                pointers,
+                steps / pointers,
+                Aligned::lasting,
+            );
+            packed.fill(weights, bias);
+            Method::Direct(Direct { reading, packed })
+        } else {
+            Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, weights, bias))
+        };
         let zeros = Aligned::zeroed(reading.zeros(&window, in_channels));
-        Conv2d { window, in_channels, out_channels, clamp, reading, packed, most_pixels: tiles.pixels, zeros }
+        Conv2d { window, in_channels, out_channels, clamp, method, zeros }
     }
 
     /// A dense layer: weights `[out_channels, in_channels]`. To [`run`](Conv2d::run) it on rows,
@@ -155,30 +203,56 @@ impl Conv2d {
         if output.is_empty() {
             return;
         }
-        let pixels = output.len() / self.out_channels;
-        let work = Work {
-            pixels,
-            most_pixels: self.most_pixels,
-            panels: self.packed.panels(),
-            work_per_pixel: self.packed.floats(),
-            input_per_pixel: self.in_channels * self.window.stride[0] * self.window.stride[1],
-            weights: self.packed.floats(),
-        };
-        let split = Split::new(&work, pool.threads());
-        let image = Image {
+        let image = self.image(input, shape);
+        let output = DisjointSlice::new(output);
+        match &self.method {
+            Method::Winograd(winograd) => winograd.run(pool, image, addend, clamp, &output),
+            Method::Direct(direct) => {
+                let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp };
+                direct.run(pool, image, &output);
+            }
+        }
+    }
+
+    /// Its weights, if they are multiplied as they are.
+    pub(super) fn direct(&self) -> Option<&Direct> {
+        match &self.method {
+            Method::Direct(direct) => Some(direct),
+            Method::Winograd(_) => None,
+        }
+    }
+
+    /// An input of `shape` as this convolution sees it.
+    pub(super) fn image<'a>(&'a self, input: &'a [f32], shape: [usize; 3]) -> Image<'a> {
+        let [_, height, width] = shape;
+        Image {
             data: input,
             shape,
             channels: self.in_channels,
             window: self.window,
-            output: [out_height, out_width],
+            output: self.window.output([height, width]),
             zeros: &self.zeros,
+        }
+    }
+}
+
+impl Direct {
+    /// Computes the whole output of `image`.
+    fn run(&self, pool: &ThreadPool, image: Image<'_>, output: &Output<'_>) {
+        let ([down, across], out_channels) = (image.window.stride, output.pitch);
+        let work = Work {
+            pixels: image.shape[0] * image.output[0] * image.output[1],
+            most_pixels: self.packed.most_pixels(),
+            panels: self.packed.panels(),
+            work_per_pixel: self.packed.floats(),
+            floats_per_pixel: image.channels * down * across + out_channels,
+            weights: self.packed.floats(),
         };
-        let output = DisjointSlice::new(output);
-        let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp };
+        let split = Split::new(&work, pool.threads());
         pool.run(split.tasks(), &|task| {
-            let mut taps = Taps::new(image, self.reading, self.most_pixels);
+            let mut taps = Taps::new(image, self.reading, self.packed.most_pixels());
             // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
-            unsafe { self.packed.run(&mut taps, &split, task, &output) };
+            unsafe { self.packed.run(&mut taps, &split, task, output) };
         });
     }
 }

@@ -27,6 +27,8 @@ pub(super) trait Lanes: Copy {
     const PIXELS: usize;
 
     unsafe fn zero() -> Self;
+    /// The same number in all lanes.
+    unsafe fn splat(value: f32) -> Self;
     /// All `COUNT` elements.
     unsafe fn load(from: *const f32) -> Self;
     /// The first `count < COUNT` elements, zeros behind them.
@@ -35,12 +37,31 @@ pub(super) trait Lanes: Copy {
     /// Stores only the first `count < COUNT` elements.
     unsafe fn store_first(self, to: *mut f32, count: usize);
     unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
     /// `self + x * w`.
     unsafe fn add_product(self, x: Self, w: Self) -> Self;
     /// `acc + x[k] * w` for the one float `x[k]`.
     unsafe fn add_scaled(acc: Self, x: *const f32, k: usize, w: Self) -> Self;
     /// The same for two registers.
     unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2];
+    /// The same for a register and a half: of the second register only the lower half counts. For
+    /// sets where half a register takes half the time.
+    #[inline(always)]
+    unsafe fn add_scaled_half(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
+        // SAFETY: handed on.
+        unsafe { Self::add_scaled_pair(acc, x, k, w) }
+    }
+    /// Asks for the cache line at `from`, which may lie anywhere, to be in the first-level cache soon.
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        let _ = from;
+    }
+    /// The same for the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        let _ = from;
+    }
     /// Into the bounds; NaN stays NaN.
     unsafe fn clamp(self, min: f32, max: f32) -> Self;
 }
@@ -59,6 +80,11 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn zero() -> Self {
         Portable([0.0; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Portable([value; 4])
     }
 
     #[inline(always)]
@@ -94,6 +120,16 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        Portable(std::array::from_fn(|i| self.0[i] * other.0[i]))
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         Portable(std::array::from_fn(|i| self.0[i] + x.0[i] * w.0[i]))
     }
@@ -117,45 +153,53 @@ impl Lanes for Portable {
     }
 }
 
-/// Defines a module per instruction set with a copy of a generic function in it.
+/// Defines a module per instruction set with a copy of each of some generic functions in it.
 ///
 /// `for_each_isa!(unsafe fn name<const P: usize>(argument: &Type) = generic)` makes
 /// `portable::name`, `avx512::name` and so on, each `generic::<Lanes of that set, P>(argument)`.
 macro_rules! for_each_isa {
-    ($(#[$doc:meta])* unsafe fn $name:ident<$(const $P:ident: usize),*>($argument:ident: $Argument:ty) = $generic:ident) => {
+    ($($(#[$doc:meta])* unsafe fn $name:ident<$(const $P:ident: usize),*>($argument:ident: $Argument:ty) = $generic:ident);+) => {
         mod portable {
-            $(#[$doc])*
-            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
-                // SAFETY: handed on; plain Rust runs everywhere.
-                unsafe { super::$generic::<crate::float::lanes::Portable, $($P),*>($argument) }
-            }
+            $(
+                $(#[$doc])*
+                pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                    // SAFETY: handed on; plain Rust runs everywhere.
+                    unsafe { super::$generic::<crate::float::lanes::Portable, $($P),*>($argument) }
+                }
+            )+
         }
         #[cfg(target_arch = "x86_64")]
         mod avx2 {
-            $(#[$doc])*
-            #[target_feature(enable = "avx2,fma")]
-            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
-                // SAFETY: handed on; the caller has checked for the features.
-                unsafe { super::$generic::<crate::float::lanes::Avx2, $($P),*>($argument) }
-            }
+            $(
+                $(#[$doc])*
+                #[target_feature(enable = "avx2,fma")]
+                pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                    // SAFETY: handed on; the caller has checked for the features.
+                    unsafe { super::$generic::<crate::float::lanes::Avx2, $($P),*>($argument) }
+                }
+            )+
         }
         #[cfg(target_arch = "x86_64")]
         mod avx512 {
-            $(#[$doc])*
-            #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
-            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
-                // SAFETY: handed on; the caller has checked for the features.
-                unsafe { super::$generic::<crate::float::lanes::Avx512, $($P),*>($argument) }
-            }
+            $(
+                $(#[$doc])*
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+                pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                    // SAFETY: handed on; the caller has checked for the features.
+                    unsafe { super::$generic::<crate::float::lanes::Avx512, $($P),*>($argument) }
+                }
+            )+
         }
         #[cfg(target_arch = "aarch64")]
         mod neon {
-            $(#[$doc])*
-            #[target_feature(enable = "neon")]
-            pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
-                // SAFETY: handed on; the caller has checked for the features.
-                unsafe { super::$generic::<crate::float::lanes::Neon, $($P),*>($argument) }
-            }
+            $(
+                $(#[$doc])*
+                #[target_feature(enable = "neon")]
+                pub(super) unsafe fn $name<$(const $P: usize),*>($argument: $Argument) {
+                    // SAFETY: handed on; the caller has checked for the features.
+                    unsafe { super::$generic::<crate::float::lanes::Neon, $($P),*>($argument) }
+                }
+            )+
         }
     };
 }

@@ -11,6 +11,7 @@ use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
+use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
@@ -77,7 +78,7 @@ pub fn matmul(
         let task_columns = COLUMNS_PER_TASK.min(columns - first_column);
 
         let b = &b[batch.source_b(index) * depth * columns..][..depth * columns];
-        let mut packed = Packed::new(tiles, 1, task_columns, 1, depth);
+        let mut packed = Packed::new(tiles, 1, task_columns, 1, depth, Aligned::zeroed);
         if matrices.adjoint_b {
             packed.fill(&b[first_column * depth..], None);
         } else {
@@ -98,7 +99,7 @@ pub fn matmul(
             most_pixels: tiles.pixels,
             panels: packed.panels(),
             work_per_pixel: packed.floats(),
-            input_per_pixel: depth,
+            floats_per_pixel: depth + task_columns,
             weights: packed.floats(),
         };
         let split = Split::new(&work, 1);

@@ -9,7 +9,17 @@
 //! The instruction sets with a fused multiply-add (all but
 //! [`Isa::Portable`](crate::Isa::Portable)) even agree with each other, but for the sign of a zero
 //! that meets a bound of zero.
+//!
+//! Convolutions that are packed in another [`Form`] than the direct one are no such chains: they are
+//! computed in tiles that begin at the top left of each sample, each by a fixed sequence of operations,
+//! a chain over the channels among them. Bits depend on neither threads nor batch there either, and
+//! instruction sets agree as above, but **the place in the image shows in the last bits**. The error
+//! against exact arithmetic stays below some 1e-5 of the largest output (with [`Form::Winograd4`] it is
+//! 2 to 4 times that of the direct form, with [`Form::Winograd2`] it is smaller). An input that is
+//! infinite or NaN, or beyond 1e37, can make every output of the tiles that see it NaN or infinite, and
+//! such a weight every output of its channel.
 
+mod block;
 mod conv;
 mod depthwise;
 mod lanes;
@@ -18,12 +28,16 @@ mod packed;
 mod split;
 mod taps;
 mod tile;
+mod winograd;
+mod workspace;
 
 use crate::Window;
 
+pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use matmul::{MatMul, matmul};
+pub use winograd::Form;
 
 /// Bounds that every result is forced into: the fused activations RELU, RELU6, RELU_N1_TO_1.
 ///

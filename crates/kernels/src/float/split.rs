@@ -28,9 +28,9 @@ pub(super) struct Work {
     pub(super) panels: usize,
     /// Multiply-adds of one pixel.
     pub(super) work_per_pixel: usize,
-    /// Floats read per pixel and floats of weights: the larger of the two is better not read by
-    /// every thread.
-    pub(super) input_per_pixel: usize,
+    /// Floats read and written per pixel and floats of weights: the larger of the two is better
+    /// not handled by every thread.
+    pub(super) floats_per_pixel: usize,
     pub(super) weights: usize,
 }
 
@@ -39,7 +39,9 @@ impl Split {
     pub(super) fn new(work: &Work, threads: usize) -> Split {
         let &Work { pixels, most_pixels, panels, .. } = work;
         let tiles = pixels.div_ceil(most_pixels);
-        let by_tiles = pixels.saturating_mul(work.input_per_pixel) >= work.weights && tiles >= threads;
+        let by_tiles = tiles >= threads
+            && (pixels.saturating_mul(work.floats_per_pixel) >= work.weights
+                || idle(panels, threads) > idle(tiles, threads) + 0.1);
         let per_thread = if by_tiles { TASKS_OVER_TILES } else { TASKS_OVER_PANELS };
         let worth = pixels.saturating_mul(work.work_per_pixel) / LEAST_WORK;
         let tasks = if threads == 1 { 1 } else { worth.clamp(1, threads * per_thread) };
@@ -61,6 +63,11 @@ impl Split {
         self.tile_parts * self.panel_parts
     }
 
+    /// Whether several tasks have the same pixels, and each some of the panels.
+    pub(super) fn shares_pixels(&self) -> bool {
+        self.panel_parts > 1
+    }
+
     /// The tiles and the panels of a task.
     pub(super) fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
         let tiles = part(self.tiles, index / self.panel_parts, self.tile_parts);
@@ -72,6 +79,11 @@ impl Split {
     pub(super) fn pixels(&self, tiles: Range<usize>) -> Range<usize> {
         self.pixels * tiles.start / self.tiles..self.pixels * tiles.end / self.tiles
     }
+}
+
+/// The share of the threads' time that passes in vain when so many equal things are dealt out.
+fn idle(things: usize, threads: usize) -> f64 {
+    1.0 - things as f64 / (things.div_ceil(threads) * threads) as f64
 }
 
 /// Part `index` of `total` things in `parts` even parts.
@@ -93,7 +105,7 @@ mod tests {
                         most_pixels: 14,
                         panels,
                         work_per_pixel: 1 << 20,
-                        input_per_pixel: 64,
+                        floats_per_pixel: 64,
                         weights,
                     };
                     let split = Split::new(&work, threads);
@@ -117,7 +129,7 @@ mod tests {
             most_pixels: 14,
             panels: 4,
             work_per_pixel: 100,
-            input_per_pixel: 64,
+            floats_per_pixel: 64,
             weights: 64,
         };
         assert_eq!(Split::new(&work, 8).tasks(), 1);

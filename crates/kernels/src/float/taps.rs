@@ -47,6 +47,14 @@ impl Reading {
         }
     }
 
+    /// Whether neighbouring pixels have to be copied apart. The first-level cache holds 8 or 12 lines
+    /// per 4096 bytes: pixels a multiple of that apart push each other out before their line is used
+    /// up.
+    pub(super) fn collide(self, window: &Window, channels: usize) -> bool {
+        let apart = channels.saturating_mul(window.stride[1]).saturating_mul(size_of::<f32>());
+        self.pointers(window) == 1 && apart.is_multiple_of(4096)
+    }
+
     /// Zeros that a tap in the padding needs.
     pub(super) fn zeros(self, window: &Window, channels: usize) -> usize {
         match self {
@@ -91,9 +99,7 @@ impl<'a> Taps<'a> {
             inside.truncate(1);
             inside[0] = start.min(end)..end;
         }
-        // The first-level cache holds 8 or 12 lines per 4096 bytes: pixels a multiple of that
-        // apart push each other out before their line is used up.
-        let collide = per_pixel == 1 && (channels * window.stride[1] * size_of::<f32>()).is_multiple_of(4096);
+        let collide = reading.collide(&window, channels);
         let pixel = (channels + SKEW) * size_of::<f32>();
         let block = if collide { (COPIED / pixel).max(most_pixels) } else { 0 };
         let copies = match reading {
@@ -137,7 +143,10 @@ impl<'a> Taps<'a> {
     /// all of which were entered. The pointers `[pointer of the pixel][pixel]` stay valid until
     /// the next call.
     pub(super) fn find(&mut self, first: usize, count: usize) -> *const *const f32 {
-        if self.block == 0 {
+        if self.block == 0 && self.image.window == Window::POINT {
+            let pointers = &mut self.pointers[..count];
+            spread(pointers, self.image.data, [first, 1, 1], self.image.channels);
+        } else if self.block == 0 {
             self.find_runs(first, count);
         } else {
             let pitch = self.image.channels + SKEW;
@@ -221,7 +230,12 @@ impl<'a> Taps<'a> {
 
 /// Points `pointers` into `line`: the first to pixel `first`, then every `stride` pixels, each with
 /// `reach` pixels from there.
-fn spread(pointers: &mut [*const f32], line: &[f32], [first, stride, reach]: [usize; 3], channels: usize) {
+pub(super) fn spread(
+    pointers: &mut [*const f32],
+    line: &[f32],
+    [first, stride, reach]: [usize; 3],
+    channels: usize,
+) {
     if pointers.is_empty() {
         return;
     }
@@ -277,11 +291,13 @@ impl<'a> Image<'a> {
     }
 
     /// Points to `rows` x `columns` input pixels side by side, row by row; the first is the one
-    /// that the first tap of the output pixel `[sample, y, x]` sees.
-    pub(super) fn find_patch(
+    /// that the first tap of output column `x` sees. `line` gives each of the rows of the input
+    /// with all its columns, or `None` for one in the padding.
+    pub(super) fn find_patch<'l>(
         &self,
-        [sample, y, x]: [usize; 3],
+        x: usize,
         [rows, columns]: [usize; 2],
+        line: impl Fn(usize) -> Option<&'l [f32]>,
         pointers: &mut [*const f32],
     ) {
         let Image { channels, window, zeros, shape: [_, _, width], .. } = *self;
@@ -289,7 +305,7 @@ impl<'a> Image<'a> {
         let start = window.pad_before[1].saturating_sub(left).min(columns);
         let end = (width + window.pad_before[1]).saturating_sub(left).clamp(start, columns);
         for (row, pointers) in pointers.chunks_exact_mut(columns).take(rows).enumerate() {
-            match self.line(sample, y, row) {
+            match line(row) {
                 Some(line) => {
                     pointers[..start].fill(zeros.as_ptr());
                     pointers[end..].fill(zeros.as_ptr());
@@ -299,6 +315,13 @@ impl<'a> Image<'a> {
                 None => pointers.fill(zeros.as_ptr()),
             }
         }
+    }
+
+    /// Whether the `columns` input columns from the one that the first tap of output column `x` sees
+    /// are all there.
+    pub(super) fn sees_columns(&self, x: usize, columns: usize) -> bool {
+        let (left, before) = (x * self.window.stride[1], self.window.pad_before[1]);
+        left >= before && left + columns <= self.shape[2] + before
     }
 
     /// The output columns for which tap column `column` lies inside the input.
@@ -311,13 +334,18 @@ impl<'a> Image<'a> {
         start..end.min(self.output[1]).max(start)
     }
 
+    /// The input row that row `row` of taps of the output row `y` sees, `None` in the padding.
+    pub(super) fn row(&self, y: usize, row: usize) -> Option<usize> {
+        (y * self.window.stride[0] + row * self.window.dilation[0])
+            .checked_sub(self.window.pad_before[0])
+            .filter(|at| *at < self.shape[1])
+    }
+
     /// The input line that row `row` of taps of the output row `y` of a sample sees, `None` in
     /// the padding.
-    fn line(&self, sample: usize, y: usize, row: usize) -> Option<&'a [f32]> {
+    pub(super) fn line(&self, sample: usize, y: usize, row: usize) -> Option<&'a [f32]> {
         let [_, height, width] = self.shape;
-        let at = (y * self.window.stride[0] + row * self.window.dilation[0])
-            .checked_sub(self.window.pad_before[0])
-            .filter(|at| *at < height)?;
+        let at = self.row(y, row)?;
         let floats = width * self.channels;
         Some(&self.data[(sample * height + at) * floats..][..floats])
     }

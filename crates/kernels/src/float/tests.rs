@@ -1,14 +1,16 @@
 //! The float kernels against the plain loops in double precision, on random shapes.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use super::{Clamp, Conv2d, Depthwise, MatMul, matmul};
+use super::{Block, Clamp, Conv2d, Depthwise, MatMul, matmul};
 use crate::cases::{for_cases, machines};
 use crate::reference::convolution::{self as reference, ConvShape};
 use crate::{Isa, ThreadPool, Window};
 
 /// Numbers in [-1, 1) that look random: a linear congruential generator (Knuth's constants).
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     (0..count)
         .map(|_| {
@@ -18,7 +20,7 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-fn widen(values: &[f32]) -> Vec<f64> {
+pub(super) fn widen(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| value.into()).collect()
 }
 
@@ -38,7 +40,8 @@ fn windows() -> impl Strategy<Value = Window> {
     let pair = |range: std::ops::Range<usize>| [range.clone(), range];
     let padding = (pair(0..3), pair(0..3));
     let any = (pair(1..5), pair(1..4), pair(1..3));
-    let common = (1usize..3).prop_map(|stride| ([3; 2], [stride; 2], [1; 2]));
+    let common = (prop::sample::select(vec![3, 5]), 1usize..3)
+        .prop_map(|(kernel, stride)| ([kernel; 2], [stride; 2], [1; 2]));
     (prop_oneof![any, common], padding).prop_map(|((kernel, stride, dilation), (pad_before, pad_after))| {
         Window { kernel, stride, dilation, pad_before, pad_after }
     })
@@ -62,7 +65,7 @@ fn convolutions() -> impl Strategy<Value = ConvShape> {
 }
 
 /// The length of the output.
-fn outputs(shape: &ConvShape) -> usize {
+pub(super) fn outputs(shape: &ConvShape) -> usize {
     let [height, width] = shape.window.output([shape.input[1], shape.input[2]]);
     shape.input[0] * height * width * shape.out_channels
 }
@@ -207,6 +210,119 @@ fn a_fused_residual_equals_separate_steps() {
         fused.run_onto(&pool, &input, shape, &mut output);
         assert_eq!(output, separate);
     }
+}
+
+/// Three convolutions in a single pass against the same three one after the other.
+#[test]
+fn blocks_have_the_bits_of_separate_kernels() {
+    let sizes = (1usize..4, [1usize..14, 1usize..20], prop::sample::select(vec![1, 3, 16, 24]), 1usize..80);
+    let windows = (
+        any::<bool>(),
+        prop::sample::select(vec![3, 5]),
+        1usize..3,
+        [[0usize..3, 0usize..3], [0usize..3, 0usize..3]],
+    );
+    for_cases(
+        40,
+        (sizes, windows, 1usize..50, clamps()),
+        |((batch, [height, width], channels, between), windows, last, clamp)| {
+            let (point, kernel, stride, [pad_before, pad_after]) = windows;
+            let first = if point {
+                Window::POINT
+            } else {
+                Window {
+                    kernel: [3; 2],
+                    stride: [2; 2],
+                    pad_before: [1; 2],
+                    pad_after: [1; 2],
+                    ..Window::POINT
+                }
+            };
+            let window =
+                Window { kernel: [kernel; 2], stride: [stride; 2], dilation: [1; 2], pad_before, pad_after };
+            let shape = [batch, height, width];
+            let [h, w] = first.output([height, width]);
+            let [out_h, out_w] = window.output([h, w]);
+            let input = numbers(batch * height * width * channels, 1);
+            let weights = numbers((channels * first.taps()).max(window.taps()).max(last) * between, 2);
+            let bias = numbers(between.max(last), 3);
+            let addend = numbers(batch * out_h * out_w * last, 4);
+            for (isa, pool) in machines() {
+                let expand_weights = &weights[..between * first.taps() * channels];
+                let expand = Arc::new(Conv2d::new(
+                    isa,
+                    first,
+                    1,
+                    channels,
+                    between,
+                    expand_weights,
+                    Some(&bias[..between]),
+                    clamp,
+                ));
+                let depthwise_weights = &weights[..window.taps() * between];
+                let depthwise =
+                    Depthwise::new(isa, window, between, 1, depthwise_weights, Some(&bias[..between]), clamp);
+                let depthwise = Arc::new(depthwise);
+                let project = &weights[..last * between];
+                let project = Conv2d::dense(isa, between, last, project, Some(&bias[..last]), Clamp::NONE);
+                let project = Arc::new(project);
+
+                let mut expanded = vec![f32::NAN; batch * h * w * between];
+                expand.run(&pool, &input, shape, &mut expanded);
+                let mut filtered = vec![f32::NAN; batch * out_h * out_w * between];
+                depthwise.run(&pool, &expanded, [batch, h, w], &mut filtered);
+                let [mut plain, mut added] = [0, 1].map(|_| vec![f32::NAN; addend.len()]);
+                project.run(&pool, &filtered, [batch, out_h, out_w], &mut plain);
+                let filtered_shape = [batch, out_h, out_w];
+                project.run_sum(&pool, &filtered, filtered_shape, Some(&addend), Clamp::RELU6, &mut added);
+
+                let check = |block: &Block, addend, expected: &[f32]| {
+                    let mut scratch = vec![f32::NAN; block.scratch(shape, pool.threads())];
+                    let mut output = vec![f32::NAN; expected.len()];
+                    block.run(&pool, &input, shape, addend, &mut scratch, &mut output);
+                    let equal = output.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
+                    assert!(equal, "{isa} {} threads {shape:?} {first:?} {window:?}", pool.threads());
+                };
+                let pair = Block::new(&expand, &depthwise).expect("the kernels fit");
+                let whole = pair.with_projection(&project).expect("the kernels fit");
+                check(&pair, None, &filtered);
+                check(&whole, None, &plain);
+                check(&whole, Some((&addend[..], Clamp::RELU6)), &added);
+            }
+        },
+    );
+}
+
+#[test]
+fn kernels_that_do_not_fit_are_no_block() {
+    let dense = |from: usize, to: usize| {
+        Arc::new(Conv2d::dense(Isa::Portable, from, to, &vec![0.0; from * to], None, Clamp::NONE))
+    };
+    let depthwise = |kernel: usize, multiplier: usize| {
+        let window = Window { kernel: [kernel; 2], ..Window::POINT };
+        let weights = vec![0.0; kernel * kernel * 8 * multiplier];
+        Arc::new(Depthwise::new(Isa::Portable, window, 8, multiplier, &weights, None, Clamp::NONE))
+    };
+    let pair = Block::new(&dense(4, 8), &depthwise(3, 1)).expect("the kernels fit");
+    let whole = pair.with_projection(&dense(8, 4)).expect("the kernels fit");
+    assert!(!pair.projects() && whole.projects());
+    assert!(pair.with_projection(&dense(9, 4)).is_none());
+    assert!(whole.with_projection(&dense(8, 4)).is_none());
+    assert!(Block::new(&dense(4, 9), &depthwise(3, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), &depthwise(4, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), &depthwise(3, 2)).is_none());
+    assert!(Block::new(&dense(1024, 8), &depthwise(3, 1)).is_none());
+}
+
+#[test]
+fn blocks_pay_where_images_are_large() {
+    let dense = Arc::new(Conv2d::dense(Isa::Portable, 4, 128, &[0.0; 512], None, Clamp::NONE));
+    let window = Window { kernel: [3; 2], pad_before: [1; 2], pad_after: [1; 2], ..Window::POINT };
+    let depthwise = Depthwise::new(Isa::Portable, window, 128, 1, &[0.0; 9 * 128], None, Clamp::NONE);
+    let block = Block::new(&dense, &Arc::new(depthwise)).expect("the kernels fit");
+    assert!(block.pays([1, 56, 56], 2));
+    assert!(!block.pays([1, 56, 56], 16) && block.pays([16, 56, 56], 16));
+    assert!(!block.pays([1, 14, 14], 1));
 }
 
 /// Large enough for several tasks per thread and several groups of resident panels.

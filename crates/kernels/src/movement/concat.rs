@@ -29,14 +29,31 @@ pub fn concat<T: Copy + Send + Sync>(
         for (input, len) in inputs {
             let run = len * inner;
             if run > 0 {
-                let sources = input[first * run..].chunks_exact(run);
-                for (row, source) in piece.chunks_exact_mut(row_len).zip(sources) {
-                    row[at..at + run].copy_from_slice(source);
+                let sources = &input[first * run..];
+                match run {
+                    16 => copy_short::<T, 16>(sources, piece, row_len, at),
+                    24 => copy_short::<T, 24>(sources, piece, row_len, at),
+                    32 => copy_short::<T, 32>(sources, piece, row_len, at),
+                    48 => copy_short::<T, 48>(sources, piece, row_len, at),
+                    64 => copy_short::<T, 64>(sources, piece, row_len, at),
+                    _ => {
+                        for (row, source) in piece.chunks_exact_mut(row_len).zip(sources.chunks_exact(run)) {
+                            row[at..at + run].copy_from_slice(source);
+                        }
+                    }
                 }
             }
             at += run;
         }
     });
+}
+
+/// Copies a run of `RUN` elements, a length that is known and so needs no call, to each row, from
+/// element `at` on.
+fn copy_short<T: Copy, const RUN: usize>(sources: &[T], rows: &mut [T], row_len: usize, at: usize) {
+    for (row, source) in rows.chunks_exact_mut(row_len).zip(sources.as_chunks::<RUN>().0) {
+        row[at..at + RUN].copy_from_slice(source);
+    }
 }
 
 /// Takes a tensor apart along an axis: each of `outputs` is a tensor and its length along the

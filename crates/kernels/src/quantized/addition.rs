@@ -8,7 +8,11 @@ use std::arch::x86_64::*;
 use crate::elementwise::SumRule;
 use crate::float::Clamp;
 
-use super::epilogue::{Epilogue, Finish, Requantizer, Rescaler};
+use super::epilogue::{Epilogue, Finish, Requantizer};
+use super::range::Tally;
+use super::rescaler::{Rescaler, fetch};
+#[cfg(target_arch = "x86_64")]
+use super::rescaler::{held, store};
 
 /// A tensor of a convolution's output's shape that is added to it, and by which rule.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +34,7 @@ pub struct ByteSum {
 
 /// Where what is added to an output stands.
 #[derive(Clone, Copy)]
-struct Places<'a, T> {
+pub(super) struct Places<'a, T> {
     tensor: Option<&'a [T]>,
     /// The address of the first output.
     first: usize,
@@ -39,13 +43,12 @@ struct Places<'a, T> {
 impl<'a, T: Copy> Places<'a, T> {
     /// # Panics
     /// If the tensor has another length than the output.
-    fn new(tensor: Option<&'a [T]>, output: &[T]) -> Places<'a, T> {
+    pub(super) fn new(tensor: Option<&'a [T]>, output: &[T]) -> Places<'a, T> {
         assert!(tensor.is_none_or(|tensor| tensor.len() == output.len()), "length of the addend");
         Places { tensor, first: output.as_ptr().addr() }
     }
 
     /// What is added to the output at `out`.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn at(&self, out: *mut T) -> *const T {
         match self.tensor {
@@ -351,23 +354,16 @@ impl Epilogue for ByteAdder<'_> {
     }
 }
 
-/// Sums to `f32`, to which others are added.
+/// Sums to `f32`, to which others are added; what one task works with.
 pub(super) struct FloatAdder<'a> {
-    rescaler: Rescaler<'a>,
-    clamp: Clamp,
-    places: Places<'a, f32>,
-}
-
-impl<'a> FloatAdder<'a> {
-    /// # Panics
-    /// If the addend has another length than the output.
-    pub(super) fn new(
-        rescaler: Rescaler<'a>,
-        addend: Addend<'a, f32, Clamp>,
-        output: &[f32],
-    ) -> FloatAdder<'a> {
-        FloatAdder { rescaler, clamp: addend.sum, places: Places::new(addend.tensor, output) }
-    }
+    /// Makes the convolution's outputs.
+    pub(super) rescaler: Rescaler<'a>,
+    /// Bounds of the sum.
+    pub(super) clamp: Clamp,
+    /// What is added.
+    pub(super) places: Places<'a, f32>,
+    /// Where the range of the sums is noted.
+    pub(super) tally: Option<Tally<'a>>,
 }
 
 impl Finish for FloatAdder<'_> {
@@ -386,11 +382,24 @@ impl Finish for FloatAdder<'_> {
                 *out = self.clamp.apply(*own + *out);
             }
         }
+        if let Some(tally) = &self.tally {
+            tally.note(sample, out);
+        }
     }
 }
 
 impl Epilogue for FloatAdder<'_> {
     const PACKED: bool = Rescaler::PACKED;
+
+    #[inline(always)]
+    fn announce(&self, out: *mut f32, pitch: usize, rows: usize) {
+        if self.rescaler.far {
+            fetch::<true>(out, pitch, rows);
+            if self.places.tensor.is_some() {
+                fetch::<false>(self.places.at(out), pitch, rows);
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -403,14 +412,16 @@ impl Epilogue for FloatAdder<'_> {
         out: [*mut f32; 2],
         both: bool,
     ) {
-        for pixel in 0..1 + usize::from(both) {
-            for vector in 0..channels.div_ceil(16) {
-                let (first, sums) = (16 * vector, sums[pixel][vector]);
-                // SAFETY: the caller's promise, for a part of its channels.
-                unsafe {
-                    let count = (channels - first).min(16);
-                    self.vector(samples[pixel], lane + first, sums, count, out[pixel].add(first));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = self.pixel(samples[0], lane, sums[0], channels, out[0]);
+            if both {
+                let second = self.pixel(samples[1], lane, sums[1], channels, out[1]);
+                if let Some(tally) = &self.tally {
+                    tally.note_pair(samples, first, second);
                 }
+            } else if let Some(tally) = &self.tally {
+                tally.note_vectors(samples[0], first);
             }
         }
     }
@@ -429,37 +440,72 @@ impl Epilogue for FloatAdder<'_> {
     ) {
         for (pixel, sums) in sums.into_iter().enumerate().take(count) {
             // SAFETY: the caller's promise, for one of its pixels.
-            unsafe { self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch)) };
+            unsafe {
+                let values = self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch));
+                if let Some(tally) = &self.tally {
+                    tally.note_vectors(samples[pixel], [values]);
+                }
+            }
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 impl FloatAdder<'_> {
-    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
+    /// `channels` (1 to 32) channels, in their natural order, of one pixel. Gives what it stores, and
+    /// zeros.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`].
+    #[inline(always)]
+    unsafe fn pixel(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [__m512i; 2],
+        channels: usize,
+        out: *mut f32,
+    ) -> [__m512; 2] {
+        // SAFETY: the caller's promise, for a part of its channels.
+        unsafe {
+            let first = self.vector(sample, lane, sums[0], channels.min(16), out);
+            if channels <= 16 {
+                return [first, _mm512_setzero_ps()];
+            }
+            [first, self.vector(sample, lane + 16, sums[1], channels - 16, out.add(16))]
+        }
+    }
+
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel. Gives what it stores, and
+    /// zeros.
     ///
     /// # Safety
     /// As for [`Epilogue::pair`], with 16 lanes.
     #[inline(always)]
-    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
+    unsafe fn vector(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: __m512i,
+        channels: usize,
+        out: *mut f32,
+    ) -> __m512 {
         let mask = u16::MAX >> (16 - channels);
         // SAFETY: the caller has the instructions, the lanes and the room; the addend is as long as
         // the output.
         unsafe {
-            let value = self.rescaler.value(sample, lane, sums);
+            let [value] = self.rescaler.held([self.rescaler.value(sample, lane, sums)]);
             let other = _mm512_maskz_loadu_ps(mask, self.places.at(out));
-            let value = _mm512_add_ps(value, other);
-            // With the value second, as the instructions have it, NaN stays NaN.
-            let value = _mm512_max_ps(_mm512_set1_ps(self.clamp.min), value);
-            let value = _mm512_min_ps(_mm512_set1_ps(self.clamp.max), value);
-            _mm512_mask_storeu_ps(out, mask, value);
+            let [value] = held(self.clamp, [_mm512_add_ps(value, other)]);
+            store(out, value, channels);
+            _mm512_maskz_mov_ps(mask, value)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Conv2d, HybridConv2d, Requantize, Rescale};
+    use super::super::{Conv2d, HybridConv2d, QuantizedSamples, Requantize, Rescale, sample_ranges};
     use super::*;
     use crate::cases::machines;
     use crate::elementwise::Affine;
@@ -529,18 +575,24 @@ mod tests {
             for (isa, pool) in machines() {
                 let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU6 };
                 let conv = HybridConv2d::new(isa, window, 1, in_channels, out_channels, &weights, &rescale);
-                let (mut expected, mut scratch) = (vec![0.0; others.len()], vec![0; input.len()]);
-                conv.run(&ThreadPool::new(1), &input, shape, &mut scratch, &mut expected);
+                let (mut expected, mut bytes) = (vec![0.0; others.len()], vec![0; input.len()]);
+                let mut ranges = vec![[0.0; 2]; shape[0]];
+                sample_ranges(isa, &pool, &input, &mut ranges);
+                conv.run(&ThreadPool::new(1), &input, shape, &mut bytes, &mut expected);
+                let samples = QuantizedSamples { bytes: &bytes, ranges: &ranges };
+                let (mut sum_ranges, mut expected_ranges) = (ranges.clone(), ranges.clone());
                 for (own, other) in expected.iter_mut().zip(&others) {
                     *own = Clamp::RELU.apply(*own + other);
                 }
+                sample_ranges(isa, &pool, &expected, &mut expected_ranges);
                 let mut output = vec![0.0; others.len()];
                 let addend = Addend { tensor: Some(&others[..]), sum: Clamp::RELU };
-                conv.run_add(&pool, &input, shape, &mut scratch, addend, &mut output);
+                conv.apply_add(&pool, samples, shape, addend, &mut output, Some(&mut sum_ranges));
                 assert_eq!(output, expected, "{isa}");
+                assert_eq!(sum_ranges, expected_ranges, "{isa}");
                 output.copy_from_slice(&others);
                 let addend = Addend { tensor: None, sum: Clamp::RELU };
-                conv.run_add(&pool, &input, shape, &mut scratch, addend, &mut output);
+                conv.apply_add(&pool, samples, shape, addend, &mut output, None);
                 assert_eq!(output, expected, "{isa} in place");
             }
         }

@@ -3,9 +3,6 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use crate::float::Clamp;
-
-use super::dynamic::SampleQuantization;
 use super::requantize::Requantize;
 use crate::aligned::Aligned;
 
@@ -13,7 +10,7 @@ use crate::aligned::Aligned;
 ///
 /// A *lane* is a place in the arrays that it keeps: the order of channels is that of the kernel's
 /// vectors.
-pub(crate) trait Finish: Sync {
+pub(crate) trait Finish {
     /// What products are summed in.
     type Sum: Sync;
 
@@ -26,8 +23,43 @@ pub(crate) trait Finish: Sync {
 
 /// Turns sums of products of bytes into outputs.
 pub(super) trait Epilogue: Finish<Sum = i32> {
+    /// `channels` (1 to 16) channels, in their natural order, of two pixels, or of the first only.
+    ///
+    /// # Safety
+    /// AVX2 must be there; `channels` elements must be writable at each `out` that is used, and 16
+    /// lanes must exist from `lane` on.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut Self::Out; 2],
+        both: bool,
+    ) {
+        for pixel in 0..1 + usize::from(both) {
+            let mut lanes = [0; 16];
+            // SAFETY: 16 lanes are written, and the caller has the room.
+            let out = unsafe {
+                _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums[pixel][0]);
+                _mm256_storeu_si256(lanes.as_mut_ptr().add(8).cast(), sums[pixel][1]);
+                std::slice::from_raw_parts_mut(out[pixel], channels)
+            };
+            self.row(samples[pixel], lane, &lanes[..channels], out);
+        }
+    }
+
     /// Whether AVX-512 kernels should hold 32 channels in the order of [`packed_channel`].
     const PACKED: bool;
+
+    /// Tells beforehand that outputs of up to 32 channels will be made of `rows` pixels, `pitch`
+    /// elements apart, from `out` on, so that what they need can be fetched meanwhile.
+    #[inline(always)]
+    fn announce(&self, out: *mut Self::Out, pitch: usize, rows: usize) {
+        let _ = (out, pitch, rows);
+    }
 
     /// `channels` (1 to 32) channels of two pixels, or of the first only.
     ///
@@ -100,6 +132,11 @@ pub(super) struct Requantizer {
     zero_point: u8,
     min: u8,
     max: u8,
+    /// Whether the bounds are narrower than those of bytes.
+    bounded: bool,
+    /// Brings two packed pixels, which alternate by 8 channels, one behind the other. Kept in memory
+    /// because LLVM makes more shuffles of an order that it knows.
+    order: Aligned<u32>,
 }
 
 impl Requantizer {
@@ -110,6 +147,8 @@ impl Requantizer {
             zero_point: requantize.zero_point,
             min: requantize.min,
             max: requantize.max,
+            bounded: requantize.min > 0 || requantize.max < u8::MAX,
+            order: [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15].into_iter().collect(),
         }
     }
 }
@@ -136,6 +175,26 @@ impl Requantizer {
         unsafe { _mm512_packs_epi32(self.round(sums[0], scale[0]), self.round(sums[1], scale[1])) }
     }
 
+    /// 16 outputs as words, in the order in which a pack of two vectors leaves them.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    unsafe fn sixteen_words(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            // The bounds come first, as in `row`, since scaled sums may be beyond 32 bits.
+            let from_zero = |bound: u8| _mm256_set1_ps(f32::from(bound) - f32::from(self.zero_point));
+            let round = |sums: __m256i, scale: __m256| {
+                let value = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale);
+                let value = _mm256_min_ps(value, from_zero(self.max));
+                _mm256_cvtps_epi32(_mm256_max_ps(value, from_zero(self.min)))
+            };
+            let words = _mm256_packs_epi32(round(sums[0], scale[0]), round(sums[1], scale[1]));
+            _mm256_add_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
     /// 32 outputs as words, not yet held to their bounds.
     ///
     /// Not a closure in [`Epilogue::pair`]: it must be inlined to be compiled for AVX-512.
@@ -145,7 +204,13 @@ impl Requantizer {
     #[inline(always)]
     unsafe fn words(&self, sums: [__m512i; 2], scale: [__m512; 2]) -> __m512i {
         // SAFETY: the caller has the instructions.
-        unsafe { _mm512_adds_epi16(self.rounded(sums, scale), _mm512_set1_epi16(i16::from(self.zero_point))) }
+        unsafe {
+            let words = self.rounded(sums, scale);
+            if self.zero_point == 0 {
+                return words;
+            }
+            _mm512_adds_epi16(words, _mm512_set1_epi16(i16::from(self.zero_point)))
+        }
     }
 
     /// Words as bytes within their bounds.
@@ -157,6 +222,9 @@ impl Requantizer {
         // SAFETY: the caller has the instructions.
         unsafe {
             let bytes = _mm512_packus_epi16(words[0], words[1]);
+            if !self.bounded {
+                return bytes;
+            }
             let bytes = _mm512_max_epu8(bytes, _mm512_set1_epi8(self.min as i8));
             _mm512_min_epu8(bytes, _mm512_set1_epi8(self.max as i8))
         }
@@ -195,6 +263,38 @@ impl Epilogue for Requantizer {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
+            let words = [self.sixteen_words(sums[0], scale), self.sixteen_words(sums[1], scale)];
+            let bytes = _mm256_packus_epi16(words[0], words[1]);
+            // The two pixels alternate by 4 channels.
+            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+            let bytes = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+            for pixel in 0..1 + usize::from(both) {
+                if channels == 16 {
+                    _mm_storeu_si128(out[pixel].cast(), bytes[pixel]);
+                } else {
+                    let mut buffer = [0_u8; 16];
+                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), bytes[pixel]);
+                    std::ptr::copy_nonoverlapping(buffer.as_ptr(), out[pixel], channels);
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
     unsafe fn pair(
         &self,
         _samples: [usize; 2],
@@ -210,7 +310,7 @@ impl Epilogue for Requantizer {
             let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
             let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
-            let bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes);
+            let bytes = _mm512_permutexvar_epi32(_mm512_load_si512(self.order.as_ptr().cast()), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
             if channels == 32 {
                 _mm256_storeu_si256(out[0].cast(), bytes[0]);
@@ -258,144 +358,6 @@ impl Epilogue for Requantizer {
             store(1, _mm512_extracti32x4_epi32::<1>(bytes));
             store(2, _mm512_extracti32x4_epi32::<2>(bytes));
             store(3, _mm512_extracti32x4_epi32::<3>(bytes));
-        }
-    }
-}
-
-/// The constants of [`Rescaler`], by lane.
-pub(super) struct Rescaling {
-    /// Sum of each channel's weights: what one step of the input's zero point is worth.
-    weight_sums: Aligned<i32>,
-    scale: Aligned<f32>,
-    bias: Aligned<f32>,
-    clamp: Clamp,
-}
-
-impl Rescaling {
-    /// `lanes` gives the output channel at each lane.
-    pub(super) fn new(
-        lanes: &[Option<usize>],
-        weight_sum: impl Fn(usize) -> i32,
-        scale: impl Fn(usize) -> f32,
-        bias: impl Fn(usize) -> f32,
-        clamp: Clamp,
-    ) -> Rescaling {
-        Rescaling {
-            weight_sums: lanes.iter().map(|c| c.map_or(0, &weight_sum)).collect(),
-            scale: lanes.iter().map(|c| c.map_or(0.0, &scale)).collect(),
-            bias: lanes.iter().map(|c| c.map_or(0.0, &bias)).collect(),
-            clamp,
-        }
-    }
-}
-
-/// Sums to `f32`, each sample by its own scale and zero point.
-pub(super) struct Rescaler<'a> {
-    pub(super) constants: &'a Rescaling,
-    pub(super) samples: &'a [SampleQuantization],
-}
-
-impl Finish for Rescaler<'_> {
-    type Sum = i32;
-    type Out = f32;
-
-    #[inline(always)]
-    fn row(&self, sample: usize, lane: usize, sums: &[i32], out: &mut [f32]) {
-        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
-        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
-        let zero_point = i32::from(zero_point);
-        let lanes = lane..lane + sums.len();
-        let constants = weight_sums[lanes.clone()].iter().zip(&scale[lanes.clone()]).zip(&bias[lanes]);
-        for ((out, &sum), ((&weight_sum, &scale), &bias)) in out.iter_mut().zip(sums).zip(constants) {
-            let sum = sum.wrapping_sub(zero_point.wrapping_mul(weight_sum));
-            let value = sum as f32 * (input_scale * scale) + bias;
-            *out = clamp.apply(value);
-        }
-    }
-}
-
-impl Epilogue for Rescaler<'_> {
-    const PACKED: bool = false;
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn pair(
-        &self,
-        samples: [usize; 2],
-        lane: usize,
-        sums: [[__m512i; 2]; 2],
-        channels: usize,
-        out: [*mut f32; 2],
-        both: bool,
-    ) {
-        for pixel in 0..1 + usize::from(both) {
-            for vector in 0..channels.div_ceil(16) {
-                let (first, sums) = (16 * vector, sums[pixel][vector]);
-                // SAFETY: the caller's promise, for a part of its channels.
-                unsafe {
-                    let count = (channels - first).min(16);
-                    self.vector(samples[pixel], lane + first, sums, count, out[pixel].add(first));
-                }
-            }
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn quad(
-        &self,
-        samples: &[usize],
-        lane: usize,
-        sums: [__m512i; 4],
-        channels: usize,
-        out: *mut f32,
-        pitch: usize,
-        count: usize,
-    ) {
-        for (pixel, sums) in sums.into_iter().enumerate().take(count) {
-            // SAFETY: the caller's promise, for one of its pixels.
-            unsafe { self.vector(samples[pixel], lane, sums, channels, out.add(pixel * pitch)) };
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Rescaler<'_> {
-    /// 16 channels, in their natural order, of one pixel.
-    ///
-    /// # Safety
-    /// AVX-512 F must be there, and 16 lanes must exist from `lane` on.
-    #[inline(always)]
-    pub(super) unsafe fn value(&self, sample: usize, lane: usize, sums: __m512i) -> __m512 {
-        let Rescaling { weight_sums, scale, bias, clamp } = self.constants;
-        let SampleQuantization { scale: input_scale, zero_point, .. } = self.samples[sample];
-        // SAFETY: the caller has the instructions and the lanes.
-        unsafe {
-            let weight_sums = _mm512_loadu_si512(weight_sums.as_ptr().add(lane).cast());
-            let shift = _mm512_mullo_epi32(_mm512_set1_epi32(i32::from(zero_point)), weight_sums);
-            let scale = _mm512_mul_ps(_mm512_set1_ps(input_scale), _mm512_loadu_ps(scale.as_ptr().add(lane)));
-            let value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, shift)), scale);
-            let value = _mm512_add_ps(value, _mm512_loadu_ps(bias.as_ptr().add(lane)));
-            // With the value second, as the instructions have it, NaN stays NaN.
-            let value = _mm512_max_ps(_mm512_set1_ps(clamp.min), value);
-            _mm512_min_ps(_mm512_set1_ps(clamp.max), value)
-        }
-    }
-
-    /// `channels` (1 to 16) channels, in their natural order, of one pixel.
-    ///
-    /// # Safety
-    /// As for [`Epilogue::pair`], with 16 lanes.
-    #[inline(always)]
-    unsafe fn vector(&self, sample: usize, lane: usize, sums: __m512i, channels: usize, out: *mut f32) {
-        // SAFETY: the caller has the instructions, the lanes and the room.
-        unsafe {
-            let value = self.value(sample, lane, sums);
-            if channels == 16 {
-                _mm512_storeu_ps(out, value);
-            } else {
-                _mm512_mask_storeu_ps(out, u16::MAX >> (16 - channels), value);
-            }
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What a quantized convolution multiplies by.
 
-use crate::Window;
+use std::borrow::Cow;
+
+use crate::multiversion::multiversion;
+use crate::{Isa, Window};
 
 /// The order in which weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +78,20 @@ impl<'a> Filter<'a> {
         }]
     }
 
+    /// All weights of an output channel.
+    pub(crate) fn row(&self, out: usize) -> Cow<'a, [i8]> {
+        let depth = self.depth();
+        match self.order {
+            WeightOrder::OutputFirst => Cow::Borrowed(&self.weights[out * depth..][..depth]),
+            WeightOrder::OutputLast => (0..depth).map(|index| self.weight(out, index)).collect(),
+        }
+    }
+
     /// The sum of the weights of one output channel: what one step of the input's zero point is
     /// worth. Wraps around beyond 32 bits.
     #[must_use]
     pub fn weight_sum(&self, out: usize) -> i32 {
-        (0..self.depth()).fold(0, |sum: i32, index| sum.wrapping_add(self.weight(out, index).into()))
+        sum(Isa::Amx, &self.row(out))
     }
 
     /// Panics unless the counts agree with each other.
@@ -96,5 +108,12 @@ impl<'a> Filter<'a> {
         assert!(self.window.kernel.iter().chain(&self.window.stride).all(|&n| n > 0), "an empty window");
         let count = out_channels.checked_mul(self.window.taps()).and_then(|n| n.checked_mul(self.group_in()));
         assert_eq!(Some(self.weights.len()), count, "number of weights");
+    }
+}
+
+multiversion! {
+    /// The sum of weights, which wraps around.
+    fn sum(weights: &[i8]) -> i32 {
+        weights.iter().fold(0, |sum: i32, weight| sum.wrapping_add((*weight).into()))
     }
 }

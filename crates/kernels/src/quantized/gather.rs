@@ -77,6 +77,17 @@ impl Geometry {
         self.read
     }
 
+    /// Columns of the input from the first that an output pixel sees to behind the last.
+    fn reach(&self) -> isize {
+        ((self.taps[1] - 1) * self.window.dilation[1] + self.span) as isize
+    }
+
+    /// Whether each output pixel sees the one input pixel in its place.
+    fn is_point(&self) -> bool {
+        let Window { kernel, stride, pad_before, pad_after, .. } = self.window;
+        kernel == [1; 2] && stride == [1; 2] && pad_before == [0; 2] && pad_after == [0; 2]
+    }
+
     /// Number of output pixels for an input of this batch, height and width.
     pub(crate) fn pixels(&self, [batch, height, width]: [usize; 3]) -> usize {
         let [rows, columns] = self.window.output([height, width]);
@@ -112,11 +123,13 @@ impl<'a> Source<'a> {
         assert_eq!(Some(input.len()), count, "input of shape {shape:?} x {} bytes", geometry.pitch);
         let border_pitch = if borders.len() == geometry.read { 0 } else { geometry.read };
         assert!(border_pitch == 0 || borders.len() == batch * geometry.read, "border rows");
+        // Where each output sees just its own pixel, a sample is one long row, whose ends nobody meets.
+        let size = if geometry.is_point() { [1, height * width] } else { [height, width] };
         let mut source = Source {
             geometry,
             input,
-            size: [height, width],
-            output: geometry.window.output([height, width]),
+            size,
+            output: geometry.window.output(size),
             pixels: geometry.pixels(shape),
             borders,
             border_pitch,
@@ -178,6 +191,7 @@ pub(crate) struct Tile<'a> {
 }
 
 /// Neighbouring pixels of a tile on one line of the output.
+#[derive(Clone, Copy)]
 struct Run {
     /// The slots of the pixels.
     start: usize,
@@ -192,14 +206,17 @@ struct Run {
 /// Walks over output pixels and gathers their pointers.
 pub(crate) struct Cursor<'a> {
     source: &'a Source<'a>,
-    /// Columns of the input, and bytes, from one output pixel to the next.
+    /// Columns of the input from one output pixel to the next.
     stride: isize,
-    pitch: isize,
+    /// Bytes from an output pixel's place in the input to those of the pixels right of it.
+    offsets: [isize; SLOTS],
     pixel: usize,
     sample: usize,
     /// Row and column of the output.
     at: [usize; 2],
     runs: Vec<Run>,
+    /// Whether the last tile was one run and all its taps inside the image.
+    steady: bool,
     samples: [usize; SLOTS],
     pointers: Vec<[*const u8; ROOM]>,
     /// Long taps that lie partly outside the image, put together here.
@@ -210,15 +227,17 @@ impl<'a> Cursor<'a> {
     pub(crate) fn new(source: &'a Source<'a>) -> Cursor<'a> {
         let geometry = source.geometry;
         let stride = geometry.window.stride[1];
+        let pitch = (stride * geometry.pitch) as isize;
         let patches = if geometry.span > 1 { geometry.slots * SLOTS * geometry.read } else { 0 };
         Cursor {
             source,
             stride: stride as isize,
-            pitch: (stride * geometry.pitch) as isize,
+            offsets: std::array::from_fn(|slot| slot as isize * pitch),
             pixel: 0,
             sample: 0,
             at: [0; 2],
             runs: Vec::with_capacity(SLOTS),
+            steady: false,
             samples: [0; SLOTS],
             pointers: vec![[source.borders.as_ptr(); ROOM]; geometry.slots],
             patches: vec![0; patches],
@@ -231,26 +250,62 @@ impl<'a> Cursor<'a> {
         self.pixel = pixel;
         self.at = [pixel / width % height, pixel % width];
         self.sample = pixel / (width * height);
+        self.steady = false;
     }
 
     /// The next `rows` (1 to [`SLOTS`]) pixels, their taps starting at byte `first` of a pixel.
     pub(crate) fn gather(&mut self, rows: usize, first: usize) -> Tile<'_> {
         debug_assert!(rows > 0 && rows <= SLOTS && self.pixel + rows <= self.source.pixels);
-        self.place(rows, first);
-        self.point();
-        if self.source.geometry.span > 1 {
-            self.patch();
-        }
-        if !self.source.tail.is_empty() {
-            self.keep_inside();
-        }
-        for pointers in &mut self.pointers {
-            let last = pointers[rows - 1];
-            pointers[rows..SLOTS].fill(last);
+        if self.continues(rows) {
+            self.advance(rows);
+        } else {
+            self.place(rows, first);
+            self.steady = self.point() && !self.near_end();
+            if self.source.geometry.span > 1 {
+                self.patch();
+            }
+            if self.near_end() {
+                self.keep_inside();
+            }
+            for pointers in &mut self.pointers {
+                let last = pointers[rows - 1];
+                pointers[rows..SLOTS].fill(last);
+            }
         }
         let tile = Tile { rows, pixel: self.pixel, samples: &self.samples, pointers: &self.pointers };
         self.pixel += rows;
         tile
+    }
+
+    /// Whether the next pixels lie right of as many steady ones, all their taps inside the image.
+    fn continues(&self, rows: usize) -> bool {
+        let Source { geometry, size, output, .. } = *self.source;
+        let [run] = self.runs[..] else { return false };
+        let last = run.column + self.stride * (2 * rows - 1) as isize;
+        self.steady
+            && run.end == rows
+            && self.at[1] > 0
+            && self.at[1] + rows <= output[1]
+            && last + geometry.reach() <= size[1] as isize
+    }
+
+    /// Moves all pointers right by the pixels of the last tile.
+    fn advance(&mut self, rows: usize) {
+        let [down, right] = self.source.geometry.taps;
+        let bytes = self.offsets[1] * rows as isize;
+        for pointers in self.pointers.iter_mut().take(down * right) {
+            for pointer in &mut pointers[..SLOTS] {
+                *pointer = pointer.wrapping_offset(bytes);
+            }
+        }
+        let run = &mut self.runs[0];
+        run.column += self.stride * rows as isize;
+        run.place += bytes;
+        self.step(rows);
+        if self.near_end() {
+            self.steady = false;
+            self.keep_inside();
+        }
     }
 
     /// Notes where the first taps of the next pixels lie and steps over them.
@@ -268,56 +323,69 @@ impl<'a> Cursor<'a> {
             let end = rows.min(start + output[1] - self.at[1]);
             self.runs.push(Run { start, end, sample, row, column, place });
             self.samples[start..].fill(sample);
-            self.at[1] += end - start;
+            self.step(end - start);
             start = end;
-            if self.at[1] == output[1] {
-                self.at = [self.at[0] + 1, 0];
-                if self.at[0] == output[0] {
-                    self.at[0] = 0;
-                    self.sample += 1;
-                }
+        }
+    }
+
+    /// Goes some pixels to the right, to the next row from the end of one.
+    fn step(&mut self, count: usize) {
+        let output = self.source.output;
+        self.at[1] += count;
+        if self.at[1] == output[1] {
+            self.at = [self.at[0] + 1, 0];
+            if self.at[0] == output[0] {
+                self.at[0] = 0;
+                self.sample += 1;
             }
         }
     }
 
-    /// Sets the pointer of every tap of every pixel: into the input, or at the border row.
-    fn point(&mut self) {
+    /// Sets the pointer of every tap of every pixel: into the input, or at the border row. Tells
+    /// whether all are neighbours in one row, with all their taps inside the image.
+    fn point(&mut self) -> bool {
         let Source { geometry, input, size, borders, border_pitch, .. } = *self.source;
         let dilation = geometry.window.dilation;
-        let columns = (size[1] + 1).saturating_sub(geometry.span);
-        let (stride, pitch) = (self.stride, self.pitch);
-        let mut taps = self.pointers.iter_mut();
-        for down in (0..geometry.taps[0]).map(|tap| tap * dilation[0]) {
-            for right in (0..geometry.taps[1]).map(|tap| tap * dilation[1]) {
-                let Some(pointers) = taps.next() else { return };
-                let shift = (down * size[1] + right) * geometry.pitch;
-                for run in &self.runs {
-                    let border = borders.as_ptr().wrapping_add(run.sample * border_pitch);
+        let [tap_rows, tap_columns] = geometry.taps;
+        let columns = (size[1] + 1).saturating_sub(geometry.span) as isize;
+        let mut steady = self.runs.len() == 1;
+        for run in &self.runs {
+            let border = borders.as_ptr().wrapping_add(run.sample * border_pitch);
+            let first = input.as_ptr().wrapping_offset(run.place);
+            let count = run.end - run.start;
+            let last = run.column + self.stride * (count - 1) as isize;
+            steady &= run.column >= 0 && last + geometry.reach() <= size[1] as isize;
+            for (down, taps) in self.pointers.chunks_mut(tap_columns).take(tap_rows).enumerate() {
+                let down = down * dilation[0];
+                let outside = (run.row + down as isize) as usize >= size[0];
+                steady &= !outside;
+                for (right, pointers) in taps.iter_mut().enumerate() {
                     // All slots are written, whatever the length of the run: the next run and the
                     // filling of the idle slots put right what lies behind it.
-                    let pointers = &mut pointers[run.start..][..SLOTS];
-                    if (run.row + down as isize) as usize >= size[0] {
+                    let Some(pointers) = pointers[run.start..].first_chunk_mut::<SLOTS>() else { continue };
+                    if outside {
                         pointers.fill(border);
                         continue;
                     }
-                    let place = input.as_ptr().wrapping_add(shift).wrapping_offset(run.place);
-                    for (slot, pointer) in pointers.iter_mut().enumerate() {
-                        *pointer = place.wrapping_offset(slot as isize * pitch);
+                    let right = right * dilation[1];
+                    let place = first.wrapping_add((down * size[1] + right) * geometry.pitch);
+                    *pointers = self.offsets.map(|offset| place.wrapping_offset(offset));
+                    let mut column = run.column + right as isize;
+                    let mut slot = 0;
+                    while column < 0 && slot < count {
+                        pointers[slot] = border;
+                        (slot, column) = (slot + 1, column + self.stride);
                     }
-                    let first = run.column + right as isize;
-                    let count = run.end - run.start;
-                    let last = first + stride * (count as isize - 1);
-                    if (first as usize) < columns && (last as usize) < columns {
-                        continue;
-                    }
-                    for (slot, pointer) in pointers.iter_mut().enumerate().take(count) {
-                        if (first + slot as isize * stride) as usize >= columns {
-                            *pointer = border;
-                        }
+                    let mut column = last + right as isize;
+                    let mut slot = count;
+                    while column >= columns && slot > 0 {
+                        pointers[slot - 1] = border;
+                        (slot, column) = (slot - 1, column - self.stride);
                     }
                 }
             }
         }
+        steady
     }
 
     /// Puts together the long taps that are partly outside the image.
@@ -354,18 +422,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Leads the pointers from which a read would leave the input into the copy of its tail.
-    fn keep_inside(&mut self) {
-        let Source { geometry, input, size, ref tail, .. } = *self.source;
+    /// Whether some tap of the tile may be read beyond the end of the input.
+    fn near_end(&self) -> bool {
+        let Source { geometry, size, ref tail, .. } = *self.source;
         let Window { kernel, dilation, .. } = geometry.window;
         let [down, right] = [(kernel[0] - 1) * dilation[0], (kernel[1] - 1) * dilation[1]];
         let reach = ((down * size[1] + right) * geometry.pitch) as isize;
-        let safe = self.source.safe();
-        let end = |run: &Run| run.place + self.pitch * (run.end - run.start - 1) as isize + reach;
-        if self.runs.iter().all(|run| end(run) < safe as isize) {
-            return;
-        }
-        let unsafe_places = input[safe..].as_ptr_range();
+        let safe = self.source.safe() as isize;
+        let end = |run: &Run| run.place + self.offsets[run.end - run.start - 1] + reach;
+        !tail.is_empty() && self.runs.iter().any(|run| end(run) >= safe)
+    }
+
+    /// Leads the pointers from which a read would leave the input into the copy of its tail.
+    fn keep_inside(&mut self) {
+        let Source { input, ref tail, .. } = *self.source;
+        let unsafe_places = input[self.source.safe()..].as_ptr_range();
         for pointer in self.pointers.iter_mut().flatten() {
             if unsafe_places.contains(pointer) {
                 *pointer = tail.as_ptr().wrapping_add(*pointer as usize - unsafe_places.start as usize);

@@ -4,12 +4,11 @@
 use crate::float::Clamp;
 use crate::{Isa, ThreadPool, Window};
 
-use super::addition::{Addend, FloatAdder};
+use super::addition::Addend;
 use super::depthwise::Channelwise;
-use super::dynamic::{SampleQuantization, quantize_samples};
-use super::epilogue::{Epilogue, Rescaler, Rescaling};
+use super::dynamic::{QuantizedSamples, SampleQuantization};
 use super::filter::{Filter, WeightOrder};
-use super::gather::{Geometry, Source};
+use super::layer::Layer;
 use super::product::ByteProduct;
 
 /// How a sum of products becomes an `f32` output.
@@ -38,24 +37,30 @@ impl Rescale {
     pub fn bias_of(&self, channel: usize) -> f32 {
         self.bias.as_ref().map_or(0.0, |bias| bias[channel])
     }
+}
 
-    /// The constants by lane; panics unless the fields suit the filter.
-    fn by_lane(&self, lanes: &[Option<usize>], filter: &Filter) -> Rescaling {
-        let (scales, channels) = (self.scale.len(), filter.out_channels);
-        assert!(scales == 1 || scales == channels, "{scales} scales for {channels} channels");
-        assert!(self.bias.as_ref().is_none_or(|bias| bias.len() == channels), "one bias per output channel");
-        let weight_sum = |channel| filter.weight_sum(channel);
-        Rescaling::new(lanes, weight_sum, |c| self.scale_of(c), |c| self.bias_of(c), self.clamp)
-    }
+/// What becomes of the results of a layer.
+#[derive(Debug)]
+pub enum HybridOutput<'a> {
+    /// They are kept as they are.
+    Floats {
+        /// One for each result.
+        values: &'a mut [f32],
+        /// Where the smallest and the largest value of each sample go, zero counted in, if somebody
+        /// wants to know them.
+        ranges: Option<&'a mut [[f32; 2]]>,
+    },
+    /// Each sample is quantized by its own range, as [`quantize_samples`](super::quantize_samples) would do with the results.
+    Bytes {
+        /// One for each result.
+        values: &'a mut [u8],
+        /// Where the ranges go.
+        ranges: &'a mut [[f32; 2]],
+    },
 }
 
 /// A dynamic-range convolution (grouped or not) with its weights packed for one instruction set.
-pub struct HybridConv2d {
-    isa: Isa,
-    product: ByteProduct,
-    initial: Vec<i32>,
-    constants: Rescaling,
-}
+pub struct HybridConv2d(Layer<ByteProduct>);
 
 impl HybridConv2d {
     /// Packs a convolution; `weights` is `[out_channels, kh, kw, in_channels / groups]`.
@@ -75,7 +80,7 @@ impl HybridConv2d {
     ) -> HybridConv2d {
         let order = WeightOrder::OutputFirst;
         let filter = Filter { window, groups, in_channels, out_channels, order, weights };
-        HybridConv2d::from_filter(isa, &filter, rescale)
+        HybridConv2d(Layer::new(isa, &filter, rescale))
     }
 
     /// Packs a matrix product: a convolution that looks at one pixel. `weights` is `[out_channels,
@@ -94,13 +99,6 @@ impl HybridConv2d {
         HybridConv2d::new(isa, Window::POINT, 1, in_channels, out_channels, weights, rescale)
     }
 
-    fn from_filter(isa: Isa, filter: &Filter, rescale: &Rescale) -> HybridConv2d {
-        let product = ByteProduct::new(isa, filter, Rescaler::PACKED);
-        let constants = rescale.by_lane(product.lanes(), filter);
-        let initial = vec![0; product.lanes().len()];
-        HybridConv2d { isa, product, initial, constants }
-    }
-
     /// Convolves `input`, `[batch, height, width, in_channels]`, whose first three dimensions are
     /// `shape`, into `output`, `[batch, output height, output width, out_channels]`. `scratch`
     /// holds the quantized input and has its length.
@@ -115,34 +113,49 @@ impl HybridConv2d {
         scratch: &mut [u8],
         output: &mut [f32],
     ) {
-        let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
-        self.run_quantized(pool, scratch, shape, &samples, output);
+        self.0.run(pool, input, shape, scratch, output);
     }
 
-    /// [`run`](HybridConv2d::run) with a tensor added: a residual connection. The bits are those of
-    /// the convolution and a separate addition.
+    /// Convolves an input whose samples have been quantized; otherwise like [`HybridConv2d::run`].
     ///
     /// # Panics
     /// If a slice has another length.
-    pub fn run_add(
+    pub fn apply(
         &self,
         pool: &ThreadPool,
-        input: &[f32],
+        input: QuantizedSamples<'_>,
         shape: [usize; 3],
-        scratch: &mut [u8],
-        addend: Addend<'_, f32, Clamp>,
-        output: &mut [f32],
+        output: HybridOutput<'_>,
     ) {
-        let samples = quantize_samples(self.isa, pool, input, shape[0], scratch);
-        let geometry = self.product.geometry();
-        let borders = borders(geometry, &samples);
-        let source = Source::new(geometry, scratch, shape, &borders);
-        let rescaler = Rescaler { constants: &self.constants, samples: &samples };
-        let adder = FloatAdder::new(rescaler, addend, output);
-        self.product.run(pool, &source, &self.initial, &adder, output);
+        self.0.apply(pool, input, shape, output);
     }
 
-    /// Convolves an input whose samples have been quantized.
+    /// Convolves an input whose samples have been quantized and adds a tensor: a residual connection.
+    /// The bits are those of the convolution and a separate addition; `ranges` get the range of each
+    /// sample of the sum.
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn apply_add(
+        &self,
+        pool: &ThreadPool,
+        input: QuantizedSamples<'_>,
+        shape: [usize; 3],
+        addend: Addend<'_, f32, Clamp>,
+        output: &mut [f32],
+        ranges: Option<&mut [[f32; 2]]>,
+    ) {
+        self.0.apply_add(pool, input, shape, addend, output, ranges);
+    }
+
+    /// Whether results that are only wanted as bytes are best computed twice, the first time for
+    /// their range alone: where that is less work than writing and reading them as `f32`.
+    #[must_use]
+    pub fn prefers_bytes(&self, shape: [usize; 3]) -> bool {
+        self.0.prefers_bytes(shape)
+    }
+
+    /// Convolves an input whose samples have been quantized like this.
     pub(crate) fn run_quantized(
         &self,
         pool: &ThreadPool,
@@ -151,11 +164,7 @@ impl HybridConv2d {
         samples: &[SampleQuantization],
         output: &mut [f32],
     ) {
-        let geometry = self.product.geometry();
-        let borders = borders(geometry, samples);
-        let source = Source::new(geometry, input, shape, &borders);
-        let epilogue = Rescaler { constants: &self.constants, samples };
-        self.product.run(pool, &source, &self.initial, &epilogue, output);
+        self.0.floats(pool, (input, shape, samples), None, None, output);
     }
 }
 
@@ -164,7 +173,7 @@ pub struct HybridDepthwise(Form);
 
 enum Form {
     /// One output channel to an input channel: vectors run along the channels.
-    Single { isa: Isa, product: Channelwise, initial: Vec<i32>, constants: Rescaling },
+    Single(Layer<Channelwise>),
     /// Several: a convolution with one input channel to a group.
     Multiple(HybridConv2d),
 }
@@ -185,13 +194,10 @@ impl HybridDepthwise {
         rescale: &Rescale,
     ) -> HybridDepthwise {
         let filter = Filter::depthwise(window, in_channels, multiplier, weights);
-        if multiplier > 1 {
-            return HybridDepthwise(Form::Multiple(HybridConv2d::from_filter(isa, &filter, rescale)));
-        }
-        let product = Channelwise::new(isa, &filter, Rescaler::PACKED);
-        let constants = rescale.by_lane(product.lanes(), &filter);
-        let initial = vec![0; product.lanes().len()];
-        HybridDepthwise(Form::Single { isa, product, initial, constants })
+        HybridDepthwise(match multiplier {
+            1 => Form::Single(Layer::new(isa, &filter, rescale)),
+            _ => Form::Multiple(HybridConv2d(Layer::new(isa, &filter, rescale))),
+        })
     }
 
     /// Convolves like [`HybridConv2d::run`].
@@ -207,18 +213,34 @@ impl HybridDepthwise {
         output: &mut [f32],
     ) {
         match &self.0 {
-            Form::Single { isa, product, initial, constants } => {
-                let samples = quantize_samples(*isa, pool, input, shape[0], scratch);
-                let borders = borders(product.geometry(), &samples);
-                let source = Source::new(product.geometry(), scratch, shape, &borders);
-                product.run(pool, &source, initial, &Rescaler { constants, samples: &samples }, output);
-            }
+            Form::Single(layer) => layer.run(pool, input, shape, scratch, output),
             Form::Multiple(conv) => conv.run(pool, input, shape, scratch, output),
         }
     }
-}
 
-/// What taps in the padding of each sample read: its zero point.
-fn borders(geometry: &Geometry, samples: &[SampleQuantization]) -> Vec<u8> {
-    samples.iter().flat_map(|sample| std::iter::repeat_n(sample.zero_point, geometry.read())).collect()
+    /// Convolves like [`HybridConv2d::apply`].
+    ///
+    /// # Panics
+    /// If a slice has another length.
+    pub fn apply(
+        &self,
+        pool: &ThreadPool,
+        input: QuantizedSamples<'_>,
+        shape: [usize; 3],
+        output: HybridOutput<'_>,
+    ) {
+        match &self.0 {
+            Form::Single(layer) => layer.apply(pool, input, shape, output),
+            Form::Multiple(conv) => conv.apply(pool, input, shape, output),
+        }
+    }
+
+    /// See [`HybridConv2d::prefers_bytes`].
+    #[must_use]
+    pub fn prefers_bytes(&self, shape: [usize; 3]) -> bool {
+        match &self.0 {
+            Form::Single(layer) => layer.prefers_bytes(shape),
+            Form::Multiple(conv) => conv.prefers_bytes(shape),
+        }
+    }
 }

@@ -20,9 +20,14 @@ pub(crate) mod epilogue;
 mod filter;
 pub(crate) mod gather;
 mod hybrid;
+mod layer;
+mod mapped;
 mod matmul;
 pub(crate) mod product;
+mod range;
 mod requantize;
+mod requantizer;
+mod rescaler;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
@@ -30,8 +35,11 @@ mod tests;
 pub use addition::{Addend, ByteSum};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
-pub use dynamic::{SampleQuantization, quantize_samples};
+pub use dynamic::{
+    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_samples, sample_ranges,
+};
 pub use filter::{Filter, WeightOrder};
-pub use hybrid::{HybridConv2d, HybridDepthwise, Rescale};
+pub use hybrid::{HybridConv2d, HybridDepthwise, HybridOutput, Rescale};
+pub use mapped::map_samples;
 pub use matmul::{Matrices, matmul};
 pub use requantize::Requantize;

@@ -8,8 +8,11 @@
 mod avx2;
 pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
+mod transpose;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -19,7 +22,7 @@ use crate::{Isa, ThreadPool};
 use super::epilogue::Finish;
 use super::filter::Filter;
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
-use super::split::{Grid, Target, Work, share};
+use super::split::{Grid, Target, Work};
 use crate::aligned::Aligned;
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
@@ -57,7 +60,7 @@ pub(crate) trait Layout {
     /// Input channels of one step: [`STEP`] over the bytes of an element of the input.
     const INPUTS: usize;
 
-    /// Most pixels of a tile.
+    /// Most pixels of a tile where a kernel knows no better (see [`Kernel::rows`]).
     const ROWS: usize;
 
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
@@ -72,10 +75,30 @@ pub(crate) trait Layout {
     /// Where the weight of a lane for input `input` (below [`Layout::INPUTS`]) stands within one step
     /// of a panel, which has `INPUTS * width` weights.
     fn position(input: usize, lane: usize, width: usize) -> usize;
+
+    /// Puts the weights of all lanes for some steps in their places: `rows` has those of each lane, or
+    /// none for a lane without a channel; the last step may be cut off.
+    fn put(rows: &[&[i8]], out: &mut [Self::Weight]) {
+        let width = rows.len();
+        for (lane, row) in rows.iter().enumerate() {
+            let steps = out.chunks_exact_mut(Self::INPUTS * width);
+            for (inputs, step) in row.chunks(Self::INPUTS).zip(steps) {
+                for (input, weight) in inputs.iter().enumerate() {
+                    step[Self::position(input, lane, width)] = (*weight).into();
+                }
+            }
+        }
+    }
 }
 
 /// How one instruction set multiplies inputs by weights, for sums that `F` makes outputs of.
 pub(crate) trait Kernel<F: Finish>: Layout {
+    /// Pixels of a tile where a panel has `steps` steps, all taps counted in.
+    fn rows(steps: usize) -> usize {
+        let _ = steps;
+        Self::ROWS
+    }
+
     /// Computes all panels (of one group) for the tile's pixels.
     ///
     /// # Safety
@@ -138,7 +161,7 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
     }
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, finished.
-    pub(crate) fn run<F: Finish>(
+    pub(crate) fn run<F: Finish + Sync>(
         &self,
         pool: &ThreadPool,
         source: &Source,
@@ -150,7 +173,47 @@ impl<P: Layout, A: Layout, V: Layout> Product<P, A, V> {
         A: Kernel<F>,
         V: Kernel<F>,
     {
-        with_packed!(self, packed => packed.run(pool, source, initial, finish, output));
+        self.run_each::<F, &F>(pool, source, initial, || finish, output);
+    }
+
+    /// The same, where each task has a finish of its own, which is dropped when the task ends.
+    pub(crate) fn run_each<F: Finish, B: Borrow<F>>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[F::Sum],
+        begin: impl Fn() -> B + Sync,
+        output: &mut [F::Out],
+    ) where
+        P: Kernel<F>,
+        A: Kernel<F>,
+        V: Kernel<F>,
+    {
+        with_packed!(self, packed => packed.run_each::<F, B>(pool, source, initial, begin, output));
+    }
+}
+
+/// Steps whose weights stay in the first-level cache while all lanes are put into them.
+const PACKED_TOGETHER: usize = 64;
+
+/// Packs the weights of a panel, which has these lanes: `run` inputs at each tap, in `steps` steps. A long
+/// tap is several taps of the filter, one after the other as there.
+fn pack<L: Layout>(
+    filter: &Filter,
+    lanes: &[Option<usize>],
+    [taps, steps, run]: [usize; 3],
+    weights: &mut [L::Weight],
+) {
+    let channels: Vec<_> = lanes.iter().map(|channel| channel.map(|channel| filter.row(channel))).collect();
+    let step = L::INPUTS * lanes.len();
+    for (tap, weights) in weights.chunks_exact_mut(steps * step).enumerate().take(taps) {
+        let inputs = tap * run..(tap + 1) * run;
+        for (block, weights) in weights.chunks_mut(PACKED_TOGETHER * step).enumerate() {
+            let start = inputs.start + block * PACKED_TOGETHER * L::INPUTS;
+            let end = inputs.end.min(start + PACKED_TOGETHER * L::INPUTS);
+            let rows = channels.iter().map(|row| row.as_ref().map_or(&[][..], |row| &row[start..end]));
+            L::put(&rows.collect::<Vec<_>>(), weights);
+        }
     }
 }
 
@@ -206,31 +269,23 @@ impl<L: Layout> Packed<L> {
                 channel += channels;
             }
         }
-        let mut weights = Aligned::zeroed(lanes.len() * taps * steps * L::INPUTS);
+        let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS);
         for panel in &panels {
             let lanes = &lanes[panel.lane..][..panel.width];
             let weights = &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS];
-            for (tap, input) in (0..taps).flat_map(|tap| (0..run).map(move |input| (tap, input))) {
-                let step = (tap * steps + input / L::INPUTS) * L::INPUTS * panel.width;
-                for (lane, channel) in lanes.iter().enumerate() {
-                    let Some(channel) = *channel else { continue };
-                    // A long tap is several taps of the filter, one after the other as there.
-                    let weight = filter.weight(channel, tap * run + input);
-                    weights[step + L::position(input % L::INPUTS, lane, panel.width)] = weight.into();
-                }
-            }
+            pack::<L>(filter, lanes, [taps, steps, run], weights);
         }
         let group_bytes = filter.group_in() * size;
         Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }
     }
 
-    /// Computes all outputs.
-    fn run<F: Finish>(
+    /// Computes all outputs, with a finish for each task.
+    fn run_each<F: Finish, B: Borrow<F>>(
         &self,
         pool: &ThreadPool,
         source: &Source,
         initial: &[F::Sum],
-        finish: &F,
+        begin: impl Fn() -> B + Sync,
         output: &mut [F::Out],
     ) where
         L: Kernel<F>,
@@ -238,26 +293,36 @@ impl<L: Layout> Packed<L> {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
         let count = source.pixels().checked_mul(self.out_channels);
         assert_eq!(Some(output.len()), count, "length of the output");
-        let operands = Operands { weights: &self.weights, initial, steps: self.steps };
-        let target = Target::new(output, self.out_channels);
-        self.walk(pool, source, |tile, panels| {
-            // SAFETY: the product was made for an instruction set that is there; the walk's tiles are
-            // readable and stand for the panels' group, and no two of them overlap; operands and
-            // target fit the panels.
-            unsafe { L::tile(tile, panels, &operands, finish, &target) };
+        let operands = &Operands { weights: &self.weights, initial, steps: self.steps };
+        let target = &Target::new(output, self.out_channels);
+        let rows = L::rows(self.geometry.slots() * self.steps);
+        self.walk(pool, source, rows, || {
+            let finish = begin();
+            move |tile: &Tile, panels: &[Panel]| {
+                // SAFETY: the product was made for an instruction set that is there; the walk's tiles
+                // are readable and stand for the panels' group, and no two of them overlap; operands
+                // and target fit the panels.
+                unsafe { L::tile(tile, panels, operands, finish.borrow(), target) };
+            }
         });
     }
 
-    /// Calls `tile` for all pixels with all panels, in parallel: some pixels, which can be read, and
-    /// panels of one group, no pixel twice with the same panel.
-    fn walk(&self, pool: &ThreadPool, source: &Source, tile: impl Fn(&Tile, &[Panel]) + Sync) {
+    /// Calls what `begin` gives each task for all pixels with all panels, in parallel: up to `rows`
+    /// pixels, which can be read, and panels of one group, no pixel twice with the same panel.
+    fn walk<T: Fn(&Tile, &[Panel])>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        rows: usize,
+        begin: impl Fn() -> T + Sync,
+    ) {
         let pixels = source.pixels();
         if pixels == 0 {
             return;
         }
         let work = Work {
             pixels,
-            rows: L::ROWS,
+            rows,
             panels: self.panels.len(),
             weights: size_of_val(&self.weights[..]),
             products: pixels.saturating_mul(self.weights.len()),
@@ -265,7 +330,7 @@ impl<L: Layout> Packed<L> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
-            self.part(source, pixels, panels, &tile);
+            self.part(source, rows, pixels, panels, &begin());
         });
     }
 
@@ -273,18 +338,18 @@ impl<L: Layout> Packed<L> {
     fn part(
         &self,
         source: &Source,
+        rows: usize,
         pixels: Range<usize>,
         mut panels: Range<usize>,
         tile: &impl Fn(&Tile, &[Panel]),
     ) {
         let mut cursor = Cursor::new(source);
-        let tiles = pixels.len().div_ceil(L::ROWS);
         while !panels.is_empty() {
             let block = self.block(&panels);
             panels.start += block.len();
             cursor.seek(pixels.start);
-            for index in 0..tiles {
-                let rows = share(pixels.len(), tiles, index).len();
+            for first in pixels.clone().step_by(rows) {
+                let rows = rows.min(pixels.end - first);
                 tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
             }
         }

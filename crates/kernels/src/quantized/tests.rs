@@ -57,7 +57,8 @@ impl Numbers {
 fn windows() -> impl Strategy<Value = Window> {
     let pair = |low: usize, high: usize| [low..=high, low..=high];
     let any = (pair(1, 5), pair(1, 3), pair(1, 2));
-    let usual = (1..=2_usize).prop_map(|stride| ([3, 3], [stride, stride], [1, 1]));
+    let size = prop_oneof![Just([3, 3]), Just([5, 5]), [3..=8_usize, 3..=8]];
+    let usual = (size, [1..=2_usize, 1..=2]).prop_map(|(kernel, stride)| (kernel, stride, [1, 1]));
     (prop_oneof![any, usual], pair(0, 3), pair(0, 3)).prop_map(
         |((kernel, stride, dilation), pad_before, pad_after)| Window {
             kernel,
@@ -237,6 +238,42 @@ fn depthwise_convolutions_equal_plain_loops() {
     });
 }
 
+/// Results with the range of each sample, and what becomes of them when they are quantized by it.
+struct Quantized {
+    ranges: Vec<[f32; 2]>,
+    bytes: Vec<u8>,
+}
+
+/// Quantizes `batch` samples plainly.
+fn quantized(values: &[f32], batch: usize) -> Quantized {
+    let (isa, pool) = (Isa::Portable, ThreadPool::new(1));
+    let (mut ranges, mut bytes) = (vec![[0.0; 2]; batch], vec![0; values.len()]);
+    sample_ranges(isa, &pool, values, &mut ranges);
+    quantize_by_ranges(isa, &pool, values, &ranges, &mut bytes);
+    Quantized { ranges, bytes }
+}
+
+/// Asserts that a layer gives its results, with their ranges and as bytes, from quantized samples.
+fn gives_every_form(
+    (isa, pool): (Isa, &ThreadPool),
+    input: &[f32],
+    batch: usize,
+    expected: &[f32],
+    apply: impl Fn(QuantizedSamples<'_>, HybridOutput<'_>),
+) {
+    let (input, expected_bytes) = (quantized(input, batch), quantized(expected, batch));
+    let samples = QuantizedSamples { bytes: &input.bytes, ranges: &input.ranges };
+    let (mut values, mut ranges) = (vec![0.0; expected.len()], vec![[9.0; 2]; batch]);
+    apply(samples, HybridOutput::Floats { values: &mut values, ranges: Some(&mut ranges) });
+    let threads = pool.threads();
+    assert_eq!(ranges, expected_bytes.ranges, "{isa}, {threads} threads");
+    assert!(values == expected, "{isa}, {threads} threads");
+    let (mut bytes, mut ranges) = (vec![0; expected.len()], vec![[9.0; 2]; batch]);
+    apply(samples, HybridOutput::Bytes { values: &mut bytes, ranges: &mut ranges });
+    assert_eq!(ranges, expected_bytes.ranges, "{isa}, {threads} threads, bytes");
+    assert!(bytes == expected_bytes.bytes, "{isa}, {threads} threads, bytes");
+}
+
 #[test]
 fn hybrid_convolutions_equal_plain_loops() {
     for_cases(40, cases(), |case| {
@@ -247,6 +284,9 @@ fn hybrid_convolutions_equal_plain_loops() {
             let Case { window, groups, in_channels, out_channels, .. } = case;
             let conv = HybridConv2d::new(isa, window, groups, in_channels, out_channels, &weights, &rescale);
             conv.run(pool, &input, case.shape, &mut vec![0; input.len()], output);
+            gives_every_form((isa, pool), &input, case.shape[0], &expected, |samples, output| {
+                conv.apply(pool, samples, case.shape, output);
+            });
         })
     });
 }
@@ -262,8 +302,51 @@ fn hybrid_depthwise_convolutions_equal_plain_loops() {
             let (channels, multiplier) = (case.in_channels, case.out_channels / case.in_channels);
             let conv = HybridDepthwise::new(isa, case.window, channels, multiplier, &weights, &rescale);
             conv.run(pool, &input, case.shape, &mut vec![0; input.len()], output);
+            gives_every_form((isa, pool), &input, case.shape[0], &expected, |samples, output| {
+                conv.apply(pool, samples, case.shape, output);
+            });
         })
     });
+}
+
+/// Samples large enough to be worked on one by one, by several tasks; one whose results are not
+/// finite.
+#[test]
+fn large_hybrid_layers_equal_plain_loops() {
+    let (shape, channels) = ([2, 20, 20], 40);
+    let same = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
+    let mut numbers = Numbers(3);
+    let input: Vec<_> =
+        (0..2 * 400 * channels).map(|i| numbers.float(-1.0, 1.0 + (i / 16_000) as f32)).collect();
+    for (bias, clamp) in
+        [(0.5, Clamp::NONE), (-2.0, Clamp::RELU), (9.0, Clamp::RELU6), (f32::INFINITY, Clamp::NONE)]
+    {
+        let rescale = Rescale { scale: vec![3e-3], bias: Some(vec![bias; channels]), clamp };
+        let weights = numbers.weights(channels * channels, false);
+        let (window, groups) = (Window::POINT, 1);
+        let order = WeightOrder::OutputFirst;
+        let filter = Filter {
+            window,
+            groups,
+            in_channels: channels,
+            out_channels: channels,
+            order,
+            weights: &weights,
+        };
+        let expected = reference::hybrid_conv2d(&input, shape, &filter, &rescale);
+        let depthwise = Filter::depthwise(same, channels, 1, &weights[..9 * channels]);
+        let expected_depthwise = reference::hybrid_conv2d(&input, shape, &depthwise, &rescale);
+        for (isa, pool) in machines() {
+            let conv = HybridConv2d::new(isa, window, groups, channels, channels, &weights, &rescale);
+            gives_every_form((isa, &pool), &input, 2, &expected, |samples, output| {
+                conv.apply(&pool, samples, shape, output);
+            });
+            let conv = HybridDepthwise::new(isa, same, channels, 1, depthwise.weights, &rescale);
+            gives_every_form((isa, &pool), &input, 2, &expected_depthwise, |samples, output| {
+                conv.apply(&pool, samples, shape, output);
+            });
+        }
+    }
 }
 
 /// Enough channels and pixels for several blocks of panels and several tasks.
@@ -299,6 +382,41 @@ fn large_convolutions_equal_plain_loops() {
                 Conv2d::new(isa, window, 1, in_channels, out_channels, &weights, bias, 3, requantize)
             };
             conv.run(pool, &input, shape, output);
+        });
+    }
+}
+
+/// Rows of more pixels than depthwise kernels take at a time.
+#[test]
+fn wide_depthwise_convolutions_equal_plain_loops() {
+    for (size, stride, width) in [(3, 1, 150), (5, 1, 150), (5, 2, 151), (7, 2, 131)] {
+        let window = Window {
+            kernel: [size; 2],
+            stride: [stride; 2],
+            dilation: [1; 2],
+            pad_before: [size / 2; 2],
+            pad_after: [size / 2; 2],
+        };
+        let case = Case {
+            shape: [2, 7, width],
+            window,
+            groups: 40,
+            in_channels: 40,
+            out_channels: 40,
+            seed: 13,
+            extreme: false,
+            zero_points: [3, 131],
+            bounds: [0, 255],
+            per_channel: true,
+        };
+        let (weights, bias, requantize) = (case.weights(), case.bias(), case.requantize());
+        let input = Numbers(case.seed).bytes(case.inputs(), false);
+        let filter = case.filter(WeightOrder::OutputLast, &weights);
+        let expected = reference::conv2d(&input, case.shape, &filter, bias.as_deref(), 3, &requantize);
+        everywhere(&expected, |isa, pool, output| {
+            let (bias, requantize) = (bias.as_deref(), requantize.clone());
+            let conv = Depthwise::new(isa, window, 40, 1, &weights, bias, 3, requantize);
+            conv.run(pool, &input, case.shape, output);
         });
     }
 }

@@ -299,7 +299,8 @@ fn measure(
     observer: &dyn Observer,
 ) -> Result<(Statistics, Option<Moments>), Error> {
     observer.stage("calibrate", feed.len());
-    let mut interpreter = Interpreter::new(model, &options.run)?;
+    // Packed when it first observes: for exactness, not for speed.
+    let mut interpreter = Interpreter::unplanned(model, &options.run)?;
     let mut statistics = Statistics::new().starting_at(first);
     if options.needs_histograms() {
         statistics = statistics.with_histograms();

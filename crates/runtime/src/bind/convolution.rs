@@ -12,10 +12,12 @@ use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
 use super::layer::{Form, Kernel, PackedLayer};
+use super::samples::Samples;
 use super::site::stored_bounds;
 use super::window::window;
 use super::{Bound, Operand, Site, Task, int16, legacy};
 use crate::error::{Refusal, refuse};
+use crate::plan::Mode;
 
 /// The geometry of a layer that multiplies by weights.
 #[derive(Clone, Copy)]
@@ -142,6 +144,7 @@ fn packed<C: Any + Send + Sync, D: Any + Send + Sync>(
 }
 
 fn float_conv(
+    form: float::Form,
     isa: Isa,
     layer: &Layer,
     groups: usize,
@@ -149,7 +152,8 @@ fn float_conv(
     bias: Option<&[f32]>,
 ) -> float::Conv2d {
     let &Layer { window, in_channels, out_channels, activation, .. } = layer;
-    float::Conv2d::new(isa, window, groups, in_channels, out_channels, weights, bias, clamp(activation))
+    let clamp = clamp(activation);
+    float::Conv2d::with_form(form, isa, window, groups, in_channels, out_channels, weights, bias, clamp)
 }
 
 fn float_depthwise(
@@ -161,6 +165,16 @@ fn float_depthwise(
 ) -> float::Depthwise {
     let &Layer { window, in_channels, activation, .. } = layer;
     float::Depthwise::new(isa, window, in_channels, multiplier, weights, bias, clamp(activation))
+}
+
+/// The form in which a float convolution is packed. Where activations are observed it is the direct one,
+/// which is more exact: scales follow from their ranges.
+fn float_form(mode: Mode, layer: &Layer, groups: usize) -> float::Form {
+    let &Layer { shape: [_, height, width], window, in_channels, out_channels, .. } = layer;
+    match mode {
+        Mode::Inference => float::Form::best(&window, groups, in_channels, out_channels, [height, width]),
+        Mode::Observe => float::Form::Direct,
+    }
 }
 
 fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -176,7 +190,8 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
             let (isa, pool, output) = (machine.isa, machine.pool, io.output_as());
             match layer.kind {
                 Kind::Conv { groups } => {
-                    float_conv(isa, &layer, groups, weights, bias).run(pool, input, shape, output);
+                    float_conv(float::Form::Direct, isa, &layer, groups, weights, bias)
+                        .run(pool, input, shape, output);
                 }
                 Kind::Depthwise { multiplier } => {
                     float_depthwise(isa, &layer, multiplier, weights, bias).run(pool, input, shape, output);
@@ -188,13 +203,18 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     }
     let weights = weights.floats("weights")?;
     let bias = bias.map(|bias| bias.floats("bias")).transpose()?;
-    let form = packed(
-        site,
-        &layer,
-        |groups| float_conv(site.isa, &layer, groups, &weights, bias.as_deref()),
-        |multiplier| float_depthwise(site.isa, &layer, multiplier, &weights, bias.as_deref()),
-    );
-    Ok(Bound::Layer(PackedLayer { kernel: Kernel::Float(form, clamp(layer.activation)), shape }))
+    let (isa, bias) = (site.isa, bias.as_deref());
+    let kernel = match layer.kind {
+        Kind::Conv { groups } => {
+            let form = float_form(site.mode, &layer, groups);
+            let make = || float_conv(form, isa, &layer, groups, &weights, bias);
+            Form::Conv(site.pack_as(layer.window, form, make))
+        }
+        Kind::Depthwise { multiplier } => Form::Depthwise(
+            site.pack(layer.window, || float_depthwise(isa, &layer, multiplier, &weights, bias)),
+        ),
+    };
+    Ok(Bound::Layer(PackedLayer { kernel: Kernel::Float(kernel, clamp(layer.activation)), shape }))
 }
 
 fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -316,7 +336,8 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
         |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
         |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
     );
-    let kernel = Kernel::Hybrid(form, site.input(0)?.elements);
+    let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
+    let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }
 

@@ -3,11 +3,11 @@
 use litesmith_graph::DType;
 use litesmith_graph::ops::{self, Activation, BinaryKind, CompareKind, LogicalKind, UnaryKind};
 use litesmith_kernels::elementwise::number::Ordered;
-use litesmith_kernels::elementwise::{self, Broadcast, QuantizedBinary, Table, logical_not};
+use litesmith_kernels::elementwise::{self, Broadcast, ChannelMap, QuantizedBinary, Table, logical_not};
 use litesmith_kernels::float::Clamp;
 
 use super::site::stored_bounds;
-use super::{Bound, Operand, Pair, Site, Task, by_size, int16};
+use super::{Bound, Operand, Pair, Scaling, Site, Task, by_size, int16};
 use crate::error::{Fault, Refusal, refuse};
 
 /// The kernel that computes a unary operator on floating-point numbers; `None` for those that are
@@ -172,7 +172,12 @@ fn two_operands(
         let output = site.output()?.affine()?;
         let clamp = stored_bounds(activation, output);
         let kernel = QuantizedBinary::new(kernel, a.affine()?, b.affine()?, output, clamp);
-        return Ok(Bound::Pair(Pair { kernel, plan, constants: [a.single_byte(), b.single_byte()] }));
+        let constants = [a.single_byte(), b.single_byte()];
+        let map = [(0, a, b), (1, b, a)].into_iter().find_map(|(own, x, constant)| {
+            let constant = channel_bytes(x, constant)?;
+            Some((own, ChannelMap::new(&kernel, &constant, own == 1)?))
+        });
+        return Ok(Bound::Pair(Pair { kernel, plan, constants, map }));
     }
     let (low, high) = activation.bounds();
     by_number!(a.dtype, T => {
@@ -184,9 +189,55 @@ fn two_operands(
             elementwise::binary(machine.isa, machine.pool, kernel, &plan, operands, clamp, output)
                 .map_err(|error| Fault(error.to_string()))
         });
+        if let Some((own, multiplies, constants)) = scaling(kernel, a, b)? {
+            let bounds = [low, high];
+            return Ok(Bound::Scaling(Scaling { own, multiplies, constants, bounds, task }));
+        }
         let sum = kernel == elementwise::Binary::Add && a.dtype == DType::F32 && a.shape == b.shape;
         Ok(if sum { Bound::Sum(Clamp { min: low, max: high }, task) } else { task.into() })
     })
+}
+
+/// Which operand is multiplied or added to, and the constants by channel, if that is all there is to it.
+fn scaling(
+    kernel: elementwise::Binary,
+    a: &Operand<'_>,
+    b: &Operand<'_>,
+) -> Result<Option<(usize, bool, Vec<f32>)>, Refusal> {
+    let multiplies = match kernel {
+        elementwise::Binary::Mul => true,
+        elementwise::Binary::Add => false,
+        _ => return Ok(None),
+    };
+    let Some((own, constant)) = [(0, a, b), (1, b, a)]
+        .into_iter()
+        .find_map(|(own, x, constant)| by_channel(x, constant).then_some((own, constant)))
+        .filter(|_| a.dtype == DType::F32)
+    else {
+        return Ok(None);
+    };
+    Ok(Some((own, multiplies, constant.floats("constants")?.into_owned())))
+}
+
+/// Whether a constant has one element for each channel of `x`, of which there are several pixels.
+fn by_channel(x: &Operand<'_>, constant: &Operand<'_>) -> bool {
+    x.shape.last().is_some_and(|&channels| {
+        constant.data.is_some()
+            && x.data.is_none()
+            && channels > 1
+            && x.elements > channels
+            && constant.shape.len() <= x.shape.len()
+            && constant.shape.last() == Some(&channels)
+            && constant.elements == channels
+    })
+}
+
+/// The bytes of a constant, as the plan stores them, that has one for each channel of `x`, of which
+/// there are several pixels.
+fn channel_bytes(x: &Operand<'_>, constant: &Operand<'_>) -> Option<Vec<u8>> {
+    let flip = if constant.dtype == DType::I8 { 0x80 } else { 0 };
+    let bytes = constant.data.filter(|_| by_channel(x, constant))?.bytes();
+    (bytes.len() == constant.elements).then(|| bytes.iter().map(|byte| byte ^ flip).collect())
 }
 
 /// `clamp(operator(x, number))`.

@@ -13,6 +13,7 @@ mod movement;
 mod pooling;
 mod recurrent;
 mod reduce;
+mod samples;
 mod site;
 mod state;
 mod transposed;
@@ -24,8 +25,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use litesmith_graph::{GraphId, Op, TensorId};
-use litesmith_kernels::elementwise::{Broadcast, QuantizedBinary, Table};
-use litesmith_kernels::float::Clamp;
+use litesmith_kernels::elementwise::{Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table};
+use litesmith_kernels::float::{self, Clamp};
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
@@ -33,6 +34,7 @@ use crate::options::Interrupt;
 use crate::plan::Io;
 pub(crate) use control::Called;
 pub(crate) use layer::{Addition, PackedLayer};
+pub(crate) use samples::{Results, Samples};
 pub(crate) use site::{Operand, Site};
 
 /// What steps run on.
@@ -59,6 +61,8 @@ pub(crate) enum Bound {
     Pair(Pair),
     /// It is a layer of packed weights over its first input.
     Layer(PackedLayer),
+    /// Its output is a multiplication or an addition of constants by channel of real numbers.
+    Scaling(Scaling),
     /// It is the sum of two tensors of real numbers and of one shape, which the layer that one of them
     /// comes from may do, or this step.
     Sum(Clamp, Task),
@@ -77,6 +81,7 @@ impl Bound {
             Bound::Table(table) => Ok(vec![table_task(table)]),
             Bound::Pair(pair) => Ok(vec![pair.task()]),
             Bound::Layer(layer) => Ok(vec![layer.task()]),
+            Bound::Scaling(scaling) => Ok(vec![scaling.task]),
             Bound::Sum(_, task) => Ok(vec![task]),
             Bound::Steps(tasks) => Ok(tasks),
         }
@@ -100,6 +105,8 @@ pub(crate) struct Task {
     pub scratch: usize,
     /// Whether the output may lie where the first input lies (see [`Io::in_place`]).
     pub in_place: bool,
+    /// What it is called in profiles, if it is not what its node is for.
+    pub name: Option<&'static str>,
     /// What it does.
     pub work: Work,
 }
@@ -109,7 +116,7 @@ impl Task {
     pub(crate) fn new(
         work: impl Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Send + Sync + 'static,
     ) -> Task {
-        Task { target: Target::Output(0), scratch: 0, in_place: false, work: Box::new(work) }
+        Task { target: Target::Output(0), scratch: 0, in_place: false, name: None, work: Box::new(work) }
     }
 
     /// The same step with scratch memory.
@@ -120,6 +127,11 @@ impl Task {
     /// The same step, which can write over its first input.
     pub(crate) fn in_place(self) -> Task {
         Task { in_place: true, ..self }
+    }
+
+    /// The same step with a name of its own.
+    pub(crate) fn named(self, name: &'static str) -> Task {
+        Task { name: Some(name), ..self }
     }
 
     /// The same step, which computes all outputs.
@@ -141,6 +153,31 @@ pub(crate) struct Pair {
     pub plan: Broadcast<2>,
     /// The element of an operand that is one constant.
     pub constants: [Option<u8>; 2],
+    /// What it does with one operand, by its index, if the other has a constant for each channel.
+    pub map: Option<(usize, ChannelMap)>,
+}
+
+/// A multiplication or an addition of constants by channel of real numbers.
+pub(crate) struct Scaling {
+    /// The index of the operand that is no constant.
+    pub own: usize,
+    /// Whether it multiplies.
+    pub multiplies: bool,
+    /// One for each channel.
+    pub constants: Vec<f32>,
+    /// Bounds of the result.
+    pub bounds: [f32; 2],
+    /// The step that computes it alone.
+    pub task: Task,
+}
+
+/// The step that multiplies its first input and adds to it.
+pub(crate) fn multiply_add_task(map: MultiplyAdd) -> Task {
+    Task::new(move |machine, mut io| {
+        let input = io.inputs.get(0);
+        map.apply(machine.isa, machine.pool, input, io.output_as());
+        Ok(())
+    })
 }
 
 impl Pair {
@@ -152,6 +189,14 @@ impl Pair {
             Ok(())
         })
     }
+}
+
+/// The step that maps its first input by channel.
+pub(crate) fn map_task(map: ChannelMap) -> Task {
+    Task::new(move |machine, io| {
+        map.apply(machine.isa, machine.pool, io.inputs.bytes(0), io.output);
+        Ok(())
+    })
 }
 
 /// The step that takes each byte of its first input through a table.
@@ -180,27 +225,28 @@ impl From<Task> for Bound {
 }
 
 /// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on the tensor
-/// that its node computes and, where padding depends on the size of the input, on its window.
+/// that its node computes and, where padding depends on the size of the input, on its window; that of a
+/// float convolution also on its form.
 #[derive(Default)]
 pub(crate) struct Packed(RefCell<HashMap<(GraphId, TensorId), Vec<PackedKernel>>>);
 
-type PackedKernel = (Window, Arc<dyn Any + Send + Sync>);
+type PackedKernel = ((Window, float::Form), Arc<dyn Any + Send + Sync>);
 
 impl Packed {
-    /// The kernel for this tensor and window, made the first time.
+    /// The kernel for this tensor, window and form, made the first time.
     pub(crate) fn get<T: Any + Send + Sync>(
         &self,
         output: (GraphId, TensorId),
-        window: Window,
+        key: (Window, float::Form),
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
         let known = self.0.borrow().get(&output).and_then(|kernels| {
-            let (_, kernel) = kernels.iter().find(|(own, _)| *own == window)?;
+            let (_, kernel) = kernels.iter().find(|(own, _)| *own == key)?;
             Arc::clone(kernel).downcast::<T>().ok()
         });
         known.unwrap_or_else(|| {
             let kernel = Arc::new(make());
-            self.0.borrow_mut().entry(output).or_default().push((window, Arc::clone(&kernel) as _));
+            self.0.borrow_mut().entry(output).or_default().push((key, Arc::clone(&kernel) as _));
             kernel
         })
     }

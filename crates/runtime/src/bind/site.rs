@@ -3,10 +3,12 @@ use std::borrow::Cow;
 use litesmith_graph::ops::Activation;
 use litesmith_graph::{DType, Data, GraphId, Node, Quantization, StateId};
 use litesmith_kernels::elementwise::Affine;
+use litesmith_kernels::float;
 use litesmith_kernels::{Isa, Window};
 
 use super::{Called, Packed};
 use crate::error::{Refusal, refuse};
+use crate::plan::Mode;
 
 /// A node about to be bound, with all that is known of its operands.
 pub(crate) struct Site<'a> {
@@ -20,6 +22,8 @@ pub(crate) struct Site<'a> {
     pub outputs: Vec<Operand<'a>>,
     /// The graphs that it runs, in the operator's order.
     pub called: Vec<Called>,
+    /// What its results are for.
+    pub mode: Mode,
     /// The instruction set to pack for.
     pub isa: Isa,
     /// Kernels that were packed before.
@@ -101,8 +105,18 @@ impl Site<'_> {
         window: Window,
         make: impl FnOnce() -> T,
     ) -> std::sync::Arc<T> {
+        self.pack_as(window, float::Form::Direct, make)
+    }
+
+    /// The same for a float convolution, which can be packed in several forms.
+    pub(crate) fn pack_as<T: std::any::Any + Send + Sync>(
+        &self,
+        window: Window,
+        form: float::Form,
+        make: impl FnOnce() -> T,
+    ) -> std::sync::Arc<T> {
         // Nodes may have other numbers in the graph that `run` runs; what they compute has one.
-        self.packed.get((self.graph, self.node.outputs[0]), window, make)
+        self.packed.get((self.graph, self.node.outputs[0]), (window, form), make)
     }
 }
 

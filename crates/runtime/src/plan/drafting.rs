@@ -2,14 +2,20 @@
 //!
 //! - functions of single bytes: a chain of them is one table, and `x * logistic(x)` on quantized
 //!   numbers, two operators, is one look-up;
-//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop.
+//! - layers of packed weights that one node reads: a residual connection is added in the layer's loop,
+//!   and layers that only read each other may be computed in one pass;
+//! - multiplications by constants by channel: an addition of such constants is done in their loop.
 
 use litesmith_graph::{Facts, Graph, Inputs, TensorId};
-use litesmith_kernels::elementwise::Table;
+use litesmith_kernels::elementwise::{ChannelMap, MultiplyAdd, Table};
 
+use super::forms::Forms;
 use super::layout::Layout;
 use super::{Mode, bytes_of};
-use crate::bind::{Addition, Bound, PackedLayer, Pair, Target, Task, table_task};
+use crate::bind::{
+    Addition, Bound, PackedLayer, Pair, Results, Scaling, Target, Task, map_task, multiply_add_task,
+    table_task,
+};
 use crate::error::RuntimeError;
 
 /// A layout to which nodes are added in order.
@@ -17,17 +23,22 @@ pub(super) struct Drafting<'a> {
     graph: &'a Graph,
     facts: &'a [Facts],
     mode: Mode,
+    threads: usize,
     pub(super) layout: Layout,
     /// For each tensor that is put off, how it is computed.
     put_off: Vec<Option<PutOff>>,
     /// For each tensor, how often it is read.
     readers: Vec<usize>,
+    /// Who reads samples, and what there is of them.
+    forms: Forms,
 }
 
 /// A tensor that no step computes yet.
 enum PutOff {
     Function(Box<ByteFunction>),
     Layer(WaitingLayer),
+    Map(WaitingMap),
+    Scaling(usize, Scaling),
 }
 
 /// Each byte of a tensor as a function of the byte of the same place in another.
@@ -41,18 +52,34 @@ struct ByteFunction {
 
 /// A layer with the tensor that it reads.
 struct WaitingLayer {
-    node: usize,
+    /// The nodes that it computes.
+    nodes: Vec<usize>,
     input: TensorId,
     layer: PackedLayer,
 }
 
+/// A multiplication by channel with the tensor that it reads.
+struct WaitingMap {
+    node: usize,
+    input: TensorId,
+    map: ChannelMap,
+}
+
 impl<'a> Drafting<'a> {
-    pub(super) fn new(graph: &'a Graph, facts: &'a [Facts], mode: Mode, layout: Layout) -> Drafting<'a> {
+    /// For this number of threads.
+    pub(super) fn new(
+        graph: &'a Graph,
+        facts: &'a [Facts],
+        mode: Mode,
+        threads: usize,
+        layout: Layout,
+    ) -> Drafting<'a> {
         let put_off = graph.tensors.iter().map(|_| None).collect();
         let mut readers = vec![0; graph.tensors.len()];
         let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
         read.chain(graph.outputs.iter().copied()).for_each(|id| readers[id.index()] += 1);
-        Drafting { graph, facts, mode, layout, put_off, readers }
+        let forms = Forms::new(graph, facts);
+        Drafting { graph, facts, mode, threads, layout, put_off, readers, forms }
     }
 
     /// Adds a node of the graph.
@@ -81,6 +108,7 @@ impl<'a> Drafting<'a> {
                         Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
                 }
+                None if pair.map.is_some() => self.add_map(node, pair),
                 None => {
                     let rule = pair.kernel.sum();
                     let addition = rule.map(|rule| [false, true].map(|swap| Addition::quantized(rule, swap)));
@@ -88,6 +116,7 @@ impl<'a> Drafting<'a> {
                 }
             },
             Bound::Layer(layer) => self.add_layer(node, layer),
+            Bound::Scaling(scaling) => self.add_scaling(node, scaling),
             Bound::Sum(clamp, task) => self.add_sum(node, Some([Addition::Float(clamp); 2]), task),
             Bound::Steps(tasks) => self.add_tasks(node, tasks),
         }
@@ -149,19 +178,174 @@ impl<'a> Drafting<'a> {
         (same_places && elements(of) == elements(node.outputs[0])).then_some((of, table))
     }
 
+    /// Whether one node reads the output of another one, and nobody else, so that it can be put off.
+    fn is_read_once(&self, output: TensorId) -> bool {
+        self.mode == Mode::Inference && self.readers[output.index()] == 1 && !self.graph.is_output(output)
+    }
+
     /// Puts a layer off if one node reads it, and nobody else.
     fn add_layer(&mut self, node: usize, layer: PackedLayer) -> Result<(), RuntimeError> {
         let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
-        let alone = self.readers[output.index()] == 1 && !self.graph.is_output(output);
         match inputs.first() {
-            Some(Some(input)) if self.mode == Mode::Inference && alone => {
-                self.settle(*input)?;
-                let waiting = WaitingLayer { node, input: *input, layer };
+            Some(Some(input)) if self.mode == Mode::Inference => {
+                let waiting = self.joined(node, *input, layer)?;
+                if !self.is_read_once(output) {
+                    return self.add_waiting(waiting, output);
+                }
                 self.put_off[output.index()] = Some(PutOff::Layer(waiting));
                 Ok(())
             }
             _ => self.add_tasks(node, vec![layer.task()]),
         }
+    }
+
+    /// Adds the step of a layer that nothing has been made part of.
+    fn add_waiting(&mut self, waiting: WaitingLayer, output: TensorId) -> Result<(), RuntimeError> {
+        let WaitingLayer { nodes, input, layer } = waiting;
+        let macs = nodes.iter().map(|node| self.macs(*node)).sum();
+        let input = self.input_of(nodes[0], input, &layer)?;
+        let own = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
+        let results = match own {
+            Some(own) => match self.forms.sole_samples(output, &self.readers, self.facts) {
+                Some(sole) if layer.prefers_bytes() => Results::Quantized(sole),
+                _ => Results::WithRanges(own),
+            },
+            None => Results::Numbers,
+        };
+        self.add_results(&nodes, macs, &[Some(input)], output, results, layer.task_for(results))
+    }
+
+    /// What a layer reads: its input, or the samples made of that, which are made now if nobody has read
+    /// them yet.
+    fn input_of(
+        &mut self,
+        node: usize,
+        input: TensorId,
+        layer: &PackedLayer,
+    ) -> Result<TensorId, RuntimeError> {
+        let Some(samples) = layer.samples() else { return Ok(input) };
+        if let Some(form) = self.forms.quantized(input, samples) {
+            return Ok(form);
+        }
+        let form = self.layout.add_hidden();
+        let ranges = self.forms.ranges(input, samples);
+        let size = samples.range_bytes().ok_or_else(|| self.too_large(node))?;
+        let parts = [(form, samples.elements), (self.layout.add_hidden(), size)];
+        let task = samples.quantize();
+        let added = self.layout.add_step_for_all(&[node], 0, &[Some(input), ranges], &parts, task);
+        let whole = added.ok_or_else(|| self.too_large(node))?;
+        self.layout.hold_block(form, whole);
+        self.forms.keep_quantized(input, samples, form);
+        Ok(form)
+    }
+
+    /// Adds a step that gives a tensor, or its samples, in this form.
+    fn add_results(
+        &mut self,
+        nodes: &[usize],
+        macs: u64,
+        inputs: &[Option<TensorId>],
+        output: TensorId,
+        results: Results,
+        task: Task,
+    ) -> Result<(), RuntimeError> {
+        let (samples, size) = match results {
+            Results::Numbers => return self.add_step(nodes, macs, inputs, output, task),
+            Results::WithRanges(samples) => (samples, bytes_of(self.graph, output, self.facts)?),
+            Results::Quantized(samples) => (samples, samples.elements),
+        };
+        let ranges = samples.range_bytes().ok_or_else(|| self.too_large(nodes[0]))?;
+        let range_form = self.layout.add_hidden();
+        let first = if let Results::Quantized(_) = results { self.layout.add_hidden() } else { output };
+        let parts = [(first, size), (range_form, ranges)];
+        let added = self.layout.add_step_for_all(nodes, macs, inputs, &parts, task);
+        let whole = added.ok_or_else(|| self.too_large(nodes[0]))?;
+        match results {
+            Results::Quantized(_) => {
+                self.layout.hold_block(first, whole);
+                self.forms.keep_quantized(output, samples, first);
+            }
+            _ => self.forms.keep_ranges(output, samples, range_form),
+        }
+        Ok(())
+    }
+
+    fn too_large(&self, node: usize) -> RuntimeError {
+        let what = format!("layer '{}'", self.graph.nodes[node].name);
+        RuntimeError::Resource { what, needed: usize::MAX, limit: None }
+    }
+
+    /// Adds an operator with constants by channel: in the loop of the multiplication that it follows, or
+    /// put off, if it is one that a single node reads, or by itself.
+    fn add_map(&mut self, node: usize, pair: Pair) -> Result<(), RuntimeError> {
+        let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
+        let read = |(own, map)| Some(((*inputs.get(own)?)?, map));
+        let Some((input, map)) = pair.map.clone().and_then(read) else {
+            return self.add_tasks(node, vec![pair.task()]);
+        };
+        if let Some(PutOff::Map(waiting)) = &self.put_off[input.index()]
+            && let Some(both) = waiting.map.then(&map)
+        {
+            let (nodes, of) = ([waiting.node, node], waiting.input);
+            self.put_off[input.index()] = None;
+            return self.add_step(&nodes, 0, &[Some(of)], output, map_task(both));
+        }
+        self.settle(input)?;
+        if map.multiplies() && self.is_read_once(output) {
+            self.put_off[output.index()] = Some(PutOff::Map(WaitingMap { node, input, map }));
+            return Ok(());
+        }
+        self.add_step(&[node], 0, &[Some(input)], output, map_task(map))
+    }
+
+    /// The same for real numbers. Samples of the sum are quantized at once where only layers of dynamic
+    /// range read them.
+    fn add_scaling(&mut self, node: usize, scaling: Scaling) -> Result<(), RuntimeError> {
+        let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
+        let input = inputs.get(scaling.own).copied().flatten();
+        let waiting = input.and_then(|input| {
+            self.put_off[input.index()]
+                .take_if(|put_off| matches!(put_off, PutOff::Scaling(..)) && !scaling.multiplies)
+        });
+        if let Some(PutOff::Scaling(first, product)) = waiting {
+            let of = self.graph.nodes[first].inputs[product.own];
+            let bounds = [product.bounds, scaling.bounds];
+            let map = MultiplyAdd { weight: product.constants, addend: scaling.constants, bounds };
+            let samples = self.forms.sole_samples(output, &self.readers, self.facts);
+            let (results, task) = match samples.filter(|_| self.mode == Mode::Inference) {
+                Some(own) => (Results::Quantized(own), own.quantize_mapped(map)),
+                None => (Results::Numbers, multiply_add_task(map)),
+            };
+            return self.add_results(&[first, node], 0, &[of], output, results, task);
+        }
+        if scaling.multiplies && self.is_read_once(output) {
+            for input in inputs.iter().flatten() {
+                self.settle(*input)?;
+            }
+            self.put_off[output.index()] = Some(PutOff::Scaling(node, scaling));
+            return Ok(());
+        }
+        self.add_tasks(node, vec![scaling.task])
+    }
+
+    /// A layer together with the one that makes its input, where that was put off and one pass does both
+    /// faster.
+    fn joined(
+        &mut self,
+        node: usize,
+        input: TensorId,
+        layer: PackedLayer,
+    ) -> Result<WaitingLayer, RuntimeError> {
+        if let Some(PutOff::Layer(first)) = &self.put_off[input.index()]
+            && let Some(layer) = layer.after(&first.layer, self.threads)
+        {
+            let nodes = first.nodes.iter().copied().chain([node]).collect();
+            let joined = WaitingLayer { nodes, input: first.input, layer };
+            self.put_off[input.index()] = None;
+            return Ok(joined);
+        }
+        self.settle(input)?;
+        Ok(WaitingLayer { nodes: vec![node], input, layer })
     }
 
     /// Adds a node that computes a sum: in the loop of a layer that was put off and is one of the
@@ -185,16 +369,23 @@ impl<'a> Drafting<'a> {
         let mut ways = [(a, b, first), (b, a, second)];
         ways.sort_by_key(|(own, ..)| std::cmp::Reverse(self.waiting_macs(*own)));
         for (own, other, addition) in ways {
-            let Some(PutOff::Layer(waiting)) = self.put_off[own.index()].take() else { continue };
-            let WaitingLayer { node: first, input, layer } = waiting;
-            match layer.with_addition(addition) {
+            // What is put off for another reason stays so.
+            let waiting = self.put_off[own.index()].take_if(|put_off| matches!(put_off, PutOff::Layer(_)));
+            let Some(PutOff::Layer(waiting)) = waiting else { continue };
+            let WaitingLayer { nodes, input, layer } = waiting;
+            let samples = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
+            let own_input = self.input_of(nodes[0], input, &layer)?;
+            match layer.with_addition(addition, samples) {
                 Ok(task) => {
                     self.settle(other)?;
-                    let macs = self.macs(first) + self.macs(node);
-                    return self.add_step(&[first, node], macs, &[Some(other), Some(input)], output, task);
+                    let nodes: Vec<usize> = nodes.into_iter().chain([node]).collect();
+                    let macs = nodes.iter().map(|node| self.macs(*node)).sum();
+                    let results = samples.map_or(Results::Numbers, Results::WithRanges);
+                    let inputs = [Some(other), Some(own_input)];
+                    return self.add_results(&nodes, macs, &inputs, output, results, task);
                 }
                 Err(layer) => {
-                    let waiting = WaitingLayer { node: first, input, layer };
+                    let waiting = WaitingLayer { nodes, input, layer };
                     self.put_off[own.index()] = Some(PutOff::Layer(waiting));
                 }
             }
@@ -205,7 +396,7 @@ impl<'a> Drafting<'a> {
     /// Multiply-accumulates of a layer that is put off.
     fn waiting_macs(&self, id: TensorId) -> u64 {
         match &self.put_off[id.index()] {
-            Some(PutOff::Layer(waiting)) => self.macs(waiting.node),
+            Some(PutOff::Layer(waiting)) => waiting.nodes.iter().map(|node| self.macs(*node)).sum(),
             _ => 0,
         }
     }
@@ -224,12 +415,7 @@ impl<'a> Drafting<'a> {
                     let with_size = |id: &TensorId| Ok((*id, bytes_of(self.graph, *id, self.facts)?));
                     let outputs = outputs.iter().map(with_size).collect::<Result<Vec<_>, RuntimeError>>()?;
                     let added = self.layout.add_step_for_all(&[node], macs, inputs, &outputs, task);
-                    let too_large = || RuntimeError::Resource {
-                        what: format!("layer '{}'", self.graph.nodes[node].name),
-                        needed: usize::MAX,
-                        limit: None,
-                    };
-                    added.ok_or_else(too_large)?;
+                    added.ok_or_else(|| self.too_large(node))?;
                 }
             }
         }
@@ -249,8 +435,10 @@ impl<'a> Drafting<'a> {
                 }
                 self.add_step(&[node], 0, &[Some(of)], id, table_task(table))
             }
-            Some(PutOff::Layer(WaitingLayer { node, input, layer })) => {
-                self.add_step(&[node], self.macs(node), &[Some(input)], id, layer.task())
+            Some(PutOff::Layer(waiting)) => self.add_waiting(waiting, id),
+            Some(PutOff::Scaling(node, scaling)) => self.add_tasks(node, vec![scaling.task]),
+            Some(PutOff::Map(WaitingMap { node, input, map })) => {
+                self.add_step(&[node], 0, &[Some(input)], id, map_task(map))
             }
             None => Ok(()),
         }

@@ -9,6 +9,7 @@ use super::operands::{Source, Stored};
 use super::place::{Life, place};
 use super::{Plan, Step, Value, grouped};
 use crate::bind::{Task, Work};
+use crate::error::RuntimeError;
 
 /// What holds a tensor's bytes.
 #[derive(Clone)]
@@ -19,9 +20,12 @@ enum Holder {
     Block(usize),
     /// Part of a block that holds several tensors.
     Part(usize, Range<usize>),
-    /// A constant.
-    Fixed(Arc<Stored>),
+    /// A constant, which is made where a step reads it.
+    Fixed(TensorId),
 }
+
+/// A block of the arena.
+pub(super) struct Block(usize);
 
 /// A plan in the making. Time runs from 0, when inputs are written, over the steps, 1, 2, …, to the
 /// reading of the outputs.
@@ -37,10 +41,13 @@ pub(super) struct Layout {
 
 struct Draft {
     nodes: Vec<usize>,
+    name: Option<&'static str>,
     macs: u64,
     work: Work,
     inputs: Vec<Holder>,
     output: usize,
+    /// Bytes of the first of the tensors in the output.
+    first: usize,
     scratch: usize,
     in_place: bool,
 }
@@ -62,12 +69,19 @@ impl Layout {
         self.blocks.len() - 1
     }
 
+    /// A tensor that the graph does not have: another form of one, or what is known of it.
+    pub(super) fn add_hidden(&mut self) -> TensorId {
+        self.holders.push(Holder::None);
+        self.ready.push(0);
+        TensorId((self.holders.len() - 1) as u32)
+    }
+
     pub(super) fn add_input(&mut self, id: TensorId, bytes: usize) {
         self.holders[id.index()] = Holder::Block(self.add_block(bytes, 0));
     }
 
-    pub(super) fn add_fixed(&mut self, id: TensorId, stored: Arc<Stored>) {
-        self.holders[id.index()] = Holder::Fixed(stored);
+    pub(super) fn add_fixed(&mut self, id: TensorId) {
+        self.holders[id.index()] = Holder::Fixed(id);
     }
 
     pub(super) fn is_fixed(&self, id: TensorId) -> bool {
@@ -96,13 +110,13 @@ impl Layout {
         bytes: usize,
         task: Task,
     ) {
-        let (block, time) = self.add_draft(nodes, macs, inputs, bytes, task);
+        let (block, time) = self.add_draft(nodes, macs, inputs, [bytes, bytes], task);
         self.holders[output.index()] = Holder::Block(block);
         self.ready[output.index()] = time;
     }
 
-    /// Adds a step that computes several tensors, or none, in one block; `None` if it would be too
-    /// large.
+    /// Adds a step that computes several tensors, or none, in one block, and gives that; `None` if it would
+    /// be too large.
     pub(super) fn add_step_for_all(
         &mut self,
         nodes: &[usize],
@@ -110,24 +124,31 @@ impl Layout {
         inputs: &[Option<TensorId>],
         outputs: &[(TensorId, usize)],
         task: Task,
-    ) -> Option<()> {
+    ) -> Option<Block> {
         let sizes: Vec<usize> = outputs.iter().map(|(_, bytes)| *bytes).collect();
         let (places, total) = grouped(&sizes)?;
-        let (block, time) = self.add_draft(nodes, macs, inputs, total, task);
+        let first = sizes.first().copied().unwrap_or(0);
+        let (block, time) = self.add_draft(nodes, macs, inputs, [first, total], task);
         for ((output, _), place) in outputs.iter().zip(places) {
             self.holders[output.index()] = Holder::Part(block, place);
             self.ready[output.index()] = time;
         }
-        Some(())
+        Some(Block(block))
     }
 
-    /// Adds a step that writes a block of this size; returns the block and when it is there.
+    /// Makes a tensor that lies in a block stand for all of it.
+    pub(super) fn hold_block(&mut self, id: TensorId, block: Block) {
+        self.holders[id.index()] = Holder::Block(block.0);
+    }
+
+    /// Adds a step that writes a block, the sizes of whose first tensor and of all are given; returns the
+    /// block and when it is there.
     fn add_draft(
         &mut self,
         nodes: &[usize],
         macs: u64,
         inputs: &[Option<TensorId>],
-        bytes: usize,
+        [first, bytes]: [usize; 2],
         task: Task,
     ) -> (usize, usize) {
         let time = self.steps.len() + 1;
@@ -141,15 +162,21 @@ impl Layout {
         }
         let block = self.add_block(bytes, time);
         let scratch = self.add_block(task.scratch, time);
-        let Task { work, in_place, .. } = task;
+        let Task { work, in_place, name, .. } = task;
         let nodes = nodes.to_vec();
-        self.steps.push(Draft { nodes, macs, work, inputs, output: block, scratch, in_place });
+        self.steps.push(Draft { nodes, name, macs, work, inputs, output: block, first, scratch, in_place });
         (block, time)
     }
 
     /// The plan; `None` if the arena would be larger than can be counted. `order` lists the tensors
-    /// that are to be shown.
-    pub(super) fn finish(mut self, graph: &Graph, facts: &[Facts], order: &[TensorId]) -> Option<Plan> {
+    /// that are to be shown, `fixed` makes a constant.
+    pub(super) fn finish(
+        mut self,
+        graph: &Graph,
+        facts: &[Facts],
+        order: &[TensorId],
+        fixed: &dyn Fn(TensorId) -> Result<Arc<Stored>, RuntimeError>,
+    ) -> Result<Option<Plan>, RuntimeError> {
         let end = self.steps.len() + 1;
         for output in &graph.outputs {
             if let Holder::Block(block) | Holder::Part(block, _) = &self.holders[output.index()] {
@@ -157,13 +184,15 @@ impl Layout {
             }
         }
         self.write_in_place();
-        // A block inside another takes no room of its own.
+        // A block inside another takes no room of its own, but may need more than the other.
         let roots: Vec<usize> = (0..self.blocks.len()).map(|block| self.root(block)).collect();
-        let own = |(index, life): (usize, &Life)| {
-            if roots[index] == index { *life } else { Life { bytes: 0, ..*life } }
-        };
+        let mut room = vec![0; self.blocks.len()];
+        for (root, life) in roots.iter().zip(&self.blocks) {
+            room[*root] = life.bytes.max(room[*root]);
+        }
+        let own = |(index, life): (usize, &Life)| Life { bytes: room[index], ..*life };
         let lives: Vec<Life> = self.blocks.iter().enumerate().map(own).collect();
-        let (offsets, arena) = place(&lives)?;
+        let Some((offsets, arena)) = place(&lives) else { return Ok(None) };
         let range = |block: usize| {
             let start = offsets[roots[block]];
             start..start + self.blocks[block].bytes
@@ -173,28 +202,43 @@ impl Layout {
             _ => None,
         });
         let inputs = inputs.collect();
-        let value = |id: &TensorId| Value {
-            tensor: *id,
-            dtype: facts[id.index()].dtype,
-            shape: facts[id.index()].shape.to_fixed().unwrap_or_default(),
-            source: source(&self.holders[id.index()], &range),
-            ready: self.ready[id.index()],
+        let source = |holder: &Holder| match holder {
+            Holder::None => Ok(Source::Absent),
+            Holder::Block(block) => Ok(Source::Arena(range(*block))),
+            Holder::Part(block, part) => {
+                let start = range(*block).start;
+                Ok(Source::Arena(start + part.start..start + part.end))
+            }
+            Holder::Fixed(id) => Ok(Source::Fixed(fixed(*id)?)),
         };
-        let outputs = graph.outputs.iter().map(value).collect();
-        let mut values: Vec<Value> = order.iter().map(value).collect();
+        let value = |id: &TensorId| {
+            Ok(Value {
+                tensor: *id,
+                dtype: facts[id.index()].dtype,
+                shape: facts[id.index()].shape.to_fixed().unwrap_or_default(),
+                source: source(&self.holders[id.index()])?,
+                ready: self.ready[id.index()],
+            })
+        };
+        let outputs = graph.outputs.iter().map(value).collect::<Result<_, RuntimeError>>()?;
+        let mut values = order.iter().map(value).collect::<Result<Vec<Value>, RuntimeError>>()?;
         values.sort_by_key(|value| value.ready);
-        let step = |draft: Draft| Step {
-            nodes: draft.nodes,
-            macs: draft.macs,
-            work: draft.work,
-            sources: draft.inputs.iter().map(|holder| source(holder, &range)).collect(),
-            output: range(draft.output),
-            scratch: range(draft.scratch),
-            in_place: draft.in_place,
+        let step = |draft: Draft| {
+            Ok(Step {
+                nodes: draft.nodes,
+                name: draft.name,
+                macs: draft.macs,
+                work: draft.work,
+                sources: draft.inputs.iter().map(source).collect::<Result<_, RuntimeError>>()?,
+                output: range(draft.output),
+                scratch: range(draft.scratch),
+                in_place: draft.in_place,
+            })
         };
-        let steps = std::mem::take(&mut self.steps).into_iter().map(step).collect();
+        let steps = std::mem::take(&mut self.steps).into_iter().map(step);
+        let steps = steps.collect::<Result<_, RuntimeError>>()?;
         let names = graph.nodes.iter().map(|node| (node.name.clone(), node.op.name())).collect();
-        Some(Plan { steps, inputs, outputs, values, arena, names })
+        Ok(Some(Plan { steps, inputs, outputs, values, arena, names }))
     }
 
     /// Lets steps that can do so write over their first input where nobody reads it afterwards.
@@ -206,7 +250,12 @@ impl Layout {
                 _ => None,
             };
             let first = self.steps[index].inputs.first();
-            let whole = first.filter(|holder| matches!(holder, Holder::Block(_)));
+            let size = first.and_then(|holder| match holder {
+                Holder::Block(block) => Some(self.blocks[*block].bytes),
+                Holder::Part(_, part) if part.start == 0 => Some(part.end),
+                _ => None,
+            });
+            let whole = first.filter(|_| size == Some(self.steps[index].first));
             let input = whole.and_then(|holder| root(self, holder));
             let Some(input) = input.filter(|_| self.steps[index].in_place) else {
                 self.steps[index].in_place = false;
@@ -214,7 +263,6 @@ impl Layout {
             };
             let rest = &self.steps[index].inputs[1..];
             let free = self.blocks[input].last == time
-                && self.blocks[input].bytes == self.blocks[output].bytes
                 && !rest.iter().any(|holder| root(self, holder) == Some(input));
             self.steps[index].in_place = free;
             if free {
@@ -229,17 +277,5 @@ impl Layout {
             block = self.parents[block];
         }
         block
-    }
-}
-
-fn source(holder: &Holder, range: &impl Fn(usize) -> Range<usize>) -> Source {
-    match holder {
-        Holder::None => Source::Absent,
-        Holder::Block(block) => Source::Arena(range(*block)),
-        Holder::Part(block, part) => {
-            let start = range(*block).start;
-            Source::Arena(start + part.start..start + part.end)
-        }
-        Holder::Fixed(stored) => Source::Fixed(Arc::clone(stored)),
     }
 }

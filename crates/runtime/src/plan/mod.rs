@@ -1,6 +1,7 @@
 //! Plans: what is to be done, and where everything lies, for given shapes of the inputs.
 
 mod drafting;
+mod forms;
 mod layout;
 mod operands;
 mod place;
@@ -36,6 +37,8 @@ pub(crate) enum Mode {
 pub(crate) struct Shared {
     /// The instruction set to bind for.
     pub isa: Isa,
+    /// The number of threads to plan for.
+    pub threads: usize,
     /// Most bytes of an arena.
     pub max_memory: Option<usize>,
     /// Packed weights.
@@ -64,6 +67,8 @@ pub(crate) struct Plan {
 pub(crate) struct Step {
     /// Indices in the planned graph of the nodes that it computes; the first gives it its name.
     pub nodes: Vec<usize>,
+    /// What it is called in profiles, if it is not what its nodes are for.
+    pub name: Option<&'static str>,
     /// Multiply-accumulates of these nodes, if this is their first step.
     pub macs: u64,
     work: Work,
@@ -199,8 +204,8 @@ fn make_graph(
 ) -> Result<Plan, NoPlan> {
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
-    let layout = layout_of_given(model, id, facts, &needed, shared)?;
-    let mut drafting = Drafting::new(graph, facts, mode, layout);
+    let layout = layout_of_given(model, graph, facts, &needed)?;
+    let mut drafting = Drafting::new(graph, facts, mode, shared.threads, layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -208,7 +213,7 @@ fn make_graph(
         if !node.outputs.iter().any(wanted) && !node.op.has_effect() {
             continue;
         }
-        let site = site(model, id, NodeId(index as u32), facts, shared);
+        let site = site(model, id, NodeId(index as u32), facts, mode, shared);
         match site.and_then(|site| bind(&site).map_err(NoSite::Refused)) {
             // What comes behind a tensor that nothing has computed cannot be laid out.
             Ok(_) if computed => {}
@@ -225,7 +230,8 @@ fn make_graph(
     if computed {
         return Err(NoPlan::Computed);
     }
-    let plan = drafting.finish()?.finish(graph, facts, order);
+    let fixed = |tensor: TensorId| fixed(model, (id, tensor), facts, shared);
+    let plan = drafting.finish()?.finish(graph, facts, order, &fixed)?;
     let plan = plan.ok_or_else(|| shared.no_memory("the arena", usize::MAX))?;
     match shared.max_memory {
         Some(limit) if plan.arena > limit => {
@@ -238,28 +244,37 @@ fn make_graph(
 /// A layout that holds what is there before the first step: inputs, constants and what is known.
 fn layout_of_given(
     model: &Model,
-    id: GraphId,
+    graph: &Graph,
     facts: &[Facts],
     needed: &[bool],
-    shared: &Shared,
 ) -> Result<Layout, RuntimeError> {
-    let graph = &model.graphs[id.0 as usize];
     let mut layout = Layout::new(graph.tensors.len());
     let is_input = |input: &&TensorId| needed[input.index()] && !graph[**input].is_fixed();
     for input in graph.inputs.iter().filter(is_input) {
         layout.add_input(*input, bytes_of(graph, *input, facts)?);
     }
-    for tensor in graph.tensor_ids().filter(|tensor| needed[tensor.index()]) {
-        let own = &facts[tensor.index()];
-        if let Some(data) = model.data(&graph[tensor]) {
-            layout.add_fixed(tensor, shared.stored(id, tensor, graph[tensor].dtype, data)?);
-        } else if let Some(data) = known(own) {
-            let stored = Stored::new(&data, own.dtype);
-            layout
-                .add_fixed(tensor, Arc::new(stored.ok_or_else(|| shared.no_memory("a shape", data.len()))?));
-        }
-    }
+    let fixed = |tensor: &TensorId| {
+        needed[tensor.index()]
+            && (model.data(&graph[*tensor]).is_some() || known(&facts[tensor.index()]).is_some())
+    };
+    graph.tensor_ids().filter(fixed).for_each(|tensor| layout.add_fixed(tensor));
     Ok(layout)
+}
+
+/// A tensor that is the same in every run, in the plan's form.
+fn fixed(
+    model: &Model,
+    (graph, tensor): (GraphId, TensorId),
+    facts: &[Facts],
+    shared: &Shared,
+) -> Result<Arc<Stored>, RuntimeError> {
+    let (own, facts) = (&model.graphs[graph.0 as usize][tensor], &facts[tensor.index()]);
+    if let Some(data) = model.data(own) {
+        return shared.stored(graph, tensor, own.dtype, data);
+    }
+    let data = known(facts).unwrap_or_else(|| Data::from_vec(Vec::<u8>::new()));
+    let stored = Stored::new(&data, facts.dtype);
+    Ok(Arc::new(stored.ok_or_else(|| shared.no_memory("a shape", data.len()))?))
 }
 
 /// A node that cannot be run, and why.
@@ -352,6 +367,7 @@ pub(crate) fn site<'a>(
     id: GraphId,
     node: NodeId,
     facts: &[Facts],
+    mode: Mode,
     shared: &'a Shared,
 ) -> Result<Site<'a>, NoSite> {
     let graph = &model.graphs[id.0 as usize];
@@ -370,7 +386,7 @@ pub(crate) fn site<'a>(
         let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
         called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
     }
-    Ok(Site { node, graph: id, inputs, outputs, called, isa: shared.isa, packed: &shared.packed })
+    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
 }
 
 fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {

@@ -48,7 +48,7 @@ fn check(text: &str, dtype: DType, sample: &[usize], operators: &[&str]) {
 /// A residual connection in numbers of this form: activations, weights, bias.
 fn residual(activation: fn(usize, usize) -> String, weights: fn(&str) -> String, bias: &str) -> String {
     let [x, wide, out] = [activation(0, 5), activation(1, 37), activation(2, 37)];
-    let [first, second, shortcut] = ["[19,1,1,5]", "[37,3,3,19]", "[37,1,1,5]"].map(weights);
+    let [first, second, shortcut] = ["[19,1,1,5]", "[37,2,2,19]", "[37,1,1,5]"].map(weights);
     let inner = activation(3, 19);
     format!(
         r#"graph main(%x: {x}) -> (%y, %z) {{
@@ -105,7 +105,113 @@ fn a_residual_connection_of_floats_is_part_of_the_convolution() {
 #[test]
 fn a_residual_connection_in_dynamic_range_is_part_of_the_convolution() {
     let text = residual(floats, byte_weights, "f32[37] = splat(0.5)");
-    check(&text, DType::F32, &[6, 7, 5], &STEPS);
+    // What two layers read is quantized once.
+    let operators = [
+        "QUANTIZE",
+        "CONV_2D",
+        "QUANTIZE",
+        "CONV_2D",
+        "CONV_2D+ADD",
+        "QUANTIZE",
+        "CONV_2D",
+        "QUANTIZE",
+        "CONV_2D+ADD",
+        "RELU",
+    ];
+    check(&text, DType::F32, &[6, 7, 5], &operators);
+}
+
+#[test]
+fn large_results_that_only_layers_of_dynamic_range_read_are_made_bytes_at_once() {
+    let [first, second, third] = ["[64,1,1,3]", "[1,3,3,64]", "[8,1,1,64]"].map(byte_weights);
+    let text = format!(
+        r#"graph main(%x: f32[batch,64,64,3]) -> (%y, %z) {{
+  %a: {first}
+  %b: {second}
+  %c: {third}
+  %h: f32[batch,64,64,64] = Conv2D(%x, %a) {{"activation":"relu6"}}
+  %d: f32[batch,64,64,64] = DepthwiseConv2D(%h, %b) {{"padding":"same"}}
+  %y: f32[batch,64,64,8] = Conv2D(%d, %c)
+  %z: f32[batch,64,64,8] = Conv2D(%d, %c) {{"activation":"relu"}}
+}}"#
+    );
+    let operators = ["QUANTIZE", "CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "CONV_2D"];
+    check(&text, DType::F32, &[64, 64, 3], &operators);
+}
+
+#[test]
+fn a_multiplication_and_an_addition_by_channel_are_one_pass() {
+    let constants = |step: usize| -> Vec<i8> { (0..24).map(|c| (c * step % 251) as u8 as i8).collect() };
+    let [weight, addend] = [constants(37), constants(101)];
+    let text = format!(
+        r#"graph main(%x: i8[batch,6,7,24] q{{"scales":[0.02],"zero_points":[5]}}) -> (%y, %z) {{
+  %w: i8[24] q{{"scales":[0.013],"zero_points":[-3]}} = {weight:?}
+  %a: i8[1,1,1,24] q{{"scales":[0.03],"zero_points":[1]}} = {addend:?}
+  %m: i8[batch,6,7,24] q{{"scales":[0.02],"zero_points":[9]}} = Binary(%w, %x) {{"kind":"mul"}}
+  %y: i8[batch,6,7,24] q{{"scales":[0.04],"zero_points":[-128]}} = Binary(%m, %a) {{"activation":"relu"}}
+  %n: i8[batch,6,7,24] q{{"scales":[0.03],"zero_points":[2]}} = Binary(%x, %w) {{"kind":"mul"}}
+  %z: i8[batch,6,7,24] q{{"scales":[0.05],"zero_points":[-7]}} = Binary(%n, %x)
+}}"#
+    );
+    check(&text, DType::I8, &[6, 7, 24], &["MUL+ADD", "MUL", "ADD"]);
+}
+
+#[test]
+fn so_are_those_of_real_numbers_and_what_is_read_as_samples_is_quantized_in_it() {
+    let [weights, other] = ["[7,1,1,24]", "[5,1,1,24]"].map(byte_weights);
+    let text = format!(
+        r#"graph main(%x: f32[batch,6,7,24]) -> (%y, %z) {{
+  %w: f32[24] = random(5)
+  %a: f32[24] = random(6)
+  %c: {weights}
+  %d: {other}
+  %m: f32[batch,6,7,24] = Binary(%x, %w) {{"kind":"mul","activation":"relu6"}}
+  %s: f32[batch,6,7,24] = Binary(%a, %m) {{"activation":"relu"}}
+  %y: f32[batch,6,7,7] = Conv2D(%s, %c)
+  %n: f32[batch,6,7,24] = Binary(%w, %x) {{"kind":"mul"}}
+  %t: f32[batch,6,7,24] = Binary(%n, %a)
+  %h: f32[batch,6,7,24] = Unary(%t) {{"kind":"tanh"}}
+  %z: f32[batch,6,7,5] = Conv2D(%h, %d)
+}}"#
+    );
+    let operators = ["MUL+ADD", "CONV_2D", "MUL+ADD", "TANH", "QUANTIZE", "CONV_2D"];
+    check(&text, DType::F32, &[6, 7, 24], &operators);
+}
+
+#[test]
+fn inverted_residual_blocks_are_one_step() {
+    // With a residual connection; of stride 2; with somebody behind the depthwise convolution who is no
+    // convolution; and too small to gain by it.
+    let text = r#"graph main(%x: f32[batch,40,40,8]) -> (%r, %t) {
+  %e: f32[96,1,1,8] = random(1)
+  %d: f32[1,3,3,96] = random(2)
+  %f: f32[1,5,5,96] = random(3)
+  %p: f32[8,1,1,96] = random(4)
+  %b: f32[8] = splat(0.5)
+  %h: f32[batch,40,40,96] = Conv2D(%x, %e) {"activation":"relu6"}
+  %i: f32[batch,40,40,96] = DepthwiseConv2D(%h, %d) {"padding":"same","activation":"relu6"}
+  %j: f32[batch,40,40,8] = Conv2D(%i, %p, %b)
+  %k: f32[batch,40,40,8] = Binary(%x, %j)
+  %l: f32[batch,40,40,96] = Conv2D(%k, %e) {"activation":"relu6"}
+  %m: f32[batch,40,40,96] = DepthwiseConv2D(%l, %d) {"padding":"same"}
+  %n: f32[batch,40,40,96] = Unary(%m) {"kind":"relu"}
+  %o: f32[batch,40,40,8] = Conv2D(%n, %p)
+  %q: f32[batch,40,40,96] = Conv2D(%o, %e) {"activation":"relu"}
+  %v: f32[batch,20,20,96] = DepthwiseConv2D(%q, %f) {"padding":"same","stride":[2,2]}
+  %r: f32[batch,20,20,8] = Conv2D(%v, %p) {"activation":"relu"}
+  %s: f32[batch,20,20,96] = Conv2D(%r, %e)
+  %t: f32[batch,20,20,96] = DepthwiseConv2D(%s, %d) {"padding":"same"}
+}"#;
+    let operators = [
+        "CONV_2D+DEPTHWISE_CONV_2D+CONV_2D+ADD",
+        "CONV_2D+DEPTHWISE_CONV_2D",
+        "RELU",
+        "CONV_2D",
+        "CONV_2D+DEPTHWISE_CONV_2D+CONV_2D",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+    ];
+    check(text, DType::F32, &[40, 40, 8], &operators);
 }
 
 #[test]
@@ -123,6 +229,18 @@ fn sums_that_are_no_residual_connections_stay_apart() {
 }"#;
     let operators = ["FULLY_CONNECTED", "ADD", "FULLY_CONNECTED", "ADD", "FULLY_CONNECTED", "ADD"];
     check(text, DType::F32, &[3, 4], &operators);
+}
+
+#[test]
+fn functions_of_bytes_that_are_added_are_not_forgotten() {
+    let text = r#"graph main(%x: i8[batch,3,4] q{"scales":[0.02],"zero_points":[5]}) -> (%y, %z) {
+  %t: i8[batch,3,4] q{"scales":[0.01],"zero_points":[0]} = Unary(%x) {"kind":"tanh"}
+  %r: i8[batch,4,3] q{"scales":[0.02],"zero_points":[5]} = Transpose(%x) {"permutation":[0,2,1]}
+  %s: i8[batch,3,4] q{"scales":[0.02],"zero_points":[5]} = Transpose(%r) {"permutation":[0,2,1]}
+  %y: i8[batch,3,4] q{"scales":[0.05],"zero_points":[-7]} = Binary(%t, %s)
+  %z: i8[batch,3,4] q{"scales":[0.05],"zero_points":[-7]} = Binary(%s, %t)
+}"#;
+    check(text, DType::I8, &[3, 4], &["TRANSPOSE", "TRANSPOSE", "TANH", "ADD", "ADD"]);
 }
 
 #[test]

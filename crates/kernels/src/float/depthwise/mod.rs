@@ -1,6 +1,6 @@
 //! Depthwise convolution: every channel on its own.
 
-mod patch;
+pub(super) mod patch;
 mod strip;
 
 use std::ops::Range;
@@ -70,24 +70,35 @@ impl Depthwise {
             Method::Grouped(conv) => conv.run(pool, input, shape, output),
         }
     }
+
+    /// What computes it in patches, if it is computed in patches.
+    pub(super) fn patches(&self) -> Option<(&Single, &'static patch::Functions)> {
+        match &self.0 {
+            Method::Single(single @ Single { tiling: Tiling::Patches(functions), .. }) => {
+                Some((single, functions))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Depthwise convolution with multiplier 1, lanes being channels.
-struct Single {
-    window: Window,
-    channels: usize,
+pub(super) struct Single {
+    pub(super) window: Window,
+    pub(super) channels: usize,
     clamp: Clamp,
     lanes: usize,
     /// `[blocks of lanes][1 + taps][lanes]`, the bias first.
     packed: Aligned<f32>,
-    zeros: Aligned<f32>,
+    pub(super) zeros: Aligned<f32>,
     tiling: Tiling,
 }
 
 /// How the output is cut into what one call computes.
 #[derive(Clone, Copy)]
 enum Tiling {
-    /// Two rows by four columns, which share the input pixels they have in common: 3x3 windows.
+    /// Two rows by four columns, which share the input pixels they have in common: 3x3 and 5x5
+    /// windows.
     Patches(&'static patch::Functions),
     /// Some pixels one after the other: every window.
     Strips(&'static strip::Functions),
@@ -191,7 +202,7 @@ impl Single {
             most_pixels: 1,
             panels: self.channels.div_ceil(self.lanes),
             work_per_pixel: self.packed.len() * most_pixels,
-            input_per_pixel: self.channels * most_pixels,
+            floats_per_pixel: 2 * self.channels * most_pixels,
             weights: self.packed.len(),
         }
     }

@@ -25,6 +25,12 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Neon(unsafe { vdupq_n_f32(value) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Neon(unsafe { vld1q_f32(from) })
@@ -62,6 +68,18 @@ impl Lanes for Neon {
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: see above.
         Neon(unsafe { vaddq_f32(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Neon(unsafe { vsubq_f32(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Neon(unsafe { vmulq_f32(self.0, other.0) })
     }
 
     #[inline(always)]

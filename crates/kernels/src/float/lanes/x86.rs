@@ -37,6 +37,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_loadu_ps(from) })
@@ -67,6 +73,18 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_fmadd_ps(x.0, w.0, self.0) })
@@ -82,6 +100,18 @@ impl Lanes for Avx2 {
     unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
         // SAFETY: see above.
         unsafe { add_scaled_pair_avx2(acc, x, k, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; a prefetch of whatever address does nothing but fill the cache.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
@@ -146,6 +176,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         Avx512(unsafe { _mm512_loadu_ps(from) })
@@ -176,6 +212,18 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
     unsafe fn add_product(self, x: Self, w: Self) -> Self {
         // SAFETY: see above.
         Avx512(unsafe { _mm512_fmadd_ps(x.0, w.0, self.0) })
@@ -191,6 +239,24 @@ impl Lanes for Avx512 {
     unsafe fn add_scaled_pair(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
         // SAFETY: see above.
         unsafe { add_scaled_pair_avx512(acc, x, k, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_scaled_half(acc: [Self; 2], x: *const f32, k: usize, w: [Self; 2]) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe { add_scaled_half_avx512(acc, x, k, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see above; a prefetch of whatever address does nothing but fill the cache.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch_far(from: *const f32) {
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
@@ -239,4 +305,20 @@ unsafe fn add_scaled_pair_avx512(
         );
     }
     acc
+}
+
+/// [`Lanes::add_scaled_half`] for [`Avx512`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn add_scaled_half_avx512(acc: [Avx512; 2], x: *const f32, k: usize, w: [Avx512; 2]) -> [Avx512; 2] {
+    let [acc0, acc1] = acc;
+    let [acc1, w1] = [acc1, w[1]].map(|whole| _mm512_castps512_ps256(whole.0));
+    // SAFETY: the caller promises that `x[k]` is readable.
+    unsafe {
+        let acc0 = add_scaled_avx512(acc0, x, k, w[0]);
+        // No assembly: the compiler cannot yet name the 256 bits of the upper sixteen registers. It
+        // makes one instruction of this, which holds no register that it could spill.
+        let acc1 = _mm256_fmadd_ps(_mm256_broadcast_ss(&*x.add(k)), w1, acc1);
+        [acc0, Avx512(_mm512_castps256_ps512(acc1))]
+    }
 }

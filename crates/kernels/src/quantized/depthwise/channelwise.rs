@@ -1,5 +1,7 @@
 //! Depthwise products with vectors along the channels: packed weights and the walk over pixels.
 
+use std::borrow::Borrow;
+
 use bytemuck::Pod;
 
 use crate::{Isa, ThreadPool};
@@ -109,7 +111,7 @@ impl Channelwise {
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
     /// epilogue.
-    pub(in super::super) fn run<E: Epilogue>(
+    pub(in super::super) fn run<E: Epilogue + Sync>(
         &self,
         pool: &ThreadPool,
         source: &Source,
@@ -117,7 +119,19 @@ impl Channelwise {
         epilogue: &E,
         output: &mut [E::Out],
     ) {
-        with_packed!(self, packed => packed.run(pool, source, initial, epilogue, output));
+        self.run_each::<E, &E>(pool, source, initial, || epilogue, output);
+    }
+
+    /// The same, where each task has an epilogue of its own, which is dropped when the task ends.
+    pub(in super::super) fn run_each<E: Epilogue, B: Borrow<E>>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        begin: impl Fn() -> B + Sync,
+        output: &mut [E::Out],
+    ) {
+        with_packed!(self, packed => packed.run_each::<E, B>(pool, source, initial, begin, output));
     }
 }
 
@@ -158,12 +172,12 @@ impl<K: Kernel> Packed<K> {
         &self.lanes
     }
 
-    fn run<E: Epilogue>(
+    fn run_each<E: Epilogue, B: Borrow<E>>(
         &self,
         pool: &ThreadPool,
         source: &Source,
         initial: &[i32],
-        epilogue: &E,
+        begin: impl Fn() -> B + Sync,
         output: &mut [E::Out],
     ) {
         let pixels = source.pixels();
@@ -179,6 +193,7 @@ impl<K: Kernel> Packed<K> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);
+            let epilogue = begin();
             let mut cursor = Cursor::new(source);
             cursor.seek(pixels.start);
             let tiles = pixels.len().div_ceil(ROWS);
@@ -187,7 +202,7 @@ impl<K: Kernel> Packed<K> {
                 // SAFETY: the kernel was chosen for an instruction set that is there; `gather`
                 // points at whole bundles of pixels with all their channels; lanes were counted and
                 // made together with the weights; tasks have different pixels.
-                unsafe { K::tile(&tile, &operands, epilogue, &target) };
+                unsafe { K::tile(&tile, &operands, epilogue.borrow(), &target) };
             }
         });
     }

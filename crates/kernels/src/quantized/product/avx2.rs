@@ -1,19 +1,33 @@
 //! The product with AVX2: bytes widened to words, whose products in pairs (`vpmaddwd`) are exact.
+//!
+//! Two such instructions a cycle, 16 products each, are the most that AVX2 offers for any weights:
+//! `vpmaddubsw` takes bytes as they are, but saturates. So the inner loop must do nothing else than
+//! multiply and add, and a tile's inputs are widened beforehand, once for all of its panels.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
+use std::cell::RefCell;
 
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::{Kernel, Layout, Operands, Panel, finish_rows};
+use super::{Kernel, Layout, Operands, Panel};
 
-/// Eight sums and four vectors of weights leave four of the sixteen registers to work with.
-const ROWS: usize = 4;
+/// Twelve sums, two vectors of weights, one of inputs and one of products fill the sixteen
+/// registers.
+const ROWS: usize = 6;
 const WIDTH: usize = 16;
 
-/// Sums of 4 pixels x 16 channels, weights as words in the order `[even, odd inputs][channel][2]`:
-/// of a step's four inputs, 0 and 2 form the even pair and 1 and 3 the odd one, since that is how
-/// a mask and a shift widen four bytes.
+/// Inputs that one vector of words holds.
+const CHUNK: usize = 16;
+
+/// Steps of one vector of inputs.
+const CHUNK_STEPS: usize = CHUNK / STEP;
+
+/// Bytes of weights of a step.
+const STEP_BYTES: usize = STEP * WIDTH * size_of::<i16>();
+
+/// Sums of 6 pixels x 16 channels, weights as words in the order `[pair of inputs][channel][2]`.
 pub(in super::super) struct Avx2;
 
 impl Layout for Avx2 {
@@ -26,8 +40,13 @@ impl Layout for Avx2 {
     }
 
     fn position(input: usize, lane: usize, width: usize) -> usize {
-        (input % 2 * width + lane) * 2 + input / 2
+        (input / 2 * width + lane) * 2 + input % 2
     }
+}
+
+thread_local! {
+    /// The inputs of the tile that this thread works on, as words: see [`widen`].
+    static INPUTS: RefCell<Vec<__m256i>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<E: Epilogue> Kernel<E> for Avx2 {
@@ -38,17 +57,24 @@ impl<E: Epilogue> Kernel<E> for Avx2 {
         epilogue: &E,
         target: &Target<E::Out>,
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match tile.rows {
-                1 => tile_of::<1, E>(tile, panels, operands, epilogue, target),
-                2 => tile_of::<2, E>(tile, panels, operands, epilogue, target),
-                _ => tile_of::<ROWS, E>(tile, panels, operands, epilogue, target),
+        INPUTS.with_borrow_mut(|inputs| {
+            // SAFETY: the caller's promise.
+            unsafe {
+                match tile.rows {
+                    1 => tile_of::<1, E>(tile, panels, operands, inputs, epilogue, target),
+                    2 => tile_of::<2, E>(tile, panels, operands, inputs, epilogue, target),
+                    3 => tile_of::<3, E>(tile, panels, operands, inputs, epilogue, target),
+                    4 => tile_of::<4, E>(tile, panels, operands, inputs, epilogue, target),
+                    5 => tile_of::<5, E>(tile, panels, operands, inputs, epilogue, target),
+                    _ => tile_of::<6, E>(tile, panels, operands, inputs, epilogue, target),
+                }
             }
-        }
+        });
     }
 }
 
+/// All panels for a tile of `R` rows.
+///
 /// # Safety
 /// As for [`Kernel::tile`].
 #[target_feature(enable = "avx2")]
@@ -56,57 +82,224 @@ unsafe fn tile_of<const R: usize, E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
     operands: &Operands<i16, i32>,
+    inputs: &mut Vec<__m256i>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
-    for panel in panels {
-        // SAFETY: the caller's promise.
-        unsafe { finish_rows(tile, panel, &sums::<R>(tile, panel, operands), epilogue, target) };
+    // SAFETY: the caller's promise; `widen` leaves what `sums` reads.
+    unsafe {
+        widen::<R>(tile, operands.steps, inputs);
+        let pitch = target.channels();
+        for panel in panels {
+            let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
+            let out = target.at(tile.pixel, panel.channel, panel.channels);
+            for row in (0..R).step_by(2) {
+                let next = (row + 1).min(R - 1);
+                let outs = [out.wrapping_add(row * pitch), out.wrapping_add(next * pitch)];
+                let samples = [tile.samples[row], tile.samples[next]];
+                let sums = [sums[row], sums[next]];
+                epilogue.two(samples, panel.lane, sums, panel.channels, outs, row + 1 < R);
+            }
+        }
     }
 }
 
+/// Writes a tile's inputs as words, in the order `[tap][chunk][row][16 inputs]`: what the inner loop
+/// reads one after the other. The last chunk of a tap may hold less.
+///
 /// # Safety
 /// The tile's pointers must be readable for all steps.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn sums<const R: usize>(
-    tile: &Tile,
-    panel: &Panel,
-    operands: &Operands<i16, i32>,
-) -> [[i32; WIDTH]; R] {
-    let mut weights = operands.weights[panel.weights..].as_ptr().cast::<__m256i>();
-    let initial = operands.initial[panel.lane..][..WIDTH].as_ptr().cast::<__m256i>();
-    let low = _mm256_set1_epi16(0xff);
-    // SAFETY: initial sums were just counted; a panel holds 4 vectors of weights a step, and the
-    // inputs are readable as the caller promises.
-    unsafe {
-        let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; R];
-        for pointers in tile.pointers {
-            for step in 0..operands.steps {
-                let vectors: [__m256i; 4] = [
-                    _mm256_load_si256(weights),
-                    _mm256_load_si256(weights.add(1)),
-                    _mm256_load_si256(weights.add(2)),
-                    _mm256_load_si256(weights.add(3)),
-                ];
-                for (sums, pointer) in sums.iter_mut().zip(pointers) {
-                    let bytes = _mm256_set1_epi32(pointer.add(step * STEP).cast::<i32>().read_unaligned());
-                    let pairs = [_mm256_and_si256(bytes, low), _mm256_srli_epi16::<8>(bytes)];
-                    for (vector, sum) in sums.iter_mut().enumerate() {
-                        for (parity, &pair) in pairs.iter().enumerate() {
-                            let products = _mm256_madd_epi16(pair, vectors[2 * parity + vector]);
-                            *sum = _mm256_add_epi32(*sum, products);
-                        }
-                    }
+unsafe fn widen<const R: usize>(tile: &Tile, steps: usize, inputs: &mut Vec<__m256i>) {
+    let (full, rest) = (steps / CHUNK_STEPS, steps % CHUNK_STEPS);
+    let tap_vectors = steps.div_ceil(CHUNK_STEPS) * R;
+    let count = tile.pointers.len() * tap_vectors;
+    if inputs.len() < count {
+        inputs.resize(count, _mm256_setzero_si256());
+    }
+    for (pointers, words) in tile.pointers.iter().zip(inputs.chunks_exact_mut(tap_vectors.max(1))) {
+        for (row, &pointer) in pointers.iter().enumerate().take(R) {
+            let mut to = words.as_mut_ptr().wrapping_add(row);
+            let mut from = pointer;
+            // SAFETY: there are `full * 4 + rest` steps of bytes, as the caller promises, and room for
+            // as many chunks of each row as they begin.
+            unsafe {
+                for _ in 0..full {
+                    _mm256_store_si256(to, _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast())));
+                    (from, to) = (from.wrapping_add(CHUNK), to.wrapping_add(R));
                 }
-                weights = weights.add(4);
+                for step in 0..rest {
+                    let bytes = _mm_cvtsi32_si128(from.add(step * STEP).cast::<i32>().read_unaligned());
+                    _mm_storel_epi64(to.cast::<i64>().add(step).cast(), _mm_cvtepu8_epi16(bytes));
+                }
             }
         }
-        let mut out = [[0; WIDTH]; R];
-        for (out, sums) in out.iter_mut().zip(sums) {
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), sums[0]);
-            _mm256_storeu_si256(out.as_mut_ptr().add(8).cast(), sums[1]);
-        }
-        out
     }
+}
+
+/// The sums of a panel with the `taps` taps of `R` rows.
+///
+/// # Safety
+/// `inputs` must be what [`widen`] wrote.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn sums<const R: usize>(
+    mut inputs: *const u8,
+    taps: usize,
+    panel: &Panel,
+    operands: &Operands<i16, i32>,
+) -> [[__m256i; 2]; ROWS] {
+    let mut weights = operands.weights[panel.weights..].as_ptr().cast::<u8>();
+    let initial = operands.initial[panel.lane..][..WIDTH].as_ptr().cast::<__m256i>();
+    let (full, rest) = (operands.steps / CHUNK_STEPS, operands.steps % CHUNK_STEPS);
+    let vector = size_of::<__m256i>();
+    // SAFETY: initial sums were just counted; a panel holds 4 vectors of weights a step.
+    unsafe {
+        let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; ROWS];
+        for _ in 0..taps {
+            if full > 0 {
+                add_chunks::<R>(&mut sums, inputs, weights, full);
+                inputs = inputs.add(full * R * vector);
+                weights = weights.add(full * CHUNK_STEPS * STEP_BYTES);
+            }
+            if rest > 0 {
+                add_steps::<R>(&mut sums, inputs, weights, rest);
+                inputs = inputs.add(R * vector);
+                weights = weights.add(rest * STEP_BYTES);
+            }
+        }
+        sums
+    }
+}
+
+/// Half a step of one row: two inputs with both vectors of weights.
+macro_rules! row {
+    ($row:tt, $step:tt, $half:tt, $first:tt, $second:tt) => {
+        concat!(
+            "vpbroadcastd ymm14, dword ptr [{inputs} + 32*",
+            $row,
+            " + 8*",
+            $step,
+            " + 4*",
+            $half,
+            "]\n",
+            "vpmaddwd ymm15, ymm14, ymm12\n",
+            "vpmaddwd ymm14, ymm14, ymm13\n",
+            "vpaddd ",
+            $first,
+            ", ",
+            $first,
+            ", ymm15\n",
+            "vpaddd ",
+            $second,
+            ", ",
+            $second,
+            ", ymm14\n",
+        )
+    };
+}
+
+/// A step of some rows.
+macro_rules! step {
+    ($step:tt, $at:tt, $($row:tt $first:tt $second:tt)*) => {
+        concat!(
+            "vmovdqa ymm12, ymmword ptr [{weights} + 128*", $at, "]\n",
+            "vmovdqa ymm13, ymmword ptr [{weights} + 128*", $at, " + 32]\n",
+            $(row!($row, $step, 0, $first, $second),)*
+            "vmovdqa ymm12, ymmword ptr [{weights} + 128*", $at, " + 64]\n",
+            "vmovdqa ymm13, ymmword ptr [{weights} + 128*", $at, " + 96]\n",
+            $(row!($row, $step, 1, $first, $second),)*
+        )
+    };
+}
+
+/// Runs the two loops of [`add_chunks`] and [`add_steps`] on some rows.
+///
+/// In assembly because LLVM, left to itself, widens the live range of inputs and weights until sums
+/// are kept in memory.
+macro_rules! by_rows {
+    ($chunks:tt, $sums:ident, $inputs:ident, $weights:ident, $count:ident,
+     $($row:tt $first:tt $second:tt)*) => {
+        asm!(
+            "2:",
+            concat!(
+                step!(0, 0, $($row $first $second)*),
+                by_rows!(@rest $chunks, $($row $first $second)*),
+            ),
+            "dec {count}",
+            "jnz 2b",
+            inputs = inout(reg) $inputs => _,
+            weights = inout(reg) $weights => _,
+            count = inout(reg) $count => _,
+            $(inout($first) $sums[$row][0], inout($second) $sums[$row][1],)*
+            out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+            options(readonly, nostack),
+        )
+    };
+    // The other three steps of a chunk, and the way to the next one.
+    (@rest true, $($row:tt $first:tt $second:tt)*) => {
+        concat!(
+            step!(1, 1, $($row $first $second)*),
+            step!(2, 2, $($row $first $second)*),
+            step!(3, 3, $($row $first $second)*),
+            "add {inputs}, 32*(0", $(by_rows!(@one $row),)* ")\n",
+            "add {weights}, 512\n",
+        )
+    };
+    (@rest false, $($row:tt $first:tt $second:tt)*) => {
+        "add {inputs}, 8\nadd {weights}, 128\n"
+    };
+    (@one $row:tt) => { "+1" };
+}
+
+/// Runs [`by_rows`] for `R` rows.
+macro_rules! rows {
+    ($chunks:tt, $R:ident, $sums:ident, $inputs:ident, $weights:ident, $count:ident) => {
+        match $R {
+            1 => by_rows!($chunks, $sums, $inputs, $weights, $count, 0 "ymm0" "ymm1"),
+            2 => by_rows!($chunks, $sums, $inputs, $weights, $count, 0 "ymm0" "ymm1" 1 "ymm2" "ymm3"),
+            3 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+                0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5"),
+            4 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+                0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7"),
+            5 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+                0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7" 4 "ymm8" "ymm9"),
+            _ => by_rows!($chunks, $sums, $inputs, $weights, $count,
+                0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7" 4 "ymm8" "ymm9"
+                5 "ymm10" "ymm11"),
+        }
+    };
+}
+
+/// Adds the products of `count` (at least 1) chunks.
+///
+/// # Safety
+/// AVX2 must be there, `inputs` hold `count * R` aligned vectors and `weights` 16 times `count`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_chunks<const R: usize>(
+    sums: &mut [[__m256i; 2]; ROWS],
+    inputs: *const u8,
+    weights: *const u8,
+    count: usize,
+) {
+    // SAFETY: reads what the caller vouches for, and changes registers only.
+    unsafe { rows!(true, R, sums, inputs, weights, count) }
+}
+
+/// Adds the products of the first `count` (1 to 3) steps of a chunk.
+///
+/// # Safety
+/// AVX2 must be there, `inputs` hold `R` aligned vectors and `weights` 4 times `count`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_steps<const R: usize>(
+    sums: &mut [[__m256i; 2]; ROWS],
+    inputs: *const u8,
+    weights: *const u8,
+    count: usize,
+) {
+    // SAFETY: as in `add_chunks`.
+    unsafe { rows!(false, R, sums, inputs, weights, count) }
 }

@@ -8,8 +8,9 @@ use std::marker::PhantomData;
 use bytemuck::Pod;
 
 use super::super::epilogue::{Epilogue, packed_channel};
-use super::super::gather::{STEP, Tile};
+use super::super::gather::{SLOTS, STEP, Tile};
 use super::super::split::Target;
+use super::transpose::{self, SIDE};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Tiles of 14 pixels x 32 channels: 28 sums, two vectors of weights and one of input fit the 32
@@ -39,9 +40,48 @@ impl<W: Pod + From<i8> + Send + Sync> Layout for Vnni<W> {
     fn position(input: usize, lane: usize, _width: usize) -> usize {
         lane * Self::INPUTS + input
     }
+
+    fn put(rows: &[&[i8]], out: &mut [W]) {
+        let pitch = STEP * rows.len();
+        if size_of::<W>() > 1 || !rows.len().is_multiple_of(SIDE) {
+            return put_rows(rows, 0, Self::INPUTS, out);
+        }
+        let shortest = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        let squares = shortest / (SIDE * STEP);
+        let bytes: &mut [i8] = bytemuck::cast_slice_mut(out);
+        for square in 0..squares {
+            let from = square * SIDE * STEP;
+            for (first, rows) in rows.chunks_exact(SIDE).enumerate() {
+                let rows: [&[i8]; SIDE] = std::array::from_fn(|row| &rows[row][from..]);
+                let out = &mut bytes[from * pitch / STEP + first * SIDE * STEP..];
+                // SAFETY: weights are packed like this only for machines with VNNI, which have AVX-512 F.
+                unsafe { transpose::square(&rows, out, pitch) };
+            }
+        }
+        put_rows(rows, squares * SIDE * STEP, STEP, bytes);
+    }
 }
 
+/// Puts the inputs of each row, from `from` on, in their places, `inputs` to a step.
+fn put_rows<W: Copy + From<i8>>(rows: &[&[i8]], from: usize, inputs: usize, out: &mut [W]) {
+    let pitch = inputs * rows.len();
+    for (lane, row) in rows.iter().enumerate() {
+        let steps = out[from * rows.len()..].chunks_exact_mut(pitch);
+        for (row, step) in row.get(from..).unwrap_or(&[]).chunks(inputs).zip(steps) {
+            let places = step[lane * inputs..].iter_mut();
+            places.zip(row).for_each(|(place, weight)| *place = (*weight).into());
+        }
+    }
+}
+
+/// Up to this many steps a panel's products take little longer than its epilogue.
+const FEW_STEPS: usize = 64;
+
 impl<E: Epilogue> Kernel<E> for Vnni<i8> {
+    fn rows(steps: usize) -> usize {
+        if steps <= FEW_STEPS { SLOTS } else { ROWS }
+    }
+
     unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
@@ -55,6 +95,9 @@ impl<E: Epilogue> Kernel<E> for Vnni<i8> {
             ($($rows:literal)*) => {
                 match tile.rows.next_multiple_of(2) {
                     _ if tile.rows == 1 => one_row(tile, panels, operands, epilogue, target),
+                    _ if tile.pointers.len() * operands.steps <= FEW_STEPS => {
+                        few_steps(tile, panels, operands, epilogue, target);
+                    }
                     $($rows => rows::<$rows, E>(tile, panels, operands, epilogue, target),)*
                     rows => unreachable!("a tile of {rows} rows"),
                 }
@@ -158,20 +201,51 @@ unsafe fn rows<const R: usize, E: Epilogue>(
         // SAFETY: the caller's promise.
         unsafe {
             if panel.width == WIDE {
-                wide::<R, E>(tile, panel, operands, epilogue, target);
+                wide::<R, E>(tile, 0, panel, operands, epilogue, target);
             } else {
-                narrow::<R, E>(tile, panel, operands, epilogue, target);
+                narrow::<R, E>(tile, 0, panel, operands, epilogue, target);
             }
         }
     }
 }
 
+/// All panels for a tile whose panels have few steps: some rows after the other, so that the
+/// processor works on the epilogue of some while it begins the products of the next.
+///
 /// # Safety
-/// As for [`rows`].
-#[inline]
+/// As for [`Kernel::tile`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn few_steps<E: Epilogue>(
+    tile: &Tile,
+    panels: &[Panel],
+    operands: &Operands<i8, i32>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    for panel in panels {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if panel.width == WIDE {
+                for first in (0..tile.rows).step_by(4) {
+                    wide::<4, E>(tile, first, panel, operands, epilogue, target);
+                }
+            } else {
+                for first in (0..tile.rows).step_by(8) {
+                    narrow::<8, E>(tile, first, panel, operands, epilogue, target);
+                }
+            }
+        }
+    }
+}
+
+/// Up to `R` rows of a tile from `first` on.
+///
+/// # Safety
+/// As for [`Kernel::tile`]; `first + R` is at most [`SLOTS`].
+#[inline(always)]
 unsafe fn wide<const R: usize, E: Epilogue>(
     tile: &Tile,
+    first: usize,
     panel: &Panel,
     operands: &Operands<i8, i32>,
     epilogue: &E,
@@ -179,35 +253,40 @@ unsafe fn wide<const R: usize, E: Epilogue>(
 ) {
     let initial = operands.initial[panel.lane..][..WIDE].as_ptr();
     let mut weights = operands.weights[panel.weights..].as_ptr();
+    epilogue.announce(target.at(tile.pixel, panel.channel, panel.channels), target.channels(), tile.rows);
     // SAFETY: initial sums were just counted; a panel holds two vectors of weights a step; inputs
     // and outputs are as the caller promises.
     unsafe {
         let initial = [_mm512_loadu_si512(initial.cast()), _mm512_loadu_si512(initial.add(16).cast())];
         let mut sums = [initial; ROWS];
         for inputs in tile.pointers {
+            let inputs = inputs.as_ptr().add(first);
             for step in 0..operands.steps {
                 let w = [_mm512_load_si512(weights.cast()), _mm512_load_si512(weights.add(64).cast())];
-                each_row!(R, ROW => dot_wide(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                each_row!(R, ROW => dot_wide(&mut sums[ROW], *inputs.add(ROW), step * STEP, w));
                 weights = weights.add(STEP * WIDE);
             }
         }
-        let out = target.at(tile.pixel, panel.channel, panel.channels);
+        let rows = tile.rows - first;
+        let out = target.at(tile.pixel + first, panel.channel, panel.channels);
         let pitch = target.channels();
-        each_row!(R, ROW, 0 2 4 6 8 10 12 => {
-            let both = ROW + 2 < R || tile.rows == R;
+        each_row!(R, ROW, 0 2 4 6 8 10 12 => if ROW < rows {
             let outs = [out.wrapping_add(ROW * pitch), out.wrapping_add((ROW + 1) * pitch)];
-            let samples = [tile.samples[ROW], tile.samples[ROW + 1]];
-            epilogue.pair(samples, panel.lane, [sums[ROW], sums[ROW + 1]], panel.channels, outs, both);
+            let samples = [tile.samples[first + ROW], tile.samples[first + ROW + 1]];
+            let sums = [sums[ROW], sums[ROW + 1]];
+            epilogue.pair(samples, panel.lane, sums, panel.channels, outs, ROW + 1 < rows);
         });
     }
 }
 
+/// Up to `R` rows of a tile from `first` on.
+///
 /// # Safety
-/// As for [`rows`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+/// As for [`wide`].
+#[inline(always)]
 unsafe fn narrow<const R: usize, E: Epilogue>(
     tile: &Tile,
+    first: usize,
     panel: &Panel,
     operands: &Operands<i8, i32>,
     epilogue: &E,
@@ -220,19 +299,20 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
         // Two more than rows, so that rows can be taken by four.
         let mut sums = [_mm512_loadu_si512(initial.cast()); ROWS + 2];
         for inputs in tile.pointers {
+            let inputs = inputs.as_ptr().add(first);
             for step in 0..operands.steps {
                 let w = _mm512_load_si512(weights.cast());
-                each_row!(R, ROW => dot_narrow(&mut sums[ROW], inputs[ROW], step * STEP, w));
+                each_row!(R, ROW => dot_narrow(&mut sums[ROW], *inputs.add(ROW), step * STEP, w));
                 weights = weights.add(STEP * NARROW);
             }
         }
-        let out = target.at(tile.pixel, panel.channel, panel.channels);
+        let rows = tile.rows - first;
+        let out = target.at(tile.pixel + first, panel.channel, panel.channels);
         let pitch = target.channels();
-        each_row!(R, ROW, 0 4 8 12 => {
-            let count = if ROW + 4 < R { 4 } else { tile.rows - ROW };
+        each_row!(R, ROW, 0 4 8 12 => if ROW < rows {
             let sums = [sums[ROW], sums[ROW + 1], sums[ROW + 2], sums[ROW + 3]];
-            let out = out.wrapping_add(ROW * pitch);
-            epilogue.quad(&tile.samples[ROW..], panel.lane, sums, panel.channels, out, pitch, count);
+            let (samples, out) = (&tile.samples[first + ROW..], out.wrapping_add(ROW * pitch));
+            epilogue.quad(samples, panel.lane, sums, panel.channels, out, pitch, (rows - ROW).min(4));
         });
     }
 }

@@ -1,0 +1,305 @@
+//! Convolutions with windows of 3x3 and stride 1 by Winograd's minimal filtering.
+//!
+//! The output is cut into tiles of 2x2 or 4x4 pixels. What a tile sees, 4x4 or 6x6 input pixels, is
+//! read as a polynomial in two variables and taken to its values at as many points; so are the
+//! filters, once, when they are packed. At each point the values of all input channels are multiplied
+//! by those of the filters and added up: a matrix product, where a direct convolution needs 2.25 or 4
+//! times as many products. The sums at the points give the outputs of the tile. (A. Lavin and S. Gray,
+//! "Fast Algorithms for Convolutional Neural Networks", 2015.)
+//!
+//! Tiles begin at the top left of each sample, and every step of a tile is a fixed sequence of
+//! operations: the bits of a result depend on neither threads nor batch, but on the place in the image.
+
+mod form;
+mod input;
+mod output;
+mod transform;
+mod weights;
+
+use std::ops::Range;
+
+pub use form::Form;
+use input::InputTile;
+use output::OutputTile;
+use transform::MOST_POINTS;
+
+use super::Clamp;
+use super::packed::{Addend, Output, Packed, Rows};
+use super::split::{Split, Work, part};
+use super::taps::Image;
+use super::tile::{Tiles, tiles};
+use super::workspace::with_workspace;
+use crate::aligned::Aligned;
+use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool};
+
+/// Floats added to each row of the transformed tensors, so that rows do not fall on the same cache sets.
+const SKEW: usize = 16;
+/// Tiles that are transformed and multiplied at a time: what they take stays near the processor.
+const BLOCK: usize = 28;
+
+/// A convolution in one of Winograd's forms, with its weights transformed and packed.
+pub(super) struct Winograd {
+    form: Form,
+    isa: Isa,
+    tiles: &'static Tiles,
+    in_channels: usize,
+    out_channels: usize,
+    /// The weights at each point.
+    points: Vec<Packed>,
+    bias: Aligned<f32>,
+}
+
+/// One call of [`Winograd::run`].
+struct Call<'a> {
+    image: Image<'a>,
+    addend: Addend<'a>,
+    clamp: Clamp,
+    output: &'a DisjointSlice<'a, f32>,
+    /// Tiles below and beside one another.
+    grid: [usize; 2],
+    /// Tiles over the whole batch.
+    tiles: usize,
+}
+
+/// Some tiles at their points: input channels `[point][tile][channel]`, and the same of outputs.
+struct Space<'a> {
+    tiles: usize,
+    inputs: DisjointSlice<'a, f32>,
+    outputs: DisjointSlice<'a, f32>,
+}
+
+impl Winograd {
+    /// Packs weights `[out_channels, 3, 3, in_channels]`.
+    pub(super) fn new(
+        isa: Isa,
+        form: Form,
+        in_channels: usize,
+        out_channels: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Winograd {
+        let tiles = tiles(isa);
+        let [_, side] = form.tile();
+        let mut points: Vec<Packed> = (0..side * side)
+            .map(|_| Packed::new(tiles, 1, out_channels, 1, in_channels, Aligned::lasting))
+            .collect();
+        match form {
+            Form::Winograd4 => weights::fill::<6>(isa, &mut points, weights, in_channels),
+            _ => weights::fill::<4>(isa, &mut points, weights, in_channels),
+        }
+        let mut own_bias = Aligned::zeroed(out_channels);
+        if let Some(bias) = bias {
+            own_bias.copy_from_slice(bias);
+        }
+        Winograd { form, isa, tiles, in_channels, out_channels, points, bias: own_bias }
+    }
+
+    /// Computes the whole output of `image`, which has pixels.
+    pub(super) fn run(
+        &self,
+        pool: &ThreadPool,
+        image: Image<'_>,
+        addend: Addend<'_>,
+        clamp: Clamp,
+        output: &DisjointSlice<'_, f32>,
+    ) {
+        let [side, _] = self.form.tile();
+        let grid = image.output.map(|size| size.div_ceil(side));
+        let tiles = image.shape[0] * grid[0] * grid[1];
+        let call = Call { image, addend, clamp, output, grid, tiles };
+        let weights = self.points.iter().map(Packed::floats).sum();
+        let work = Work {
+            pixels: tiles,
+            most_pixels: self.tiles.pixels,
+            panels: self.points[0].panels(),
+            work_per_pixel: weights,
+            floats_per_pixel: self.in_channels * self.points.len(),
+            weights,
+        };
+        let split = Split::new(&work, pool.threads());
+        if split.shares_pixels() {
+            self.run_shared(pool, &call, &split);
+        } else {
+            pool.run(split.tasks(), &|task| {
+                let own = split.pixels(split.task(task).0);
+                let blocks = own.len().div_ceil(BLOCK);
+                for block in 0..blocks {
+                    let tiles = part(own.len(), block, blocks);
+                    self.run_block(&call, own.start + tiles.start..own.start + tiles.end);
+                }
+            });
+        }
+    }
+
+    /// Computes some tiles, all of this thread's own.
+    fn run_block(&self, call: &Call<'_>, tiles: Range<usize>) {
+        let panels = 0..self.points[0].panels();
+        self.with_space(tiles.len(), |space| {
+            // SAFETY: the space is this call's own, and no other task has these tiles.
+            unsafe {
+                self.transform(call, space, tiles.start, 0..tiles.len());
+                self.multiply(call, space, tiles.start, 0..tiles.len(), panels);
+            }
+        });
+    }
+
+    /// Computes all tiles: every thread first transforms some of them, then takes some panels of all.
+    fn run_shared(&self, pool: &ThreadPool, call: &Call<'_>, split: &Split) {
+        self.with_space(call.tiles, |space| {
+            let parts = call.tiles.min(split.tasks());
+            // SAFETY: parts share no tile.
+            pool.run(parts, &|index| unsafe {
+                self.transform(call, space, 0, part(call.tiles, index, parts))
+            });
+            pool.run(split.tasks(), &|task| {
+                let (tiles, panels) = split.task(task);
+                // SAFETY: tasks of a split share no tile and panel, and all tiles are transformed.
+                unsafe { self.multiply(call, space, 0, split.pixels(tiles), panels) };
+            });
+        });
+    }
+
+    fn with_space(&self, tiles: usize, work: impl FnOnce(&Space<'_>)) {
+        let [inputs, outputs] = [self.input_pitch(), self.output_pitch()];
+        let points = self.points.len();
+        with_workspace(points * tiles * (inputs + outputs), |space| {
+            let (inputs, outputs) = space.split_at_mut(points * tiles * inputs);
+            let [inputs, outputs] = [inputs, outputs].map(DisjointSlice::new);
+            work(&Space { tiles, inputs, outputs });
+        });
+    }
+
+    /// Floats from a tile to the next, each row of them beginning on a cache line.
+    fn input_pitch(&self) -> usize {
+        self.in_channels.next_multiple_of(SKEW) + SKEW
+    }
+
+    fn output_pitch(&self) -> usize {
+        self.out_channels.next_multiple_of(SKEW) + SKEW
+    }
+
+    /// Takes the input of some tiles of a space, whose first is tile `first` of the call, to its points.
+    ///
+    /// # Safety
+    /// No other thread uses these tiles of the space.
+    unsafe fn transform(&self, call: &Call<'_>, space: &Space<'_>, first: usize, tiles: Range<usize>) {
+        let [side, seen] = self.form.tile();
+        let pitch = self.input_pitch();
+        let function = input::functions(self.isa)[seen / 2 - 2];
+        let mut pixels = [std::ptr::null(); MOST_POINTS * MOST_POINTS];
+        let pixels = &mut pixels[..seen * seen];
+        assert!(tiles.end <= space.tiles, "tile outside the space");
+        for tile in tiles {
+            let [sample, row, column] = call.place(first + tile);
+            let line = |down| call.image.line(sample, row * side, down);
+            call.image.find_patch(column * side, [seen; 2], line, pixels);
+            let input = InputTile {
+                pixels,
+                channels: self.in_channels,
+                // SAFETY: inside the space as just checked.
+                to: unsafe { space.inputs.as_ptr().add(tile * pitch) },
+                step: space.tiles * pitch,
+            };
+            // SAFETY: `functions` checked the instruction set; the pixels have all channels, and the
+            // space a row of them at each point.
+            unsafe { function(&input) };
+        }
+    }
+
+    /// Multiplies some tiles of a space, whose first is tile `first` of the call, by some panels, and
+    /// computes the outputs.
+    ///
+    /// # Safety
+    /// The tiles are transformed, and no other thread has these tiles and panels.
+    unsafe fn multiply(
+        &self,
+        call: &Call<'_>,
+        space: &Space<'_>,
+        first: usize,
+        tiles: Range<usize>,
+        panels: Range<usize>,
+    ) {
+        let [inputs, outputs] = [self.input_pitch(), self.output_pitch()];
+        assert!(tiles.end <= space.tiles, "tile outside the space");
+        for (point, packed) in self.points.iter().enumerate() {
+            let corner = point * space.tiles + tiles.start;
+            // SAFETY: inside the space as just checked.
+            let from = unsafe { space.inputs.as_ptr().add(corner * inputs) };
+            let rows = Rows { from, pitch: inputs, count: tiles.len() };
+            let output = Output {
+                data: &space.outputs,
+                addend: Addend::Nothing,
+                first: corner * outputs,
+                pitch: outputs,
+                clamp: Clamp::NONE,
+            };
+            // SAFETY: the rows have all input channels; the rest is handed on.
+            unsafe { packed.multiply(rows, panels.clone(), &output) };
+        }
+        let channels =
+            self.points[0].channels(panels.start).start..self.points[0].channels(panels.end - 1).end;
+        for tile in tiles {
+            // SAFETY: handed on.
+            unsafe { self.finish(call, space, first, tile, channels.clone()) };
+        }
+    }
+
+    /// Computes some channels of the outputs of a tile.
+    ///
+    /// # Safety
+    /// The products of these channels are there, and no other thread has the tile and these channels.
+    unsafe fn finish(
+        &self,
+        call: &Call<'_>,
+        space: &Space<'_>,
+        first: usize,
+        tile: usize,
+        channels: Range<usize>,
+    ) {
+        let [side, seen] = self.form.tile();
+        let [height, width] = call.image.output;
+        let pitch = self.output_pitch();
+        let [sample, row, column] = call.place(first + tile);
+        let [y, x] = [row * side, column * side];
+        let [rows, columns] = [side.min(height - y), side.min(width - x)];
+        let at = ((sample * height + y) * width + x) * self.out_channels + channels.start;
+        let end = at + ((rows - 1) * width + columns - 1) * self.out_channels + channels.len();
+        assert!(end <= call.output.len(), "tile outside the output");
+        // SAFETY: inside the output as just checked, and inside the space by the caller's promise.
+        let (to, from) = unsafe {
+            (call.output.as_ptr().add(at), space.outputs.as_ptr().add(tile * pitch + channels.start))
+        };
+        let output = OutputTile {
+            from,
+            step: space.tiles * pitch,
+            channels: channels.len(),
+            bias: self.bias[channels].as_ptr(),
+            output: to,
+            addend: match call.addend {
+                Addend::Nothing => std::ptr::null(),
+                Addend::Tensor(tensor) => tensor[at..end].as_ptr(),
+                Addend::Output => to,
+            },
+            pitch: self.out_channels,
+            row_pitch: width * self.out_channels,
+            rows,
+            columns,
+            clamp: call.clamp,
+        };
+        // SAFETY: `functions` checks the instruction set; rows and columns are inside the output; the
+        // rest is the caller's promise.
+        unsafe { output::functions(self.isa)[seen / 2 - 2](&output) };
+    }
+}
+
+impl Call<'_> {
+    /// Sample, row and column of a tile.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let [down, across] = self.grid;
+        [tile / across / down, tile / across % down, tile % across]
+    }
+}
+
+#[cfg(test)]
+mod tests;
