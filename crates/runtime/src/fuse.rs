@@ -1,34 +1,44 @@
 //! Nodes that one kernel can do together, in the graph that `run` runs.
 
-use litesmith_graph::ops::{BinaryKind, PadMode, Padding, Unary, UnaryKind};
+use litesmith_graph::ops::{BinaryKind, PadMode, Padding, PoolKind, Unary, UnaryKind};
 use litesmith_graph::{Graph, Model, NodeId, Op, TensorId};
 
+use crate::dead_pixels::skip_dead_pixels;
 use crate::updates::fuse_updates;
 
-/// Rewrites all graphs; results keep every bit. Tensor ids and nodes keep their numbers.
+/// Rewrites all graphs; results keep every bit, but for floats of convolutions that another kernel
+/// computes once they have another stride. Tensor ids stay.
 pub(crate) fn fuse(model: &mut Model) {
     for graph in &mut model.graphs {
         fuse_padding(graph);
         fuse_silu(graph);
         fuse_updates(graph);
     }
+    skip_dead_pixels(model);
 }
 
-/// Moves zero padding of height and width that only a convolution reads into that convolution, whose
-/// kernel pads as it goes.
+/// Moves zero padding of height and width that only a convolution or a pooling reads into that node,
+/// whose kernel pads as it goes.
 fn fuse_padding(graph: &mut Graph) {
     let (producers, consumers) = (graph.producers(), graph.consumers());
     let mut rewrites = Vec::new();
     for id in graph.node_ids() {
-        let (Op::Conv2D(_) | Op::DepthwiseConv2D(_), Some(Some(image))) =
-            (&graph[id].op, graph[id].inputs.first())
-        else {
-            continue;
-        };
+        let Some(Some(image)) = graph[id].inputs.first() else { continue };
         let only_here = consumers[image.index()] == [id] && !graph.is_output(*image);
         let reads_once = graph[id].present_inputs().filter(|input| input == image).count() == 1;
         let Some(pad) = producers[image.index()].filter(|_| only_here && reads_once) else { continue };
-        if let Some((source, padding)) = padding_of(graph, pad) {
+        let Some((source, padding)) = padding_of(graph, pad) else { continue };
+        let suits = match &graph[id].op {
+            Op::Conv2D(_) | Op::DepthwiseConv2D(_) => true,
+            // A pooling leaves padding out: zeros are nothing to it where nothing is below zero, as
+            // long as each window sees something else.
+            Op::Pool2D(op) => {
+                let above = producers[source.index()].is_some_and(|source| is_above_zero(&graph[source].op));
+                op.kind == PoolKind::Max && above && lies_within(padding, op.kernel)
+            }
+            _ => false,
+        };
+        if suits {
             rewrites.push((id, source, padding));
         }
     }
@@ -37,12 +47,35 @@ fn fuse_padding(graph: &mut Graph) {
         let own = match &mut node.op {
             Op::Conv2D(op) => &mut op.padding,
             Op::DepthwiseConv2D(op) => &mut op.padding,
+            Op::Pool2D(op) => &mut op.padding,
             _ => continue,
         };
         if *own == Padding::Valid {
             *own = padding;
             node.inputs[0] = Some(source);
         }
+    }
+}
+
+/// Whether an operator gives nothing below zero.
+fn is_above_zero(op: &Op) -> bool {
+    let activation = match op {
+        Op::Conv2D(op) => op.activation,
+        Op::DepthwiseConv2D(op) => op.activation,
+        Op::Binary(op) => op.activation,
+        Op::Unary(op) => return matches!(op.kind, UnaryKind::Relu | UnaryKind::Relu6),
+        _ => return false,
+    };
+    activation.bounds().0 >= 0.0
+}
+
+/// Whether padding is too narrow for a window to see nothing else.
+fn lies_within(padding: Padding, kernel: [usize; 2]) -> bool {
+    match padding {
+        Padding::Explicit { before, after } => {
+            (0..2).all(|axis| before[axis] < kernel[axis] && after[axis] < kernel[axis])
+        }
+        Padding::Same | Padding::Valid => true,
     }
 }
 

@@ -19,6 +19,7 @@ mod alone;
 mod array;
 mod bind;
 mod buffer;
+mod dead_pixels;
 mod eager;
 mod error;
 mod fuse;

@@ -2,7 +2,7 @@
 
 use crate::{Isa, ThreadPool, Window};
 
-use super::addition::{Addend, ByteAdder, ByteSum};
+use super::addition::{Addend, Adding, ByteAdder, ByteSum};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
 use super::gather::Source;
@@ -106,7 +106,8 @@ impl Conv2d {
         output: &mut [u8],
     ) {
         let source = Source::new(self.product.geometry(), input, shape, &self.border);
-        let adder = ByteAdder::new(&self.epilogue, addend, output);
+        let adding = Adding::new(addend.sum, &self.epilogue);
+        let adder = ByteAdder::new(&self.epilogue, &adding, addend.tensor, output);
         self.product.run(pool, &source, &self.initial, &adder, output);
     }
 }

@@ -208,32 +208,24 @@ impl Requantizer {
         }
     }
 
-    /// 32 channels of two pixels, which alternate by 8 channels.
-    ///
-    /// # Safety
-    /// AVX-512 F and BW must be there, and 32 lanes must exist from `lane` on.
-    #[inline(always)]
-    pub(super) unsafe fn alternating(&self, lane: usize, sums: [[__m512i; 2]; 2]) -> __m512i {
-        // SAFETY: the caller has the instructions and the lanes.
-        unsafe {
-            let scale = self.scale.as_ptr().add(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)])
-        }
+    /// The zero point of outputs, and their bounds.
+    pub(super) fn bounds(&self) -> [u8; 3] {
+        [self.zero_point, self.min, self.max]
     }
 
-    /// 16 channels, which [`Epilogue::PACKED`] leaves in order, of four pixels, which alternate by 4
-    /// channels.
+    /// The scales from a lane on; whole panels start on a cache line.
+    pub(super) fn scale_at(&self, lane: usize) -> *const f32 {
+        self.scale[lane..].as_ptr()
+    }
+
+    /// 32 outputs as words, without zero point and bounds.
     ///
     /// # Safety
-    /// AVX-512 F and BW must be there, and 16 lanes must exist from `lane` on.
+    /// AVX-512 F and BW must be there.
     #[inline(always)]
-    pub(super) unsafe fn alternating_by_four(&self, lane: usize, sums: [__m512i; 4]) -> __m512i {
-        // SAFETY: the caller has the instructions and the lanes.
-        unsafe {
-            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
-            self.bytes([self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)])
-        }
+    pub(super) unsafe fn rounded(&self, sums: [__m512i; 2], scale: [__m512; 2]) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe { _mm512_packs_epi32(self.round(sums[0], scale[0]), self.round(sums[1], scale[1])) }
     }
 
     /// 32 outputs as words, not yet held to their bounds.
@@ -246,7 +238,7 @@ impl Requantizer {
     unsafe fn words(&self, sums: [__m512i; 2], scale: [__m512; 2]) -> __m512i {
         // SAFETY: the caller has the instructions.
         unsafe {
-            let words = _mm512_packs_epi32(self.round(sums[0], scale[0]), self.round(sums[1], scale[1]));
+            let words = self.rounded(sums, scale);
             if self.zero_point == 0 {
                 return words;
             }
@@ -330,7 +322,9 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let bytes = self.alternating(lane, sums);
+            let scale = self.scale.as_ptr().add(lane);
+            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
             let bytes = _mm512_permutexvar_epi32(_mm512_load_si512(self.order.as_ptr().cast()), bytes);
             let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
@@ -363,8 +357,11 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
+            let scale = [_mm512_loadu_ps(self.scale.as_ptr().add(lane)); 2];
+            let words = [self.words([sums[0], sums[1]], scale), self.words([sums[2], sums[3]], scale)];
+            // The four pixels alternate by 4 channels.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let bytes = _mm512_permutexvar_epi32(order, self.alternating_by_four(lane, sums));
+            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
             let mask = u16::MAX >> (16 - channels);
             let store = |pixel: usize, bytes: __m128i| {
                 if pixel < count && channels == 16 {

@@ -24,7 +24,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use litesmith_graph::{GraphId, Op};
+use litesmith_graph::{GraphId, Op, TensorId};
 use litesmith_kernels::elementwise::{Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table};
 use litesmith_kernels::float::{self, Clamp};
 use litesmith_kernels::{Isa, ThreadPool, Window};
@@ -224,29 +224,29 @@ impl From<Task> for Bound {
     }
 }
 
-/// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on its node
-/// and, where padding depends on the size of the input, on its window; that of a float convolution also
-/// on its form.
+/// Kernels with packed weights, shared by the plans of an interpreter. A kernel depends on the tensor
+/// that its node computes and, where padding depends on the size of the input, on its window; that of a
+/// float convolution also on its form.
 #[derive(Default)]
-pub(crate) struct Packed(RefCell<HashMap<(GraphId, usize), Vec<PackedKernel>>>);
+pub(crate) struct Packed(RefCell<HashMap<(GraphId, TensorId), Vec<PackedKernel>>>);
 
 type PackedKernel = ((Window, float::Form), Arc<dyn Any + Send + Sync>);
 
 impl Packed {
-    /// The kernel of this node, window and form, made the first time.
+    /// The kernel for this tensor, window and form, made the first time.
     pub(crate) fn get<T: Any + Send + Sync>(
         &self,
-        node: (GraphId, usize),
+        output: (GraphId, TensorId),
         key: (Window, float::Form),
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
-        let known = self.0.borrow().get(&node).and_then(|kernels| {
+        let known = self.0.borrow().get(&output).and_then(|kernels| {
             let (_, kernel) = kernels.iter().find(|(own, _)| *own == key)?;
             Arc::clone(kernel).downcast::<T>().ok()
         });
         known.unwrap_or_else(|| {
             let kernel = Arc::new(make());
-            self.0.borrow_mut().entry(node).or_default().push((key, Arc::clone(&kernel) as _));
+            self.0.borrow_mut().entry(output).or_default().push((key, Arc::clone(&kernel) as _));
             kernel
         })
     }

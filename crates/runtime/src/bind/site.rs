@@ -14,8 +14,8 @@ use crate::plan::Mode;
 pub(crate) struct Site<'a> {
     /// The node.
     pub node: &'a Node,
-    /// Its graph and its index there: the key of its packed weights.
-    pub place: (GraphId, usize),
+    /// Its graph.
+    pub graph: GraphId,
     /// Its inputs.
     pub inputs: Vec<Option<Operand<'a>>>,
     /// Its outputs.
@@ -115,7 +115,8 @@ impl Site<'_> {
         form: float::Form,
         make: impl FnOnce() -> T,
     ) -> std::sync::Arc<T> {
-        self.packed.get(self.place, (window, form), make)
+        // Nodes may have other numbers in the graph that `run` runs; what they compute has one.
+        self.packed.get((self.graph, self.node.outputs[0]), (window, form), make)
     }
 }
 

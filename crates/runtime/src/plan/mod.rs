@@ -371,7 +371,6 @@ pub(crate) fn site<'a>(
     shared: &'a Shared,
 ) -> Result<Site<'a>, NoSite> {
     let graph = &model.graphs[id.0 as usize];
-    let place = (id, node.index());
     let node = &graph[node];
     if let Op::Custom(op) = &node.op {
         let reason = format!("there is no kernel for the custom operator '{}'", op.name);
@@ -387,7 +386,7 @@ pub(crate) fn site<'a>(
         let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
         called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
     }
-    Ok(Site { node, place, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
+    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
 }
 
 fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use litesmith_graph::{DType, TensorId};
 use litesmith_runtime::{Array, Interpreter, Isa, Options};
 
-use crate::{model, noise};
+use crate::{assert_close, model, noise};
 
 fn array(dtype: DType, shape: &[usize]) -> Array {
     let values = noise(shape.iter().product(), shape[0] as u32);
@@ -48,7 +48,7 @@ fn check(text: &str, dtype: DType, sample: &[usize], operators: &[&str]) {
 /// A residual connection in numbers of this form: activations, weights, bias.
 fn residual(activation: fn(usize, usize) -> String, weights: fn(&str) -> String, bias: &str) -> String {
     let [x, wide, out] = [activation(0, 5), activation(1, 37), activation(2, 37)];
-    let [first, second, shortcut] = ["[19,1,1,5]", "[37,3,3,19]", "[37,1,1,5]"].map(weights);
+    let [first, second, shortcut] = ["[19,1,1,5]", "[37,2,2,19]", "[37,1,1,5]"].map(weights);
     let inner = activation(3, 19);
     format!(
         r#"graph main(%x: {x}) -> (%y, %z) {{
@@ -253,4 +253,81 @@ fn differences_are_part_of_the_layer_on_either_side() {
   %z: i8[batch,9] q{"scales":[0.05],"zero_points":[-7]} = Binary(%x, %b) {"kind":"sub"}
 }"#;
     check(text, DType::I8, &[9], &["FULLY_CONNECTED+SUB", "FULLY_CONNECTED+SUB"]);
+}
+
+/// The end of a stage: a block over an image of which two strided convolutions read every second pixel.
+/// `of` writes the type of a tensor of this size and number of channels.
+fn stage(of: fn(&str, usize) -> String, weights: fn(&str) -> String, size: &str, half: &str) -> String {
+    let [image, inner, next] = [of(size, 5), of(size, 7), of(half, 9)];
+    let [reduce, spatial, depthwise, expand, end] =
+        ["[7,1,1,5]", "[7,3,3,7]", "[1,3,3,7]", "[5,1,1,7]", "[9,1,1,5]"].map(weights);
+    format!(
+        r#"graph main(%x: {image}) -> (%y, %z) {{
+  %r: {reduce}
+  %s: {spatial}
+  %k: {depthwise}
+  %e: {expand}
+  %n: {end}
+  %a: {inner} = Conv2D(%x, %r) {{"activation":"relu"}}
+  %b: {inner} = Conv2D(%a, %s) {{"padding":"same","activation":"relu"}}
+  %c: {inner} = DepthwiseConv2D(%b, %k) {{"padding":"same"}}
+  %d: {image} = Conv2D(%c, %e)
+  %t: {image} = Binary(%d, %x) {{"activation":"relu"}}
+  %y: {next} = Conv2D(%t, %n) {{"stride":[2,2]}}
+  %z: {next} = Conv2D(%t, %n) {{"stride":[2,2],"padding":"same"}}
+}}"#
+    )
+}
+
+const STAGE: [&str; 7] =
+    ["CONV_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "STRIDED_SLICE", "CONV_2D+ADD", "CONV_2D", "CONV_2D"];
+
+fn byte_image(size: &str, channels: usize) -> String {
+    format!(r#"i8[batch,{size},{channels}] q{{"scales":[0.013],"zero_points":[-20]}}"#)
+}
+
+#[test]
+fn pixels_that_are_left_keep_their_bytes() {
+    for ([height, width], [rows, columns]) in [([7, 6], [4, 3]), ([1, 9], [1, 5]), ([12, 5], [6, 3])] {
+        let text =
+            stage(byte_image, byte_weights, &format!("{height},{width}"), &format!("{rows},{columns}"));
+        check(&text, DType::I8, &[height, width, 5], &STAGE);
+        let free = stage(byte_image, byte_weights, "height,width", "?,?");
+        check(&free, DType::I8, &[height, width, 5], &STAGE);
+    }
+}
+
+/// Another kernel may compute a convolution of another stride, so floats are not held to every bit.
+#[test]
+fn pixels_that_are_left_keep_their_floats() {
+    let form = |size: &str, channels| format!("f32[batch,{size},{channels}]");
+    let text = stage(form, |shape| format!("f32{shape} = random(7)"), "height,width", "?,?");
+    for [height, width] in [[7, 6], [1, 9], [8, 8]] {
+        let mut interpreter = Interpreter::new(&model(&text), &Options::default()).unwrap();
+        let input = [array(DType::F32, &[2, height, width, 5])];
+        let observed = interpreter.observe(&input, &mut |_, _| {}).unwrap();
+        for (got, expected) in interpreter.run(&input).unwrap().iter().zip(&observed) {
+            assert_close(&got.floats(), &expected.floats());
+        }
+        let steps = interpreter.profile(&input, 1).unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step.operator.as_str()).collect();
+        assert_eq!(names, STAGE);
+        // A quarter of the pixels, rounded up.
+        let pixels = (2 * height.div_ceil(2) * width.div_ceil(2)) as u64;
+        assert_eq!(steps[2].macs, pixels * 9 * 7);
+    }
+}
+
+#[test]
+fn zeros_around_what_is_not_below_zero_are_no_step() {
+    let text = r#"graph main(%x: i8[batch,6,7,3] q{"scales":[0.02],"zero_points":[5]}) -> (%y, %z) {
+  %w: i8[4,1,1,3] q{"scales":[0.01],"zero_points":[0]} = splat(37)
+  %a: i8[batch,6,7,4] q{"scales":[0.03],"zero_points":[-100]} = Conv2D(%x, %w) {"activation":"relu"}
+  %p: i8[batch,8,9,4] q{"scales":[0.03],"zero_points":[-100]} = Pad(%a) {"amounts":[[0,0],[1,1],[1,1],[0,0]]}
+  %y: i8[batch,3,4,4] q{"scales":[0.03],"zero_points":[-100]} = Pool2D(%p) {"kernel":[3,3],"stride":[2,2]}
+  %q: i8[batch,8,9,3] q{"scales":[0.02],"zero_points":[5]} = Pad(%x) {"amounts":[[0,0],[1,1],[1,1],[0,0]]}
+  %z: i8[batch,3,4,3] q{"scales":[0.02],"zero_points":[5]} = Pool2D(%q) {"kernel":[3,3],"stride":[2,2]}
+}"#;
+    let operators = ["CONV_2D", "MAX_POOL_2D", "PAD", "MAX_POOL_2D"];
+    check(text, DType::I8, &[6, 7, 3], &operators);
 }

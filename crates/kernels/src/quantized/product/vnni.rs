@@ -189,7 +189,7 @@ pub(crate) use each_row;
 ///
 /// # Safety
 /// As for [`Kernel::tile`]; the tile has more than `R - 2` rows.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn rows<const R: usize, E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
@@ -214,7 +214,7 @@ unsafe fn rows<const R: usize, E: Epilogue>(
 ///
 /// # Safety
 /// As for [`Kernel::tile`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn few_steps<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
@@ -321,7 +321,7 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
 ///
 /// # Safety
 /// As for [`Kernel::tile`].
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn one_row<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
