@@ -81,6 +81,9 @@ const EFFICIENT_NET: [Layer; 7] = [
     (5, 1, 7, 1152, 0),
 ];
 
+/// A layer of quantized samples, ready to be run.
+type DynamicLayer<'a> = Box<dyn Fn(&ThreadPool, HybridOutput<'_>) + 'a>;
+
 /// With activations that are quantized sample by sample.
 const DYNAMIC: [Layer; 20] = [
     (3, 2, 224, 3, 32),
@@ -240,7 +243,7 @@ impl Bench {
         let outputs = height * width * if out_channels == 0 { channels } else { out_channels };
         let depth = kernel * kernel * if out_channels == 0 { 1 } else { channels };
         let weights = weights(outputs / (height * width) * depth);
-        let layer: Box<dyn Fn(&ThreadPool, HybridOutput<'_>)> = if out_channels == 0 {
+        let layer: DynamicLayer<'_> = if out_channels == 0 {
             let conv = HybridDepthwise::new(self.isa, window, channels, 1, &weights, &rescale);
             Box::new(move |pool, output| conv.apply(pool, samples, shape, output))
         } else {
