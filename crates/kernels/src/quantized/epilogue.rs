@@ -107,8 +107,8 @@ pub(super) unsafe fn store_two(bytes: __m256i, channels: usize, out: [*mut u8; 2
         }
         let mut buffer = [0_u8; 32];
         _mm256_storeu_si256(buffer.as_mut_ptr().cast(), bytes);
-        for pixel in 0..1 + usize::from(both) {
-            std::ptr::copy_nonoverlapping(buffer.as_ptr().add(16 * pixel), out[pixel], channels);
+        for (out, bytes) in out.into_iter().zip(buffer.chunks_exact(16)).take(1 + usize::from(both)) {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, channels);
         }
     }
 }
