@@ -34,6 +34,8 @@ pub(super) struct Packed {
     tiles: &'static Tiles,
     panels: Vec<Panel>,
     data: Aligned<f32>,
+    /// Floats of all panels of one matrix.
+    floats_of_one: usize,
     taps: usize,
     depth: usize,
 }
@@ -92,7 +94,13 @@ impl Packed {
                 done += channels;
             }
         }
-        Packed { tiles, panels, data: memory(start), taps, depth }
+        Packed { tiles, panels, data: memory(start), floats_of_one: start, taps, depth }
+    }
+
+    /// Panels for `count` matrices of `depth` rows and `channels` columns, all zero, behind one another in
+    /// one piece of memory.
+    pub(super) fn several(tiles: &'static Tiles, count: usize, channels: usize, depth: usize) -> Packed {
+        Packed::new(tiles, 1, channels, 1, depth, |floats| Aligned::lasting(count * floats))
     }
 
     /// Packs weights `[output channel][taps][depth]` and the bias.
@@ -131,10 +139,11 @@ impl Packed {
         }
     }
 
-    /// The weights of a panel, `[taps * depth][lanes]`, to be filled in.
-    pub(super) fn weights(&mut self, panel: usize) -> &mut [f32] {
+    /// The weights of a panel, `[taps * depth][lanes]` of each matrix, to be filled in.
+    pub(super) fn weights(&mut self, panel: usize) -> impl Iterator<Item = &mut [f32]> {
         let lanes = self.lanes(panel);
-        &mut self.data[self.panels[panel].start + lanes..][..self.taps * self.depth * lanes]
+        let (start, floats) = (self.panels[panel].start + lanes, self.taps * self.depth * lanes);
+        self.data.chunks_exact_mut(self.floats_of_one).map(move |one| &mut one[start..][..floats])
     }
 
     /// Lanes of a panel.
@@ -192,24 +201,35 @@ impl Packed {
         }
     }
 
-    /// Multiplies rows by some panels, where there is one tap. Rows of the output are those of the
-    /// matrix.
+    /// Multiplies rows by some panels of matrix `index` of [`several`](Packed::several). Rows of the output
+    /// are those of `rows`.
     ///
     /// # Safety
     /// Rows have as many floats as all groups read; no other thread writes the rows and channels of the
     /// output.
-    pub(super) unsafe fn multiply(&self, rows: Rows, panels: Range<usize>, output: &Output<'_>) {
+    pub(super) unsafe fn multiply(
+        &self,
+        index: usize,
+        rows: Rows,
+        panels: Range<usize>,
+        output: &Output<'_>,
+    ) {
         debug_assert_eq!(self.taps, 1);
         let tiles = rows.count.div_ceil(self.tiles.pixels);
         for panel in &self.panels[panels] {
+            let row = panel.width.channels(self.tiles.lanes);
             for tile in 0..tiles {
                 let own = part(rows.count, tile, tiles);
                 let mut pointers = [std::ptr::null(); MOST_PIXELS];
                 for (pointer, row) in pointers.iter_mut().zip(own.clone()) {
                     *pointer = rows.from.wrapping_add(row * rows.pitch);
                 }
-                // SAFETY: handed on.
-                unsafe { self.run_tile(pointers.as_ptr(), own, std::slice::from_ref(panel), output) };
+                let here = self.data[index * self.floats_of_one + panel.start..].as_ptr();
+                let floats = (1 + self.depth) * row;
+                let ahead = (here.wrapping_add(floats + tile * floats / tiles), row.div_ceil(tiles));
+                let tile = Tile { panel: here, ..self.tile(pointers.as_ptr(), &own, panel, output, ahead) };
+                // SAFETY: as in `run_tile`; each matrix has the same panels.
+                unsafe { self.tiles.function(panel.width, own.len())(&tile) };
             }
         }
     }

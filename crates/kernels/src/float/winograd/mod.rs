@@ -45,8 +45,8 @@ pub(super) struct Winograd {
     tiles: &'static Tiles,
     in_channels: usize,
     out_channels: usize,
-    /// The weights at each point.
-    points: Vec<Packed>,
+    /// A matrix of weights for each point.
+    weights: Packed,
     bias: Aligned<f32>,
 }
 
@@ -81,18 +81,16 @@ impl Winograd {
     ) -> Winograd {
         let tiles = tiles(isa);
         let [_, side] = form.tile();
-        let mut points: Vec<Packed> = (0..side * side)
-            .map(|_| Packed::new(tiles, 1, out_channels, 1, in_channels, Aligned::lasting))
-            .collect();
+        let mut packed = Packed::several(tiles, side * side, out_channels, in_channels);
         match form {
-            Form::Winograd4 => weights::fill::<6>(isa, &mut points, weights, in_channels),
-            _ => weights::fill::<4>(isa, &mut points, weights, in_channels),
+            Form::Winograd4 => weights::fill::<6>(isa, &mut packed, weights, in_channels),
+            _ => weights::fill::<4>(isa, &mut packed, weights, in_channels),
         }
         let mut own_bias = Aligned::zeroed(out_channels);
         if let Some(bias) = bias {
             own_bias.copy_from_slice(bias);
         }
-        Winograd { form, isa, tiles, in_channels, out_channels, points, bias: own_bias }
+        Winograd { form, isa, tiles, in_channels, out_channels, weights: packed, bias: own_bias }
     }
 
     /// Computes the whole output of `image`, which has pixels.
@@ -104,17 +102,17 @@ impl Winograd {
         clamp: Clamp,
         output: &DisjointSlice<'_, f32>,
     ) {
-        let [side, _] = self.form.tile();
+        let [side, seen] = self.form.tile();
         let grid = image.output.map(|size| size.div_ceil(side));
         let tiles = image.shape[0] * grid[0] * grid[1];
         let call = Call { image, addend, clamp, output, grid, tiles };
-        let weights = self.points.iter().map(Packed::floats).sum();
+        let weights = self.weights.floats();
         let work = Work {
             pixels: tiles,
             most_pixels: self.tiles.pixels,
-            panels: self.points[0].panels(),
+            panels: self.weights.panels(),
             work_per_pixel: weights,
-            floats_per_pixel: self.in_channels * self.points.len(),
+            floats_per_pixel: self.in_channels * seen * seen,
             weights,
         };
         let split = Split::new(&work, pool.threads());
@@ -134,7 +132,7 @@ impl Winograd {
 
     /// Computes some tiles, all of this thread's own.
     fn run_block(&self, call: &Call<'_>, tiles: Range<usize>) {
-        let panels = 0..self.points[0].panels();
+        let panels = 0..self.weights.panels();
         self.with_space(tiles.len(), |space| {
             // SAFETY: the space is this call's own, and no other task has these tiles.
             unsafe {
@@ -162,7 +160,8 @@ impl Winograd {
 
     fn with_space(&self, tiles: usize, work: impl FnOnce(&Space<'_>)) {
         let [inputs, outputs] = [self.input_pitch(), self.output_pitch()];
-        let points = self.points.len();
+        let [_, seen] = self.form.tile();
+        let points = seen * seen;
         with_workspace(points * tiles * (inputs + outputs), |space| {
             let (inputs, outputs) = space.split_at_mut(points * tiles * inputs);
             let [inputs, outputs] = [inputs, outputs].map(DisjointSlice::new);
@@ -222,7 +221,8 @@ impl Winograd {
     ) {
         let [inputs, outputs] = [self.input_pitch(), self.output_pitch()];
         assert!(tiles.end <= space.tiles, "tile outside the space");
-        for (point, packed) in self.points.iter().enumerate() {
+        let [_, seen] = self.form.tile();
+        for point in 0..seen * seen {
             let corner = point * space.tiles + tiles.start;
             // SAFETY: inside the space as just checked.
             let from = unsafe { space.inputs.as_ptr().add(corner * inputs) };
@@ -235,10 +235,10 @@ impl Winograd {
                 clamp: Clamp::NONE,
             };
             // SAFETY: the rows have all input channels; the rest is handed on.
-            unsafe { packed.multiply(rows, panels.clone(), &output) };
+            unsafe { self.weights.multiply(point, rows, panels.clone(), &output) };
         }
-        let channels =
-            self.points[0].channels(panels.start).start..self.points[0].channels(panels.end - 1).end;
+        let [head, last] = [panels.start, panels.end - 1].map(|panel| self.weights.channels(panel));
+        let channels = head.start..last.end;
         for tile in tiles {
             // SAFETY: handed on.
             unsafe { self.finish(call, space, first, tile, channels.clone()) };

@@ -10,14 +10,13 @@ const TAPS: usize = 9;
 /// Input channels whose weights are brought side by side before they are transformed.
 const STEPS: usize = 16;
 
-/// Fills one panel of each point, all of which have the same panels, from weights
-/// `[output channel][taps][depth]`.
-pub(super) fn fill<const N: usize>(isa: Isa, points: &mut [Packed], weights: &[f32], depth: usize) {
-    for panel in 0..points[0].panels() {
-        let lanes = points[0].lanes(panel);
-        let channels = points[0].channels(panel);
+/// Fills in the matrices of all points from weights `[output channel][taps][depth]`.
+pub(super) fn fill<const N: usize>(isa: Isa, points: &mut Packed, weights: &[f32], depth: usize) {
+    for panel in 0..points.panels() {
+        let lanes = points.lanes(panel);
+        let channels = points.channels(panel);
         let own = &weights[channels.start * TAPS * depth..channels.end * TAPS * depth];
-        let mut rows: Vec<&mut [f32]> = points.iter_mut().map(|point| point.weights(panel)).collect();
+        let mut rows: Vec<&mut [f32]> = points.weights(panel).collect();
         let mut side_by_side = vec![0.0; STEPS * TAPS * lanes];
         for first in (0..depth).step_by(STEPS) {
             let steps = STEPS.min(depth - first);
