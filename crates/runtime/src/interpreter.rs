@@ -63,7 +63,6 @@ pub struct Interpreter {
     /// The same, fused: what `run` runs.
     fused: Model,
     shared: Shared,
-    pool: ThreadPool,
     /// The last one used first.
     plans: Vec<CachedPlan>,
     /// Plans of graphs that are called where the main graph is run node by node.
@@ -102,17 +101,17 @@ impl Interpreter {
     /// As [`Interpreter::new`]; operators without kernel are an error of the first run.
     pub fn unplanned(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
         validate(model)?;
-        let (isa, pool) = (options.isa()?, ThreadPool::new(options.threads()?));
+        let isa = options.isa()?;
         let shared = Shared {
             isa,
-            threads: pool.threads(),
+            pool: ThreadPool::new(options.threads()?),
             max_memory: options.max_memory,
             packed: Default::default(),
             stored: Default::default(),
         };
         let interrupt = options.interrupt.clone();
         let states = States::new(model, options.max_memory)?;
-        let machine = Machine { isa, pool: &pool, interrupt: &interrupt };
+        let machine = Machine { isa, pool: &shared.pool, interrupt: &interrupt };
         let folded = prepare::fold(model, machine, &shared)?;
         let mut fused = folded.clone();
         fuse(&mut fused);
@@ -133,7 +132,6 @@ impl Interpreter {
             folded,
             fused,
             shared,
-            pool,
             plans: Vec::new(),
             called: CalledPlans::default(),
             arena: no_arena()?,
@@ -163,7 +161,7 @@ impl Interpreter {
     /// Number of threads, the caller's counted in.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pool.threads()
+        self.shared.pool.threads()
     }
 
     /// Gives every state the value that it has before the first run.
@@ -201,7 +199,7 @@ impl Interpreter {
         watch: &mut dyn FnMut(usize, &Plan, &[u8]),
     ) -> Result<Vec<Array>, RuntimeError> {
         let Some(plan) = &self.plans[0].plan else { return Ok(Vec::new()) };
-        let machine = Machine { isa: self.shared.isa, pool: &self.pool, interrupt: &self.interrupt };
+        let machine = Machine { isa: self.shared.isa, pool: &self.shared.pool, interrupt: &self.interrupt };
         let arena = self.arena.bytes_mut();
         write_inputs(plan, inputs, arena);
         watch(0, plan, arena);
@@ -219,7 +217,7 @@ impl Interpreter {
         watch: Watch<'_>,
     ) -> Result<Vec<Array>, RuntimeError> {
         let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
-        let machine = Machine { isa: self.shared.isa, pool: &self.pool, interrupt: &self.interrupt };
+        let machine = Machine { isa: self.shared.isa, pool: &self.shared.pool, interrupt: &self.interrupt };
         let enter =
             |input| Computed::of(input).ok_or_else(|| self.shared.no_memory("an input", input.data.len()));
         let inputs = inputs.iter().map(enter).collect::<Result<Vec<_>, _>>()?;
@@ -339,7 +337,7 @@ impl Interpreter {
     /// instruction set; measured in some milliseconds.
     #[must_use]
     pub fn peak(&self, products: Products) -> f64 {
-        peak(self.shared.isa, &self.pool, products)
+        peak(self.shared.isa, &self.shared.pool, products)
     }
 
     /// Checks types, ranks, numbers of bytes and that a free dimension has one size.

@@ -151,6 +151,18 @@ unsafe fn vector<T, const N: usize>(constant: &[T; N]) -> __m512i {
     unsafe { _mm512_loadu_si512(constant.as_ptr().cast()) }
 }
 
+/// Reads half of a constant.
+///
+/// # Safety
+/// AVX2 must be there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn half<T, const N: usize>(constant: &[T; N]) -> __m256i {
+    const { assert!(size_of::<[T; N]>() == 64) };
+    // SAFETY: there are 64 bytes, as just checked.
+    unsafe { _mm256_loadu_si256(constant.as_ptr().cast()) }
+}
+
 /// Sums to `u8`, to which others are added.
 pub(super) struct ByteAdder<'a> {
     requantizer: &'a Requantizer,
@@ -282,35 +294,46 @@ impl ByteAdder<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl ByteAdder<'_> {
-    /// 16 outputs of two pixels, one pixel after the other: `own` added to `others`.
+    /// The outputs of two pixels with 16 channels, one pixel after the other. `others` are what is added
+    /// to each.
+    ///
+    /// # Safety
+    /// AVX2 must be there, and 16 lanes must exist from `lane` on.
+    #[inline(always)]
+    unsafe fn narrow_two(&self, lane: usize, sums: [[__m256i; 2]; 2], others: [__m128i; 2]) -> __m256i {
+        let Vectors { min, max, .. } = &self.adding.vectors;
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            let scale = self.requantizer.scale_at(lane);
+            let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
+            let bytes = _mm256_packus_epi16(
+                self.sixteen_words(self.requantizer.sixteen_rounded(sums[0], scale), others[0]),
+                self.sixteen_words(self.requantizer.sixteen_rounded(sums[1], scale), others[1]),
+            );
+            let bytes = _mm256_min_epu8(_mm256_max_epu8(bytes, half(min)), half(max));
+            // The two pixels alternate by 4 channels.
+            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        }
+    }
+
+    /// The sums of 16 operands as words, not yet held to their bounds. `own` is the convolution's output
+    /// as words in the order in which a pack leaves them, its zero point still to be added.
     ///
     /// # Safety
     /// AVX2 must be there.
     #[inline(always)]
-    unsafe fn add_two(&self, own: __m256i, others: __m256i) -> __m256i {
-        let ByteSum { rule, clamp } = self.adding.sum;
+    unsafe fn sixteen_words(&self, own: __m256i, others: __m128i) -> __m256i {
+        let Vectors { own_min, own_max, zero_point, .. } = &self.adding.vectors;
         // SAFETY: the caller has the instructions.
         unsafe {
-            let zero = _mm256_setzero_si256();
-            let low = [_mm256_unpacklo_epi8(own, zero), _mm256_unpacklo_epi8(others, zero)];
-            let high = [_mm256_unpackhi_epi8(own, zero), _mm256_unpackhi_epi8(others, zero)];
-            let steps = [
-                _mm256_packs_epi32(
-                    self.eight_steps(_mm256_unpacklo_epi16(low[0], low[1])),
-                    self.eight_steps(_mm256_unpackhi_epi16(low[0], low[1])),
-                ),
-                _mm256_packs_epi32(
-                    self.eight_steps(_mm256_unpacklo_epi16(high[0], high[1])),
-                    self.eight_steps(_mm256_unpackhi_epi16(high[0], high[1])),
-                ),
-            ];
-            let zero_point = _mm256_set1_epi16(rule.zero_point as i16);
-            let bytes = _mm256_packus_epi16(
-                _mm256_adds_epi16(steps[0], zero_point),
-                _mm256_adds_epi16(steps[1], zero_point),
+            let order = _mm_setr_epi8(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15);
+            let others = _mm256_cvtepu8_epi16(_mm_shuffle_epi8(others, order));
+            let own = _mm256_min_epi16(_mm256_max_epi16(own, half(own_min)), half(own_max));
+            let steps = _mm256_packs_epi32(
+                self.eight_steps(_mm256_unpacklo_epi16(own, others)),
+                self.eight_steps(_mm256_unpackhi_epi16(own, others)),
             );
-            let bytes = _mm256_max_epu8(bytes, _mm256_set1_epi8(clamp[0] as i8));
-            _mm256_min_epu8(bytes, _mm256_set1_epi8(clamp[1] as i8))
+            _mm256_adds_epi16(steps, half(zero_point))
         }
     }
 
@@ -320,17 +343,15 @@ impl ByteAdder<'_> {
     /// # Safety
     /// AVX2 must be there.
     #[inline(always)]
-    unsafe fn eight_steps(&self, words: __m256i) -> __m256i {
-        let SumRule { multipliers: [a, b], bias, shift, .. } = self.adding.sum.rule;
-        let low = a & 0x7f | (b & 0x7f) << 16;
-        let high = (a >> 7) & 0xffff | (b >> 7) << 16;
+    unsafe fn eight_steps(&self, pairs: __m256i) -> __m256i {
+        let &Vectors { bias, low, high, ref shift, .. } = &self.adding.vectors;
         // SAFETY: the caller has the instructions.
         unsafe {
             let sum =
-                _mm256_add_epi32(_mm256_set1_epi32(bias), _mm256_madd_epi16(words, _mm256_set1_epi32(low)));
-            let words = _mm256_slli_epi32::<7>(words);
-            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi32(high)));
-            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(shift))
+                _mm256_add_epi32(_mm256_set1_epi32(bias), _mm256_madd_epi16(pairs, _mm256_set1_epi32(low)));
+            let pairs = _mm256_slli_epi16::<7>(pairs);
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi32(high)));
+            _mm256_sra_epi32(sum, _mm_cvtsi32_si128(shift[0]))
         }
     }
 }
@@ -352,7 +373,6 @@ impl Epilogue for ByteAdder<'_> {
         // SAFETY: the caller has the instructions and the lanes; at the places of outputs that it
         // vouches for the addend is readable, since it is as long as the output.
         unsafe {
-            let own = self.requantizer.two_pixels(lane, sums);
             let others = [self.places.at(out[0]), self.places.at(out[usize::from(both)])];
             let others = if channels == 16 {
                 [_mm_loadu_si128(others[0].cast()), _mm_loadu_si128(others[1].cast())]
@@ -363,8 +383,7 @@ impl Epilogue for ByteAdder<'_> {
                 }
                 buffer.map(|bytes| _mm_loadu_si128(bytes.as_ptr().cast()))
             };
-            let bytes = self.add_two(own, _mm256_set_m128i(others[1], others[0]));
-            store_two(bytes, channels, out, both);
+            store_two(self.narrow_two(lane, sums, others), channels, out, both);
         }
     }
 

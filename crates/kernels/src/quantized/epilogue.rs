@@ -200,11 +200,23 @@ impl Requantizer {
     unsafe fn sixteen_words(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
         // SAFETY: the caller has the instructions.
         unsafe {
+            let words = self.sixteen_rounded(sums, scale);
+            _mm256_adds_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
+    /// The same without zero point.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[inline(always)]
+    pub(super) unsafe fn sixteen_rounded(&self, sums: [__m256i; 2], scale: [__m256; 2]) -> __m256i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
             // Scaled sums stay within 32 bits: see [`Requantize::level`].
             let low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), scale[0]));
             let high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), scale[1]));
-            let words = _mm256_packs_epi32(low, high);
-            _mm256_adds_epi16(words, _mm256_set1_epi16(i16::from(self.zero_point)))
+            _mm256_packs_epi32(low, high)
         }
     }
 

@@ -20,9 +20,8 @@ mod transposed;
 mod window;
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use litesmith_graph::{GraphId, Op, TensorId};
 use litesmith_kernels::elementwise::{Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table};
@@ -31,7 +30,7 @@ use litesmith_kernels::{Isa, ThreadPool, Window};
 
 use crate::error::{Fault, Refusal, refuse};
 use crate::options::Interrupt;
-use crate::plan::Io;
+use crate::plan::{Io, lock};
 pub(crate) use control::Called;
 pub(crate) use layer::{Addition, PackedLayer};
 pub(crate) use samples::{Results, Samples};
@@ -228,7 +227,7 @@ impl From<Task> for Bound {
 /// that its node computes and, where padding depends on the size of the input, on its window; that of a
 /// float convolution also on its form.
 #[derive(Default)]
-pub(crate) struct Packed(RefCell<HashMap<(GraphId, TensorId), Vec<PackedKernel>>>);
+pub(crate) struct Packed(Mutex<HashMap<(GraphId, TensorId), Vec<PackedKernel>>>);
 
 type PackedKernel = ((Window, float::Form), Arc<dyn Any + Send + Sync>);
 
@@ -240,13 +239,13 @@ impl Packed {
         key: (Window, float::Form),
         make: impl FnOnce() -> T,
     ) -> Arc<T> {
-        let known = self.0.borrow().get(&output).and_then(|kernels| {
+        let known = lock(&self.0).get(&output).and_then(|kernels| {
             let (_, kernel) = kernels.iter().find(|(own, _)| *own == key)?;
             Arc::clone(kernel).downcast::<T>().ok()
         });
         known.unwrap_or_else(|| {
             let kernel = Arc::new(make());
-            self.0.borrow_mut().entry(output).or_default().push((key, Arc::clone(&kernel) as _));
+            lock(&self.0).entry(output).or_default().push((key, Arc::clone(&kernel) as _));
             kernel
         })
     }

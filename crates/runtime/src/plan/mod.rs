@@ -6,18 +6,17 @@ mod layout;
 mod operands;
 mod place;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use litesmith_graph::{
     DType, Data, Facts, Graph, GraphId, Model, ModelError, Node, NodeId, Op, Shape, Tensor, TensorId,
     TensorKind, call_arguments, infer_called, infer_shapes,
 };
-use litesmith_kernels::Isa;
+use litesmith_kernels::{Isa, ThreadPool};
 
-use crate::bind::{Called, Machine, Operand, Packed, Site, Work, bind};
+use crate::bind::{Bound, Called, Machine, Operand, Packed, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
 use crate::states::States;
 use drafting::Drafting;
@@ -37,14 +36,14 @@ pub(crate) enum Mode {
 pub(crate) struct Shared {
     /// The instruction set to bind for.
     pub isa: Isa,
-    /// The number of threads to plan for.
-    pub threads: usize,
+    /// The threads that plan, and to plan for.
+    pub pool: ThreadPool,
     /// Most bytes of an arena.
     pub max_memory: Option<usize>,
     /// Packed weights.
     pub packed: Packed,
     /// Fixed tensors that steps read, in the plan's form.
-    pub stored: RefCell<HashMap<(GraphId, TensorId), Arc<Stored>>>,
+    pub stored: Mutex<HashMap<(GraphId, TensorId), Arc<Stored>>>,
 }
 
 /// Steps over an arena.
@@ -140,12 +139,12 @@ impl Shared {
         dtype: DType,
         data: &Data,
     ) -> Result<Arc<Stored>, RuntimeError> {
-        if let Some(stored) = self.stored.borrow().get(&(graph, id)) {
+        if let Some(stored) = lock(&self.stored).get(&(graph, id)) {
             return Ok(Arc::clone(stored));
         }
         let stored =
             Arc::new(Stored::new(data, dtype).ok_or_else(|| self.no_memory("a constant", data.len()))?);
-        self.stored.borrow_mut().insert((graph, id), Arc::clone(&stored));
+        lock(&self.stored).insert((graph, id), Arc::clone(&stored));
         Ok(stored)
     }
 
@@ -205,16 +204,16 @@ fn make_graph(
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
     let layout = layout_of_given(model, graph, facts, &needed)?;
-    let mut drafting = Drafting::new(graph, facts, mode, shared.threads, layout);
+    let wanted = |id: &TensorId| needed[id.index()] && !layout.is_fixed(*id);
+    let run = |id: &NodeId| graph[*id].outputs.iter().any(wanted) || graph[*id].op.has_effect();
+    let nodes: Vec<NodeId> = graph.node_ids().filter(run).collect();
+    let bound = bind_all(model, id, &nodes, facts, mode, shared);
+    let mut drafting = Drafting::new(graph, facts, mode, shared.pool.threads(), layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let wanted = |id: &TensorId| needed[id.index()] && !drafting.layout.is_fixed(*id);
-        if !node.outputs.iter().any(wanted) && !node.op.has_effect() {
-            continue;
-        }
-        let site = site(model, id, NodeId(index as u32), facts, mode, shared);
-        match site.and_then(|site| bind(&site).map_err(NoSite::Refused)) {
+    for (id, bound) in nodes.into_iter().zip(bound) {
+        let (index, node) = (id.index(), &graph[id]);
+        match bound {
             // What comes behind a tensor that nothing has computed cannot be laid out.
             Ok(_) if computed => {}
             Ok(bound) => drafting.add(index, bound)?,
@@ -239,6 +238,28 @@ fn make_graph(
         }
         _ => Ok(plan),
     }
+}
+
+/// Binds nodes on all threads: most of the time goes into packing their weights.
+fn bind_all(
+    model: &Model,
+    graph: GraphId,
+    nodes: &[NodeId],
+    facts: &[Facts],
+    mode: Mode,
+    shared: &Shared,
+) -> Vec<Result<Bound, NoSite>> {
+    let bound: Vec<Mutex<Option<_>>> = nodes.iter().map(|_| Mutex::new(None)).collect();
+    shared.pool.run(nodes.len(), &|index| {
+        let site = site(model, graph, nodes[index], facts, mode, shared);
+        *lock(&bound[index]) = Some(site.and_then(|site| bind(&site).map_err(NoSite::Refused)));
+    });
+    bound.into_iter().filter_map(|bound| bound.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+}
+
+/// Locks whether or not a panic passed by: what is locked here is never left half written.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A layout that holds what is there before the first step: inputs, constants and what is known.
