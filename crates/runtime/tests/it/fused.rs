@@ -331,3 +331,26 @@ fn zeros_around_what_is_not_below_zero_are_no_step() {
     let operators = ["CONV_2D", "MAX_POOL_2D", "PAD", "MAX_POOL_2D"];
     check(text, DType::I8, &[6, 7, 3], &operators);
 }
+
+/// What is observed is computed by plain products, what is run by Winograd's.
+#[test]
+fn a_residual_connection_behind_a_3x3_convolution_is_close_to_the_plain_one() {
+    let text = r#"graph main(%x: f32[batch,14,14,64]) -> (%y) {
+  %a: f32[64,3,3,64] = random(3)
+  %b: f32[64] = splat(0.5)
+  %l: f32[batch,14,14,64] = Conv2D(%x, %a, %b) {"padding":"same"}
+  %y: f32[batch,14,14,64] = Binary(%l, %x) {"activation":"relu"}
+}"#;
+    let model = model(text);
+    for isa in Isa::available_levels() {
+        let options = Options::default().with_threads(2).with_isa(isa);
+        let mut interpreter = Interpreter::new(&model, &options).unwrap();
+        let input = array(DType::F32, &[3, 14, 14, 64]);
+        let observed = interpreter.observe(std::slice::from_ref(&input), &mut |_, _| {}).unwrap();
+        let run = interpreter.run(std::slice::from_ref(&input)).unwrap();
+        assert_close(&run[0].floats(), &observed[0].floats());
+        let steps = interpreter.profile(&[input], 1).unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step.operator.as_str()).collect();
+        assert_eq!(names, ["CONV_2D+ADD"], "{isa}");
+    }
+}
