@@ -9,7 +9,7 @@ its own. After a warm-up they take turns, litesmith first in every other round a
 the median of some runs; a cell is the median of the turns, its ratio ours over the fastest peer's. bfloat16 is off.
 Worth something only on a machine that does nothing else.
 
-`--what load` compares the time from the file to a model that is ready to run; `--what batch` gives images a second for
+`--what load` compares the time from the file to a model that is ready to run, on the largest number of threads; `--what batch` gives images a second for
 batches of 1, 8 and 32; `--isa avx2` holds us, and OpenVINO, to that instruction set.
 """
 
@@ -23,6 +23,8 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
 
 import command
 
@@ -43,7 +45,10 @@ class Files:
         if not (folder / "recipe").is_file():
             prepare = [HERE / "models.py", "--models", name, "--size", options.size, "--cache", options.cache]
             subprocess.run([sys.executable, *map(str, prepare)], check=True, stderr=subprocess.DEVNULL)
-        self.input = folder / "held_out.npz"
+        self.input = folder / "speed-input.npz"
+        if not self.input.is_file():
+            images = np.load(folder / "held_out.npz")["image"]
+            np.savez(self.input, image=np.resize(images, (max(BATCHES), *images.shape[1:])))
         self.tflite, self.onnx = (folder / f"speed-{mode}.{extension}" for extension in ("tflite", "onnx"))
         for path in (self.tflite, self.onnx):
             if not path.is_file() or path.stat().st_mtime < command.BINARY.stat().st_mtime:
@@ -138,17 +143,17 @@ def latency(options):
 def load(options):
     peers = " | ".join(f"{name}, ms" for name in options.peers)
     print(f"| model | mode | litesmith, ms | {peers} | LiteRT's over ours |\n|---|---|---|{'---|' * (len(options.peers) + 1)}")
-    worst = []
+    worst, threads = [], max(options.threads)
     for name in options.models:
         for mode in options.modes:
             files = Files(options, name, mode)
             loads = {name: [] for name in ["litesmith", *options.peers]}
             for _ in range(options.rounds):
-                ours = Ours(files, 1, 1, options.isa)
+                ours = Ours(files, threads, 1, options.isa)
                 ours.turn(1)
                 loads["litesmith"].append(ours.load)
                 for peer_name in options.peers:
-                    peer = Peer(peer_name, files, 1, 1, options.isa)
+                    peer = Peer(peer_name, files, threads, 1, options.isa)
                     if peer.process:
                         loads[peer_name].append(peer.load)
                         peer.close()
