@@ -113,6 +113,56 @@ pub(super) unsafe fn store_two(bytes: __m256i, channels: usize, out: [*mut u8; 2
     }
 }
 
+/// Stores the first `channels` (1 to 32) bytes of each half, or of the first one.
+///
+/// # Safety
+/// AVX-512 BW and VL must be there and `channels` bytes writable at each `out` that is used.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_pair(bytes: __m512i, channels: usize, out: [*mut u8; 2], both: bool) {
+    // SAFETY: the caller has the instructions and the room.
+    unsafe {
+        let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
+        // Stores with masks are slow.
+        if channels == 32 {
+            _mm256_storeu_si256(out[0].cast(), bytes[0]);
+            if both {
+                _mm256_storeu_si256(out[1].cast(), bytes[1]);
+            }
+        } else {
+            let mask = u32::MAX >> (32 - channels);
+            _mm256_mask_storeu_epi8(out[0].cast(), mask, bytes[0]);
+            if both {
+                _mm256_mask_storeu_epi8(out[1].cast(), mask, bytes[1]);
+            }
+        }
+    }
+}
+
+/// Stores the first `channels` (1 to 16) bytes of the first `count` quarters, `pitch` bytes apart.
+///
+/// # Safety
+/// AVX-512 BW and VL must be there and `channels` bytes writable at each place that is used.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_quad(bytes: __m512i, channels: usize, out: *mut u8, pitch: usize, count: usize) {
+    // SAFETY: the caller has the instructions and the room.
+    unsafe {
+        let mask = u16::MAX >> (16 - channels);
+        let store = |pixel: usize, bytes: __m128i| {
+            if pixel < count && channels == 16 {
+                _mm_storeu_si128(out.add(pixel * pitch).cast(), bytes);
+            } else if pixel < count {
+                _mm_mask_storeu_epi8(out.add(pixel * pitch).cast(), mask, bytes);
+            }
+        };
+        store(0, _mm512_castsi512_si128(bytes));
+        store(1, _mm512_extracti32x4_epi32::<1>(bytes));
+        store(2, _mm512_extracti32x4_epi32::<2>(bytes));
+        store(3, _mm512_extracti32x4_epi32::<3>(bytes));
+    }
+}
+
 /// The channel (0 to 31) at a place in two vectors of 16 that two saturating packs (which work
 /// within 128 bits) bring into natural order.
 #[cfg(target_arch = "x86_64")]
@@ -177,7 +227,7 @@ impl Requantizer {
     /// # Safety
     /// AVX2 must be there, and 16 lanes must exist from `lane` on.
     #[inline(always)]
-    pub(super) unsafe fn two_pixels(&self, lane: usize, sums: [[__m256i; 2]; 2]) -> __m256i {
+    unsafe fn two_pixels(&self, lane: usize, sums: [[__m256i; 2]; 2]) -> __m256i {
         // SAFETY: the caller has the instructions and the lanes.
         unsafe {
             let scale = self.scale.as_ptr().add(lane);
@@ -339,19 +389,7 @@ impl Epilogue for Requantizer {
             let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
             let bytes = _mm512_permutexvar_epi32(_mm512_load_si512(self.order.as_ptr().cast()), bytes);
-            let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
-            if channels == 32 {
-                _mm256_storeu_si256(out[0].cast(), bytes[0]);
-                if both {
-                    _mm256_storeu_si256(out[1].cast(), bytes[1]);
-                }
-            } else {
-                let mask = u32::MAX >> (32 - channels);
-                _mm256_mask_storeu_epi8(out[0].cast(), mask, bytes[0]);
-                if both {
-                    _mm256_mask_storeu_epi8(out[1].cast(), mask, bytes[1]);
-                }
-            }
+            store_pair(bytes, channels, out, both);
         }
     }
 
@@ -374,18 +412,7 @@ impl Epilogue for Requantizer {
             // The four pixels alternate by 4 channels.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
-            let mask = u16::MAX >> (16 - channels);
-            let store = |pixel: usize, bytes: __m128i| {
-                if pixel < count && channels == 16 {
-                    _mm_storeu_si128(out.add(pixel * pitch).cast(), bytes);
-                } else if pixel < count {
-                    _mm_mask_storeu_epi8(out.add(pixel * pitch).cast(), mask, bytes);
-                }
-            };
-            store(0, _mm512_castsi512_si128(bytes));
-            store(1, _mm512_extracti32x4_epi32::<1>(bytes));
-            store(2, _mm512_extracti32x4_epi32::<2>(bytes));
-            store(3, _mm512_extracti32x4_epi32::<3>(bytes));
+            store_quad(bytes, channels, out, pitch, count);
         }
     }
 }

@@ -19,7 +19,7 @@ use super::gather::{Geometry, Source};
 use super::hybrid::{HybridOutput, Rescale};
 use super::product::ByteProduct;
 use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
-use super::requantizer::Requantizing;
+use super::requantizing::Requantizing;
 use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
 
 /// Samples of at least this many pixels are worked on one by one, with constants of their own.

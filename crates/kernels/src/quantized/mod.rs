@@ -26,7 +26,7 @@ mod matmul;
 pub(crate) mod product;
 mod range;
 mod requantize;
-mod requantizer;
+mod requantizing;
 mod rescaler;
 pub(crate) mod split;
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::arch::x86_64::*;
 
 use super::dynamic::SampleQuantization;
 use super::epilogue::{Epilogue, Finish, at_least, at_most};
+#[cfg(target_arch = "x86_64")]
+use super::epilogue::{store_pair, store_quad};
 use super::rescaler::SampleRescaling;
 
 /// Sums of one sample, free of the zero point's share, to bytes.
@@ -106,19 +108,7 @@ impl Epilogue for Requantizing<'_> {
             // first pixel and then of the second.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, bytes);
-            let bytes = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
-            if channels == 32 {
-                _mm256_storeu_si256(out[0].cast(), bytes[0]);
-                if both {
-                    _mm256_storeu_si256(out[1].cast(), bytes[1]);
-                }
-            } else {
-                let mask = u32::MAX >> (32 - channels);
-                _mm256_mask_storeu_epi8(out[0].cast(), mask, bytes[0]);
-                if both {
-                    _mm256_mask_storeu_epi8(out[1].cast(), mask, bytes[1]);
-                }
-            }
+            store_pair(bytes, channels, out, both);
         }
     }
 
@@ -141,16 +131,7 @@ impl Epilogue for Requantizing<'_> {
             // The four pixels alternate by 4 channels.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(words[0], words[1]));
-            let mask = u16::MAX >> (16 - channels);
-            let pixels = [
-                _mm512_castsi512_si128(bytes),
-                _mm512_extracti32x4_epi32::<1>(bytes),
-                _mm512_extracti32x4_epi32::<2>(bytes),
-                _mm512_extracti32x4_epi32::<3>(bytes),
-            ];
-            for (pixel, bytes) in pixels.into_iter().enumerate().take(count) {
-                _mm_mask_storeu_epi8(out.add(pixel * pitch).cast(), mask, bytes);
-            }
+            store_quad(bytes, channels, out, pitch, count);
         }
     }
 }
