@@ -1,0 +1,2 @@
+//! Training: differentiation, losses, metrics, optimizers, `fit`.
+#![forbid(unsafe_code)]
