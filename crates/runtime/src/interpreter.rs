@@ -107,6 +107,7 @@ impl Interpreter {
             pool: ThreadPool::new(options.threads()?),
             max_memory: options.max_memory,
             packed: Default::default(),
+            scratch: Default::default(),
             stored: Default::default(),
         };
         let interrupt = options.interrupt.clone();
@@ -204,7 +205,7 @@ impl Interpreter {
         write_inputs(plan, inputs, arena);
         watch(0, plan, arena);
         for step in 0..plan.steps.len() {
-            plan.run_step(step, machine, arena, &mut self.states)?;
+            plan.run_step(step, machine, arena, &mut self.states, &[])?;
             watch(step + 1, plan, arena);
         }
         Ok(read_outputs(plan, arena))

@@ -28,6 +28,7 @@ mod options;
 mod plan;
 mod prepare;
 mod states;
+mod training;
 mod updates;
 
 pub use array::{Array, TensorView};
@@ -35,3 +36,4 @@ pub use error::{RuntimeError, Unsupported};
 pub use interpreter::{Interpreter, StepTime, TensorInfo};
 pub use litesmith_kernels::Isa;
 pub use options::{Interrupt, Options};
+pub use training::{Roles, Training};

@@ -63,9 +63,10 @@ impl Gradient {
             Op::Resize(_) => false,
             Op::DropoutTraining(_) => input == 1,
             Op::BatchNorm(_) => !result && input != 2,
+            // Where an activation cut off is computed anew, from the normalized input.
             Op::BatchNormTraining(op) => match input {
-                2 => false,
-                3 => !op.activation.is_none(),
+                2 => !op.activation.is_none(),
+                3 => false,
                 _ => true,
             },
             Op::FakeQuantTraining(_) => input == 0 || input == arguments + 1,

@@ -133,6 +133,8 @@ impl UnaryKind {
             UnaryKind::Relu
                 | UnaryKind::Relu6
                 | UnaryKind::ReluN1To1
+                | UnaryKind::Elu(0.0..)
+                | UnaryKind::Selu
                 | UnaryKind::Logistic
                 | UnaryKind::Tanh
                 | UnaryKind::Sqrt

@@ -283,7 +283,7 @@ impl Rewriter<'_> {
             &weights,
             bias_values.as_deref(),
             layout,
-            choice.granularity,
+            choice.grid(),
             input_scale,
             self.width,
         );

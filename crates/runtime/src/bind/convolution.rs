@@ -15,7 +15,7 @@ use super::layer::{Form, Kernel, PackedLayer};
 use super::samples::Samples;
 use super::site::stored_bounds;
 use super::window::window;
-use super::{Bound, Operand, Site, Task, int16, legacy};
+use super::{Bound, Operand, Site, Task, gradient, int16, legacy};
 use crate::error::{Refusal, refuse};
 use crate::plan::Mode;
 
@@ -49,55 +49,66 @@ impl Kind {
     }
 }
 
-pub(super) fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<Bound, Refusal> {
-    let (image, weights) = (site.input(0)?, site.input(1)?);
+/// A convolution of this image by these weights.
+pub(super) fn conv_layer(image: &Operand<'_>, weights: &Operand<'_>, op: &Conv2D) -> Result<Layer, Refusal> {
     let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
-    bind(
-        site,
-        Layer {
-            shape: [image.shape[0], image.shape[1], image.shape[2]],
-            window,
-            in_channels: image.shape[3],
-            out_channels: weights.shape[0],
-            kind: Kind::Conv { groups: op.groups },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [image.shape[0], image.shape[1], image.shape[2]],
+        window,
+        in_channels: image.shape[3],
+        out_channels: weights.shape[0],
+        kind: Kind::Conv { groups: op.groups },
+        activation: op.activation,
+    })
 }
 
-pub(super) fn depthwise(site: &Site<'_>, op: &DepthwiseConv2D) -> Result<Bound, Refusal> {
-    let (image, weights) = (site.input(0)?, site.input(1)?);
+/// A depthwise convolution of this image by these weights.
+pub(super) fn depthwise_layer(
+    image: &Operand<'_>,
+    weights: &Operand<'_>,
+    op: &DepthwiseConv2D,
+) -> Result<Layer, Refusal> {
     let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
-    bind(
-        site,
-        Layer {
-            shape: [image.shape[0], image.shape[1], image.shape[2]],
-            window,
-            in_channels: image.shape[3],
-            out_channels: weights.shape[3],
-            kind: Kind::Depthwise { multiplier: op.multiplier },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [image.shape[0], image.shape[1], image.shape[2]],
+        window,
+        in_channels: image.shape[3],
+        out_channels: weights.shape[3],
+        kind: Kind::Depthwise { multiplier: op.multiplier },
+        activation: op.activation,
+    })
 }
 
-pub(super) fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> Result<Bound, Refusal> {
-    let (input, weights) = (site.input(0)?, site.input(1)?);
+/// A product of these rows with these weights.
+pub(super) fn dense_layer(
+    input: &Operand<'_>,
+    weights: &Operand<'_>,
+    op: &FullyConnected,
+) -> Result<Layer, Refusal> {
     let [out_channels, in_channels] = [weights.shape[0], weights.shape[1]];
     if in_channels == 0 {
         refuse!("a layer without inputs is not supported");
     }
-    bind(
-        site,
-        Layer {
-            shape: [input.elements / in_channels, 1, 1],
-            window: Window::POINT,
-            in_channels,
-            out_channels,
-            kind: Kind::Conv { groups: 1 },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [input.elements / in_channels, 1, 1],
+        window: Window::POINT,
+        in_channels,
+        out_channels,
+        kind: Kind::Conv { groups: 1 },
+        activation: op.activation,
+    })
+}
+
+pub(super) fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<Bound, Refusal> {
+    bind(site, conv_layer(site.input(0)?, site.input(1)?, op)?)
+}
+
+pub(super) fn depthwise(site: &Site<'_>, op: &DepthwiseConv2D) -> Result<Bound, Refusal> {
+    bind(site, depthwise_layer(site.input(0)?, site.input(1)?, op)?)
+}
+
+pub(super) fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> Result<Bound, Refusal> {
+    bind(site, dense_layer(site.input(0)?, site.input(1)?, op)?)
 }
 
 fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -173,7 +184,7 @@ fn float_form(mode: Mode, layer: &Layer, groups: usize) -> float::Form {
     let &Layer { shape: [_, height, width], window, in_channels, out_channels, .. } = layer;
     match mode {
         Mode::Inference => float::Form::best(&window, groups, in_channels, out_channels, [height, width]),
-        Mode::Observe => float::Form::Direct,
+        Mode::Observe | Mode::Train(_) => float::Form::Direct,
     }
 }
 
@@ -183,23 +194,7 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let shape = layer.shape;
     if weights.data.is_none() || bias.is_some_and(|bias| bias.data.is_none()) {
         // Weights that change are packed in every run.
-        let has_bias = bias.is_some();
-        return Ok(Task::new(move |machine, mut io| {
-            let (input, weights) = (io.inputs.get(0), io.inputs.get(1));
-            let bias = has_bias.then(|| io.inputs.get::<f32>(2));
-            let (isa, pool, output) = (machine.isa, machine.pool, io.output_as());
-            match layer.kind {
-                Kind::Conv { groups } => {
-                    float_conv(float::Form::Direct, isa, &layer, groups, weights, bias)
-                        .run(pool, input, shape, output);
-                }
-                Kind::Depthwise { multiplier } => {
-                    float_depthwise(isa, &layer, multiplier, weights, bias).run(pool, input, shape, output);
-                }
-            }
-            Ok(())
-        })
-        .into());
+        return Ok(gradient::forward(site, layer, bias.is_some()));
     }
     let weights = weights.floats("weights")?;
     let bias = bias.map(|bias| bias.floats("bias")).transpose()?;

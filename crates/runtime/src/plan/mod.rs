@@ -16,7 +16,7 @@ use litesmith_graph::{
 };
 use litesmith_kernels::{Isa, ThreadPool};
 
-use crate::bind::{Bound, Called, Machine, Operand, Packed, Site, Work, bind};
+use crate::bind::{Bound, Called, Machine, Operand, Packed, SharedScratch, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
 use crate::states::States;
 use drafting::Drafting;
@@ -30,6 +30,8 @@ pub(crate) enum Mode {
     Inference,
     /// Every activation is looked at once it is computed.
     Observe,
+    /// Only the outputs are wanted; inputs from this index on are variables, which stay where they are.
+    Train(usize),
 }
 
 /// What the plans of one interpreter share.
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub max_memory: Option<usize>,
     /// Packed weights.
     pub packed: Packed,
+    /// Memory that layers with changing weights use one after the other.
+    pub scratch: SharedScratch,
     /// Fixed tensors that steps read, in the plan's form.
     pub stored: Mutex<HashMap<(GraphId, TensorId), Arc<Stored>>>,
 }
@@ -52,6 +56,8 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Where each input is to be written; `None` where nobody reads it.
     pub inputs: Vec<Option<Range<usize>>>,
+    /// Bytes of each variable that the caller of a run lends (`Mode::Train` only).
+    pub variables: Vec<usize>,
     /// Where each output is found, with its type and shape.
     pub outputs: Vec<Value>,
     /// Every activation in the order in which they become ready (`Mode::Observe` only).
@@ -99,7 +105,13 @@ impl Plan {
         arena: &mut [u8],
         states: &mut States,
     ) -> Result<(), RuntimeError> {
-        (0..self.steps.len()).try_for_each(|step| self.run_step(step, machine, arena, states))
+        (0..self.steps.len()).try_for_each(|step| self.run_step(step, machine, arena, states, &[]))
+    }
+
+    /// Name of the first node of a step and the operator.
+    pub(crate) fn name(&self, step: &Step) -> (String, &'static str) {
+        let (node, operator) = &self.names[step.nodes[0]];
+        (node.clone(), step.name.unwrap_or(operator))
     }
 
     /// Runs the kernel of one step.
@@ -109,9 +121,11 @@ impl Plan {
         machine: Machine<'_>,
         arena: &mut [u8],
         states: &mut States,
+        variables: &[&[u8]],
     ) -> Result<(), RuntimeError> {
         let step = &self.steps[step];
-        let io = Io::new(arena, &step.sources, &step.output, &step.scratch, step.in_place, states);
+        let Step { sources, output, scratch, in_place, .. } = step;
+        let io = Io::new(arena, sources, output, scratch, *in_place, states, variables);
         (step.work)(machine, io).map_err(|fault| {
             let (node, operator) = &self.names[step.nodes[0]];
             RuntimeError::Step { node: node.clone(), operator: (*operator).to_owned(), reason: fault.0 }
@@ -125,7 +139,8 @@ impl Value {
         match &self.source {
             Source::Arena(range) => &arena[range.clone()],
             Source::Fixed(stored) => stored.bytes(),
-            Source::Absent => &[],
+            // No output is a variable, which the caller has.
+            Source::Variable(_) | Source::Absent => &[],
         }
     }
 }
@@ -203,7 +218,7 @@ fn make_graph(
 ) -> Result<Plan, NoPlan> {
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
-    let layout = layout_of_given(model, graph, facts, &needed)?;
+    let layout = layout_of_given(model, graph, facts, &needed, mode)?;
     let wanted = |id: &TensorId| needed[id.index()] && !layout.is_fixed(*id);
     let run = |id: &NodeId| graph[*id].outputs.iter().any(wanted) || graph[*id].op.has_effect();
     let nodes: Vec<NodeId> = graph.node_ids().filter(run).collect();
@@ -268,11 +283,17 @@ fn layout_of_given(
     graph: &Graph,
     facts: &[Facts],
     needed: &[bool],
+    mode: Mode,
 ) -> Result<Layout, RuntimeError> {
     let mut layout = Layout::new(graph.tensors.len());
-    let is_input = |input: &&TensorId| needed[input.index()] && !graph[**input].is_fixed();
-    for input in graph.inputs.iter().filter(is_input) {
-        layout.add_input(*input, bytes_of(graph, *input, facts)?);
+    let variables = if let Mode::Train(first) = mode { first } else { graph.inputs.len() };
+    for (index, input) in graph.inputs.iter().enumerate() {
+        let bytes = bytes_of(graph, *input, facts)?;
+        if index >= variables {
+            layout.add_variable(*input, bytes);
+        } else if needed[input.index()] && !graph[*input].is_fixed() {
+            layout.add_input(*input, bytes);
+        }
     }
     let fixed = |tensor: &TensorId| {
         needed[tensor.index()]
@@ -353,7 +374,7 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
         }
         for (index, input) in node.inputs.iter().enumerate() {
             if let Some(input) = input
-                && reads(&node.op, index)
+                && reads(node, index)
             {
                 needed[input.index()] = true;
             }
@@ -363,8 +384,9 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
 }
 
 /// Whether the elements of this input are looked at when the shapes are known.
-fn reads(op: &Op, input: usize) -> bool {
-    match op {
+fn reads(node: &Node, input: usize) -> bool {
+    match &node.op {
+        Op::Gradient(op) => op.reads(input, node.inputs.len()),
         Op::ShapeOf(_) => false,
         Op::BroadcastTo(_) | Op::Pad(_) | Op::Reshape(_) | Op::Resize(_) | Op::Tile(_) => input == 0,
         Op::Fill(_) => input == 1,
@@ -407,7 +429,8 @@ pub(crate) fn site<'a>(
         let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
         called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
     }
-    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
+    let Shared { isa, packed, scratch, .. } = shared;
+    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: *isa, packed, scratch })
 }
 
 fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {
