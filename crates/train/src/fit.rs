@@ -168,7 +168,7 @@ impl Run<'_> {
         let start = Instant::now();
         let epoch = self.position.epoch;
         let order = match self.options.shuffle {
-            true => permutation(self.data.len(), self.trainer.setup().seed, epoch as u64),
+            true => permutation(self.trainer.setup().seed, epoch as u64, self.data.len()),
             false => (0..self.data.len()).collect(),
         };
         let steps = order.len().div_ceil(self.options.batch_size);

@@ -3,6 +3,7 @@
 pub mod convolution;
 pub mod elementwise;
 pub mod int16;
+pub mod optimizer;
 pub mod pooling;
 pub mod quantized;
 pub mod recurrent;
