@@ -22,14 +22,16 @@
 mod block;
 mod conv;
 mod depthwise;
-mod lanes;
+pub(crate) mod filters;
+pub(crate) mod lanes;
 pub(crate) mod matmul;
 mod packed;
-mod split;
+mod side_by_side;
+pub(crate) mod split;
 mod taps;
 mod tile;
 mod winograd;
-mod workspace;
+pub(crate) mod workspace;
 
 use crate::Window;
 
@@ -94,6 +96,21 @@ fn assert_sound(window: &Window) {
     assert!(positive, "kernel sizes, strides and dilations must be positive");
     let all = [kernel, stride, dilation, pad_before, pad_after];
     assert!(all.into_iter().flatten().all(|number| *number < 1 << 24), "window out of range");
+}
+
+/// Refuses convolutions that have no meaning. Channels are those of input and output.
+///
+/// # Panics
+/// As [`assert_sound`], when a number of channels is 0 or `groups` does not divide it, or when the number of
+/// weights overflows.
+pub(crate) fn assert_convolution(window: &Window, groups: usize, [inputs, outputs]: [usize; 2]) {
+    assert!(inputs > 0 && outputs > 0, "a convolution needs channels");
+    assert!(
+        groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "{groups} groups must divide {inputs} input and {outputs} output channels"
+    );
+    assert_sound(window);
+    let _ = volume(&[outputs, window.kernel[0], window.kernel[1], inputs / groups]);
 }
 
 /// The number of elements of a tensor.

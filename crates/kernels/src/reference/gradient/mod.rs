@@ -1,0 +1,3 @@
+//! Plain loops that define what the gradients are.
+
+pub mod convolution;
