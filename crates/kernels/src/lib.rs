@@ -12,6 +12,7 @@ pub mod convert;
 pub mod elementwise;
 pub mod fake_quantize;
 pub mod float;
+pub mod gradient;
 pub mod int16;
 pub mod isa;
 pub mod movement;

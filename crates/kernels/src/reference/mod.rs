@@ -2,6 +2,7 @@
 
 pub mod convolution;
 pub mod elementwise;
+pub mod gradient;
 pub mod int16;
 pub mod pooling;
 pub mod quantized;
