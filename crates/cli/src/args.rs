@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
-    BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions, Error,
-    InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess, Quantization, RangeObserver, Ranges,
-    Recipe, Repair, RunOptions, TrainOptions,
+    BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions,
+    Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess, Quantization,
+    RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -365,7 +365,8 @@ impl TrainArguments {
         options.learning_rate = self.learning_rate;
         options.loss = parsed(self.loss.as_deref(), Loss::from_json)?;
         let metrics = self.metrics.iter().map(|text| parsed(Some(text), Metric::from_json));
-        let metrics: Vec<Metric> = metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
+        let metrics: Vec<Metric> =
+            metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
         options.metrics = (!metrics.is_empty()).then_some(metrics);
         options.freeze_batch_norm = self.freeze_batch_norm;
         options.seed = self.seed;

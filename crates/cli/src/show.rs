@@ -130,7 +130,8 @@ pub(crate) fn evaluate(result: &EvaluateResult) -> String {
 }
 
 pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
-    let names: Vec<&String> = result.epochs.first().map(|epoch| epoch.metrics.keys().collect()).unwrap_or_default();
+    let names: Vec<&String> =
+        result.epochs.first().map(|epoch| epoch.metrics.keys().collect()).unwrap_or_default();
     let validated = result.epochs.iter().any(|epoch| epoch.val_loss.is_some());
     let mut heads = vec!["epoch", "loss"];
     heads.extend(validated.then_some("val_loss"));

@@ -39,7 +39,11 @@ impl Arrangement {
     }
 
     /// Elements in the source's layout, arranged.
-    pub(crate) fn apply<T: Copy + Default + Send + Sync>(&self, pool: &ThreadPool, mut values: Vec<T>) -> Vec<T> {
+    pub(crate) fn apply<T: Copy + Default + Send + Sync>(
+        &self,
+        pool: &ThreadPool,
+        mut values: Vec<T>,
+    ) -> Vec<T> {
         for step in &self.0 {
             if let Step::Transpose(shape, permutation) = step {
                 values = transpose(pool, &values, shape, permutation);
@@ -49,7 +53,11 @@ impl Arrangement {
     }
 
     /// Arranged elements, back in the source's layout.
-    pub(crate) fn undo<T: Copy + Default + Send + Sync>(&self, pool: &ThreadPool, mut values: Vec<T>) -> Vec<T> {
+    pub(crate) fn undo<T: Copy + Default + Send + Sync>(
+        &self,
+        pool: &ThreadPool,
+        mut values: Vec<T>,
+    ) -> Vec<T> {
         for step in self.0.iter().rev() {
             if let Step::Transpose(shape, permutation) = step {
                 let moved: Vec<usize> = permutation.iter().map(|axis| shape[*axis]).collect();

@@ -113,4 +113,3 @@ pub fn restore(trainer: &mut Trainer, bytes: &[u8], training: &str) -> Result<Po
     trainer.numbers_mut().zip(parameters).for_each(|(own, values)| *own = values);
     Ok(header.position)
 }
-

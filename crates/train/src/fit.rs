@@ -212,9 +212,10 @@ impl Run<'_> {
             seconds: start.elapsed().as_secs_f64(),
         };
         let flow = self.hooks.on_step(&report);
-        let due = self.options.checkpoint_steps.is_some_and(|steps| {
-            self.trainer.iterations().is_multiple_of(steps.max(1))
-        });
+        let due = self
+            .options
+            .checkpoint_steps
+            .is_some_and(|steps| self.trainer.iterations().is_multiple_of(steps.max(1)));
         if due && self.position.step < steps {
             self.checkpoint()?;
         }

@@ -139,7 +139,8 @@ impl Trainer {
         let mut trainer = Trainer { setup, model, values, optimizer, trained, steps };
         let first = trainer.planned(batch, Phase::Train)?;
         let program = &trainer.steps[first].program;
-        let mut trained: Vec<ParameterId> = program.results.iter().filter_map(|outcome| outcome.gradient_of(program)).collect();
+        let mut trained: Vec<ParameterId> =
+            program.results.iter().filter_map(|outcome| outcome.gradient_of(program)).collect();
         trained.sort_unstable();
         if trained.is_empty() {
             return Err(TrainError::NothingToTrain);

@@ -58,8 +58,7 @@ pub fn train(
         false => Position::default(),
     };
     let mut watch = Watch::new(observer, &checkpoint, &about);
-    let position =
-        fit(&mut trainer, &training, validation.as_ref(), &options.fit, position, &mut watch)?;
+    let position = fit(&mut trainer, &training, validation.as_ref(), &options.fit, position, &mut watch)?;
     let (times, stopped) = watch.finish();
     if stopped {
         return Err(Error::Paused(checkpoint));
@@ -78,7 +77,10 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
         Format::Keras => ("a .keras file", "keras"),
         Format::H5 => ("an .h5 file", "h5"),
         format => {
-            let reason = format!("{}: a model read from {format:?} cannot be trained; start from a Keras file", input.display());
+            let reason = format!(
+                "{}: a model read from {format:?} cannot be trained; start from a Keras file",
+                input.display()
+            );
             return Err(Error::Usage(reason));
         }
     };
@@ -114,7 +116,9 @@ fn datasets(model: &Model, options: &TrainOptions) -> Result<(Dataset, Option<Da
     let kept = (all.len() as f64 * (1.0 - share)).floor() as usize;
     if kept == 0 || kept == all.len() {
         let (samples, share) = (all.len(), share);
-        return Err(Error::Usage(format!("a validation split of {share} leaves nothing of {samples} samples")));
+        return Err(Error::Usage(format!(
+            "a validation split of {share} leaves nothing of {samples} samples"
+        )));
     }
     let (first, rest): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|index| *index < kept);
     Ok((all.subset(&first)?, Some(all.subset(&rest)?)))
@@ -144,7 +148,8 @@ fn open(model: &Model, data: &DataOptions) -> Result<Dataset, Error> {
 fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainOptions) -> String {
     // FNV-1a (Fowler, Noll, Vo) over words: to tell files apart, not to withstand forgery.
     let (words, rest) = original.as_chunks::<8>();
-    let hash = words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
+    let hash =
+        words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
     let hash = hash.fold(0xcbf2_9ce4_8422_2325u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
     let fit = &options.fit;
     format!(

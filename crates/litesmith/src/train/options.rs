@@ -4,7 +4,9 @@ use litesmith_formats::keras;
 use litesmith_graph::ops::{Softmax, Unary, UnaryKind};
 use litesmith_graph::{Format, Model, Op};
 use litesmith_runtime::Options as RunOptions;
-use litesmith_train::{CompileConfig, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig, Setup};
+use litesmith_train::{
+    CompileConfig, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig, Setup,
+};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -79,20 +81,24 @@ impl TrainOptions {
             _ => None,
         };
         let own_optimizer = compiled.as_ref().and_then(|config| config.optimizer.clone());
-        let mut optimizer = self.optimizer.clone().or(own_optimizer).unwrap_or_default();
+        let mut optimizer = match self.optimizer.clone().or(own_optimizer) {
+            Some(optimizer) => optimizer,
+            None => {
+                OptimizerConfig::from_json(&"adam".into()).map_err(|error| Error::Usage(error.to_string()))?
+            }
+        };
         if let Some(rate) = self.learning_rate {
             optimizer.learning_rate = litesmith_train::Schedule::Constant(rate);
         }
         let own_loss = compiled.as_ref().and_then(|config| config.losses.first()?.clone());
         let loss = self.loss.clone().or(own_loss.map(|term| term.loss));
         let loss = loss.unwrap_or_else(|| usual_loss(model, data));
-        let own_metrics = compiled.and_then(|mut config| config.metrics.pop()).filter(|list| !list.is_empty());
+        let own_metrics =
+            compiled.and_then(|mut config| config.metrics.pop()).filter(|list| !list.is_empty());
         let accuracy = data.labels().map(|_| vec![Metric::new("accuracy", MetricKind::Accuracy)]);
         let metrics = self.metrics.clone().or(own_metrics).or(accuracy).unwrap_or_default();
-        let mut setup = Setup::new(loss, optimizer)
-            .with_metrics(metrics)
-            .with_seed(self.seed)
-            .with_run(self.run.clone());
+        let mut setup =
+            Setup::new(loss, optimizer).with_metrics(metrics).with_seed(self.seed).with_run(self.run.clone());
         setup.batch_statistics = !self.freeze_batch_norm;
         Ok(setup)
     }

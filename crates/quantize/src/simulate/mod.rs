@@ -62,7 +62,8 @@ pub fn simulation(
         // An input is an integer where an integer operator reads it.
         graph.node_ids().any(|node| {
             let (node, decision) = (&graph[node], &decisions[node.index()]);
-            decision.is_integer() && (node.outputs.contains(&id) || node.present_inputs().any(|input| input == id))
+            decision.is_integer()
+                && (node.outputs.contains(&id) || node.present_inputs().any(|input| input == id))
         })
     };
     for id in graph.tensor_ids().filter(|id| ranges[id.index()].is_some() && integer(*id)) {

@@ -1,7 +1,9 @@
 use litesmith_graph::ops::{
-    BinaryKind, Binary, FakeQuantTraining, RangeRule, Reshape, ReshapeDim, Unary, UnaryKind,
+    Binary, BinaryKind, FakeQuantTraining, RangeRule, Reshape, ReshapeDim, Unary, UnaryKind,
 };
-use litesmith_graph::{DType, Data, Graph, Model, NodeId, Op, Origin, Parameter, Shape, Tensor, TensorId, TensorKind};
+use litesmith_graph::{
+    DType, Data, Graph, Model, NodeId, Op, Origin, Parameter, Shape, Tensor, TensorId, TensorKind,
+};
 use litesmith_passes::fusion_groups;
 
 use super::{SimulatedTensor, Simulation, tensor_named};
@@ -119,7 +121,13 @@ struct Emit<'a> {
 }
 
 impl Emit<'_> {
-    fn node(&mut self, op: impl Into<Op>, inputs: &[Option<TensorId>], shape: Shape, more: Option<Shape>) -> TensorId {
+    fn node(
+        &mut self,
+        op: impl Into<Op>,
+        inputs: &[Option<TensorId>],
+        shape: Shape,
+        more: Option<Shape>,
+    ) -> TensorId {
         let name = format!("{}/simulated/{}", self.layer, self.graph.tensors.len());
         let output = self.graph.add_tensor(Tensor::activation(&name, DType::F32, shape));
         let mut outputs = vec![output];
@@ -198,6 +206,8 @@ pub fn without_simulation(trained: &Model, source: &Model) -> Model {
     for (own, trained) in model.parameters.iter_mut().zip(&trained.parameters) {
         own.data = trained.data.clone();
     }
-    debug_assert!(!model.main().tensors.iter().any(|tensor| matches!(&tensor.kind, TensorKind::Parameter(id) if id.0 as usize >= model.parameters.len())));
+    debug_assert!(!model.main().tensors.iter().any(
+        |tensor| matches!(&tensor.kind, TensorKind::Parameter(id) if id.0 as usize >= model.parameters.len())
+    ));
     model
 }

@@ -12,19 +12,67 @@ const TOLERANCE: f64 = 1e-6;
 
 /// One line for each case: its name, the parameters, each with its shape, and the nodes from them to `%y`.
 const CASES: &[(&str, &[(&str, &str)], &str)] = &[
-    ("conv", &[("x", "2,5,4,3"), ("w", "4,3,2,3"), ("b", "4")], r#"%y: f64[2,3,4,4] = Conv2D(@x, @w, @b) {"padding":"same","stride":[2,1]}"#),
-    ("conv valid, dilated", &[("x", "1,7,7,2"), ("w", "3,3,3,2"), ("b", "3")], r#"%y: f64[1,3,3,3] = Conv2D(@x, @w, @b) {"dilation":[2,2]}"#),
-    ("conv in groups, clamped", &[("x", "2,4,4,4"), ("w", "6,2,2,2")], r#"%y: f64[2,3,3,6] = Conv2D(@x, @w, _) {"groups":2,"activation":"relu"}"#),
-    ("point convolution with a stride", &[("x", "2,5,5,3"), ("w", "4,1,1,3")], r#"%y: f64[2,3,3,4] = Conv2D(@x, @w, _) {"stride":[2,2]}"#),
-    ("depthwise", &[("x", "2,5,5,3"), ("w", "1,3,3,3"), ("b", "3")], r#"%y: f64[2,3,3,3] = DepthwiseConv2D(@x, @w, @b) {"padding":"same","stride":[2,2]}"#),
-    ("depthwise with a multiplier", &[("x", "1,4,4,2"), ("w", "1,3,3,4")], r#"%y: f64[1,4,4,4] = DepthwiseConv2D(@x, @w, _) {"padding":"same","multiplier":2}"#),
-    ("dense", &[("x", "3,4"), ("w", "5,4"), ("b", "5")], r#"%y: f64[3,5] = FullyConnected(@x, @w, @b) {"activation":"relu6"}"#),
-    ("batch norm", &[("x", "3,4,2"), ("gamma", "2"), ("beta", "2"), ("mean", "2"), ("var", "2")], r#"%y: f64[3,4,2] = BatchNorm(@x, @gamma, @beta, @mean, @var)"#),
-    ("batch norm, clamped", &[("x", "5,2,3"), ("gamma", "3"), ("beta", "3"), ("mean", "3"), ("var", "3")], r#"%n: f64[5,2,3] = BatchNorm(@x, @gamma, @beta, @mean, @var)
-%y: f64[5,2,3] = Unary(%n)"#),
-    ("maximum pool", &[("x", "2,5,5,3")], r#"%y: f64[2,3,3,3] = Pool2D(@x) {"kernel":[3,3],"stride":[2,2],"padding":"same"}"#),
-    ("average pool", &[("x", "2,5,5,3")], r#"%y: f64[2,3,3,3] = Pool2D(@x) {"kind":"average","kernel":[3,3],"stride":[2,2],"padding":"same"}"#),
-    ("bilinear", &[("x", "1,3,4,2")], r#"%y: f64[1,6,7,2] = Resize(@x) {"size":[6,7],"half_pixel_centers":true}"#),
+    (
+        "conv",
+        &[("x", "2,5,4,3"), ("w", "4,3,2,3"), ("b", "4")],
+        r#"%y: f64[2,3,4,4] = Conv2D(@x, @w, @b) {"padding":"same","stride":[2,1]}"#,
+    ),
+    (
+        "conv valid, dilated",
+        &[("x", "1,7,7,2"), ("w", "3,3,3,2"), ("b", "3")],
+        r#"%y: f64[1,3,3,3] = Conv2D(@x, @w, @b) {"dilation":[2,2]}"#,
+    ),
+    (
+        "conv in groups, clamped",
+        &[("x", "2,4,4,4"), ("w", "6,2,2,2")],
+        r#"%y: f64[2,3,3,6] = Conv2D(@x, @w, _) {"groups":2,"activation":"relu"}"#,
+    ),
+    (
+        "point convolution with a stride",
+        &[("x", "2,5,5,3"), ("w", "4,1,1,3")],
+        r#"%y: f64[2,3,3,4] = Conv2D(@x, @w, _) {"stride":[2,2]}"#,
+    ),
+    (
+        "depthwise",
+        &[("x", "2,5,5,3"), ("w", "1,3,3,3"), ("b", "3")],
+        r#"%y: f64[2,3,3,3] = DepthwiseConv2D(@x, @w, @b) {"padding":"same","stride":[2,2]}"#,
+    ),
+    (
+        "depthwise with a multiplier",
+        &[("x", "1,4,4,2"), ("w", "1,3,3,4")],
+        r#"%y: f64[1,4,4,4] = DepthwiseConv2D(@x, @w, _) {"padding":"same","multiplier":2}"#,
+    ),
+    (
+        "dense",
+        &[("x", "3,4"), ("w", "5,4"), ("b", "5")],
+        r#"%y: f64[3,5] = FullyConnected(@x, @w, @b) {"activation":"relu6"}"#,
+    ),
+    (
+        "batch norm",
+        &[("x", "3,4,2"), ("gamma", "2"), ("beta", "2"), ("mean", "2"), ("var", "2")],
+        r#"%y: f64[3,4,2] = BatchNorm(@x, @gamma, @beta, @mean, @var)"#,
+    ),
+    (
+        "batch norm, clamped",
+        &[("x", "5,2,3"), ("gamma", "3"), ("beta", "3"), ("mean", "3"), ("var", "3")],
+        r#"%n: f64[5,2,3] = BatchNorm(@x, @gamma, @beta, @mean, @var)
+%y: f64[5,2,3] = Unary(%n)"#,
+    ),
+    (
+        "maximum pool",
+        &[("x", "2,5,5,3")],
+        r#"%y: f64[2,3,3,3] = Pool2D(@x) {"kernel":[3,3],"stride":[2,2],"padding":"same"}"#,
+    ),
+    (
+        "average pool",
+        &[("x", "2,5,5,3")],
+        r#"%y: f64[2,3,3,3] = Pool2D(@x) {"kind":"average","kernel":[3,3],"stride":[2,2],"padding":"same"}"#,
+    ),
+    (
+        "bilinear",
+        &[("x", "1,3,4,2")],
+        r#"%y: f64[1,6,7,2] = Resize(@x) {"size":[6,7],"half_pixel_centers":true}"#,
+    ),
     ("nearest", &[("x", "1,3,4,2")], r#"%y: f64[1,6,8,2] = Resize(@x) {"kind":"nearest","size":[6,8]}"#),
     ("softmax", &[("x", "3,5")], r#"%y: f64[3,5] = Softmax(@x)"#),
     ("log softmax", &[("x", "3,5")], r#"%y: f64[3,5] = Softmax(@x) {"log":true}"#),
@@ -35,7 +83,11 @@ const CASES: &[(&str, &[(&str, &str)], &str)] = &[
     ("div", &[("x", "3,4"), ("b", "4")], r#"%y: f64[3,4] = Binary(@x, @b) {"kind":"div"}"#),
     ("maximum", &[("x", "3,4"), ("b", "4")], r#"%y: f64[3,4] = Binary(@x, @b) {"kind":"maximum"}"#),
     ("minimum", &[("x", "3,4"), ("b", "4")], r#"%y: f64[3,4] = Binary(@x, @b) {"kind":"minimum"}"#),
-    ("squared difference", &[("x", "3,4"), ("b", "4")], r#"%y: f64[3,4] = Binary(@x, @b) {"kind":"squared_difference"}"#),
+    (
+        "squared difference",
+        &[("x", "3,4"), ("b", "4")],
+        r#"%y: f64[3,4] = Binary(@x, @b) {"kind":"squared_difference"}"#,
+    ),
     ("one tensor twice", &[("x", "3,4")], r#"%y: f64[3,4] = Binary(@x, @x) {"kind":"mul"}"#),
     ("mean", &[("x", "2,3,4,2")], r#"%y: f64[2,2] = Reduce(@x) {"axes":[1,2]}"#),
     ("sum", &[("x", "2,3,4")], r#"%y: f64[2,1,4] = Reduce(@x) {"kind":"sum","axes":[1],"keep_dims":true}"#),
@@ -43,28 +95,63 @@ const CASES: &[(&str, &[(&str, &str)], &str)] = &[
     ("concat", &[("x", "2,3"), ("b", "2,4")], r#"%y: f64[2,7] = Concat(@x, @b) {"axis":-1}"#),
     ("pad", &[("x", "2,3")], r#"%y: f64[5,4] = Pad(@x) {"amounts":[[1,2],[0,1]]}"#),
     ("slice", &[("x", "4,3")], r#"%y: f64[2,2] = Slice(@x) {"begin":[1,1],"size":[2,-1]}"#),
-    ("strided slice", &[("x", "4,3")], r#"%y: f64[3] = StridedSlice(@x) {"begin":[1,0],"end":[2,3],"strides":[1,1],"shrink_axis_mask":1}"#),
-    ("split", &[("x", "2,6")], r#"(%a: f64[2,3], %y: f64[2,3]) = Split(@x) {"axis":1,"parts":2}"#),
-    ("transpose", &[("x", "2,3,4")], r#"%t: f64[4,2,3] = Transpose(@x) {"permutation":[2,0,1]}
-%y: f64[4,2,3] = Binary(%t, %t) {"kind":"mul"}"#),
+    (
+        "strided slice",
+        &[("x", "4,3")],
+        r#"%y: f64[3] = StridedSlice(@x) {"begin":[1,0],"end":[2,3],"strides":[1,1],"shrink_axis_mask":1}"#,
+    ),
+    ("split", &[("x", "2,6")], r#"%a: f64[2,3], %y: f64[2,3] = Split(@x) {"axis":1,"parts":2}"#),
+    (
+        "transpose",
+        &[("x", "2,3,4")],
+        r#"%t: f64[4,2,3] = Transpose(@x) {"permutation":[2,0,1]}
+%y: f64[4,2,3] = Binary(%t, %t) {"kind":"mul"}"#,
+    ),
     ("tile", &[("x", "2,3")], r#"%y: f64[4,9] = Tile(@x) {"multiples":[2,3]}"#),
     ("broadcast", &[("x", "1,3")], r#"%y: f64[2,3] = BroadcastTo(@x) {"shape":[2,3]}"#),
     ("matrices", &[("x", "2,3,4"), ("b", "2,4,2")], r#"%y: f64[2,3,2] = BatchMatMul(@x, @b)"#),
-    ("matrices, adjoint", &[("x", "2,4,3"), ("b", "2,2,4")], r#"%y: f64[2,3,2] = BatchMatMul(@x, @b) {"adjoint_a":true,"adjoint_b":true}"#),
+    (
+        "matrices, adjoint",
+        &[("x", "2,4,3"), ("b", "2,2,4")],
+        r#"%y: f64[2,3,2] = BatchMatMul(@x, @b) {"adjoint_a":true,"adjoint_b":true}"#,
+    ),
     ("depth to space", &[("x", "1,2,2,8")], r#"%y: f64[1,4,4,2] = DepthToSpace(@x) {"block":2}"#),
     ("running sum", &[("x", "2,5")], r#"%y: f64[2,5] = CumSum(@x) {"axis":1}"#),
     ("prelu", &[("x", "2,3,4"), ("alpha", "1,4")], r#"%y: f64[2,3,4] = Prelu(@x, @alpha)"#),
-    ("shared by two", &[("x", "2,3"), ("w", "3,3")], r#"%a: f64[2,3] = FullyConnected(@x, @w, _)
+    (
+        "shared by two",
+        &[("x", "2,3"), ("w", "3,3")],
+        r#"%a: f64[2,3] = FullyConnected(@x, @w, _)
 %b: f64[2,3] = FullyConnected(%a, @w, _)
-%y: f64[2,3] = Binary(%b, %a)"#),
+%y: f64[2,3] = Binary(%b, %a)"#,
+    ),
 ];
 
 /// Unary functions, at arguments where they are smooth.
 const FUNCTIONS: &[&str] = &[
-    r#""relu""#, r#""relu6""#, r#""relu_n1_to1""#, r#"{"clip":{"min":-0.3,"max":0.4}}"#, r#"{"leaky_relu":0.2}"#, r#"{"elu":1.0}"#,
-    r#""selu""#, r#""logistic""#, r#""tanh""#, r#""silu""#, r#""hard_sigmoid""#, r#""hard_swish""#,
-    r#"{"gelu":{"approximate":false}}"#, r#"{"gelu":{"approximate":true}}"#, r#""softplus""#, r#""softsign""#, r#""abs""#, r#""neg""#,
-    r#""square""#, r#""exp""#, r#""sin""#, r#""cos""#, r#""reciprocal""#,
+    r#""relu""#,
+    r#""relu6""#,
+    r#""relu_n1_to1""#,
+    r#"{"clip":{"min":-0.3,"max":0.4}}"#,
+    r#"{"leaky_relu":0.2}"#,
+    r#"{"elu":1.0}"#,
+    r#""selu""#,
+    r#""logistic""#,
+    r#""tanh""#,
+    r#""silu""#,
+    r#""hard_sigmoid""#,
+    r#""hard_swish""#,
+    r#"{"gelu":{"approximate":false}}"#,
+    r#"{"gelu":{"approximate":true}}"#,
+    r#""softplus""#,
+    r#""softsign""#,
+    r#""abs""#,
+    r#""neg""#,
+    r#""square""#,
+    r#""exp""#,
+    r#""sin""#,
+    r#""cos""#,
+    r#""reciprocal""#,
 ];
 
 fn model(parameters: &[(&str, &str)], nodes: &str) -> Model {
@@ -99,7 +186,8 @@ struct Check {
 
 impl Check {
     fn new(model: &Model) -> Check {
-        let options = StepOptions { batch: 1, phase: Phase::Train, batch_statistics: true, seed: 1, cut: None };
+        let options =
+            StepOptions { batch: 1, phase: Phase::Train, batch_statistics: true, seed: 1, cut: None };
         let program = Program::new(model, &options).unwrap_or_else(|error| panic!("{error}"));
         let run = Training::new(&program.model, program.roles, &Options::default().with_threads(2));
         let run = run.unwrap_or_else(|error| panic!("{error}\n{}", text::print(&program.model)));
@@ -175,7 +263,9 @@ fn functions_agree_with_finite_differences() {
     }
     // Where they are defined.
     for kind in ["sqrt", "rsqrt", "log"] {
-        let nodes = format!("%a: f64[3,7] = Unary(@x) {{\"kind\":\"exp\"}}\n%y: f64[3,7] = Unary(%a) {{\"kind\":\"{kind}\"}}");
+        let nodes = format!(
+            "%a: f64[3,7] = Unary(@x) {{\"kind\":\"exp\"}}\n%y: f64[3,7] = Unary(%a) {{\"kind\":\"{kind}\"}}"
+        );
         Check::new(&model(&[("x", "3,7")], &nodes)).check(kind, 1);
     }
 }
@@ -219,7 +309,8 @@ fn every_operator_has_a_rule_or_a_reason() {
         graph.add_tensor(tensor);
         let facts = vec![litesmith_graph::Facts::new(litesmith_graph::DType::F32, [1].into())];
         let mut builder = crate::differentiate::Builder { graph, facts };
-        let chain = super::Chain { builder: &mut builder, node: &node, received: vec![None], wanted: vec![true; 3] };
+        let chain =
+            super::Chain { builder: &mut builder, node: &node, received: vec![None], wanted: vec![true; 3] };
         // Nothing is given, so it may be refused; it must not panic.
         let _ = super::differentiate_node(chain);
     }

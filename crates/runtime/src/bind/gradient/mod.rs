@@ -58,9 +58,7 @@ pub(super) fn gradient(site: &Site<'_>, op: &Gradient) -> Result<Bound, Refusal>
     }
     match &*op.of {
         Op::BatchNorm(of) => normalize::batch_norm(site, op, of.epsilon, None, places),
-        Op::BatchNormTraining(of) => {
-            normalize::batch_norm(site, op, of.epsilon, Some(of.activation), places)
-        }
+        Op::BatchNormTraining(of) => normalize::batch_norm(site, op, of.epsilon, Some(of.activation), places),
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_) => products::layer(site, op, places),
         Op::DropoutTraining(of) => simulate::dropout_gradient(site, of, places),
         Op::FakeQuantTraining(of) => simulate::fake_quant_gradient(site, of, places),

@@ -68,8 +68,7 @@ pub(in super::super) fn forward(site: &Site<'_>, layer: Layer, has_bias: bool) -
                     none => {
                         let clamp = clamp(activation);
                         let (isa, inputs) = (machine.isa, in_channels);
-                        *none =
-                            Some(Depthwise::new(isa, window, inputs, multiplier, weights, bias, clamp));
+                        *none = Some(Depthwise::new(isa, window, inputs, multiplier, weights, bias, clamp));
                     }
                 }
                 if let Some(kernel) = &*kernel {

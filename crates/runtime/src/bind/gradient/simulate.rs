@@ -96,9 +96,10 @@ fn channels(op: &FakeQuantTraining, input: &Operand<'_>) -> Result<Channels, Ref
     match op.axis {
         None => Ok(Channels { count: 1, inner: input.elements.max(1) }),
         Some(axis) => match input.shape.get(axis) {
-            Some(count) if *count > 0 => {
-                Ok(Channels { count: *count, inner: input.shape[axis + 1..].iter().product::<usize>().max(1) })
-            }
+            Some(count) if *count > 0 => Ok(Channels {
+                count: *count,
+                inner: input.shape[axis + 1..].iter().product::<usize>().max(1),
+            }),
             _ => refuse!("axis {axis} has no channels"),
         },
     }
