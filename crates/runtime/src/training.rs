@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Instant;
 
-use litesmith_graph::{Model, validate};
+use litesmith_graph::{GraphId, Model, infer_shapes, validate};
 use litesmith_kernels::ThreadPool;
 
 use crate::array::{Array, TensorView};
@@ -69,7 +69,8 @@ impl Training {
             graph.inputs.iter().filter_map(|input| graph[*input].shape.to_fixed()).collect();
         let interrupt = options.interrupt.clone();
         let mode = Mode::Train(roles.given + roles.seeds);
-        let plan = plan::make(model, &shapes, mode, &[], &shared).map_err(|problem| match problem {
+        let facts = infer_shapes(model, GraphId(0), None)?;
+        let plan = plan::make(model, &facts, mode, &[], &shared).map_err(|problem| match problem {
             NoPlan::Error(error) => error,
             NoPlan::Computed => RuntimeError::Setting("a shape depends on a computed value".into()),
         })?;

@@ -22,6 +22,7 @@ use crate::states::States;
 use drafting::Drafting;
 use layout::Layout;
 pub(crate) use operands::{Inputs, Io, Source, Stored, enter, grouped};
+pub(crate) use place::{Life, place};
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,19 +183,23 @@ impl<E: Into<RuntimeError>> From<E> for NoPlan {
     }
 }
 
-/// Plans the main graph of a prepared model for inputs of these shapes. `order` lists the
-/// activations that `Mode::Observe` is to show.
+/// What is known of the tensors of the main graph for inputs of these shapes.
+pub(crate) fn facts(model: &Model, shapes: &[Vec<usize>]) -> Result<Vec<Facts>, RuntimeError> {
+    let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
+    infer_shapes(model, GraphId(0), Some(&shapes)).map_err(input_error)
+}
+
+/// Plans the main graph of a prepared model, or part of it, where this is known of its tensors. `order`
+/// lists the activations that `Mode::Observe` is to show.
 pub(crate) fn make(
     model: &Model,
-    shapes: &[Vec<usize>],
+    facts: &[Facts],
     mode: Mode,
     order: &[TensorId],
     shared: &Shared,
 ) -> Result<Plan, NoPlan> {
-    let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
-    let facts = infer_shapes(model, GraphId(0), Some(&shapes)).map_err(input_error)?;
     let order = if mode == Mode::Observe { order } else { &[] };
-    make_graph(model, GraphId(0), &facts, mode, order, shared)
+    make_graph(model, GraphId(0), facts, mode, order, shared)
 }
 
 /// Plans a graph that is called with these arguments.
@@ -342,7 +347,7 @@ fn bytes_of(graph: &Graph, id: TensorId, facts: &[Facts]) -> Result<usize, Runti
 }
 
 /// The elements of a tensor whose integers follow from shapes alone.
-fn known(facts: &Facts) -> Option<Data> {
+pub(crate) fn known(facts: &Facts) -> Option<Data> {
     let integers = facts.integers()?;
     match facts.dtype {
         DType::I32 => {
@@ -355,7 +360,7 @@ fn known(facts: &Facts) -> Option<Data> {
 
 /// Which tensors must be there: those that outputs are computed from, or all but parameters of which only
 /// something computed is read.
-fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
+pub(crate) fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
     if mode == Mode::Observe {
         let parameter = |tensor: &Tensor| matches!(tensor.kind, TensorKind::Parameter(_));
         let mut needed: Vec<bool> = graph.tensors.iter().map(|tensor| !parameter(tensor)).collect();
@@ -384,7 +389,7 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
 }
 
 /// Whether the elements of this input are looked at when the shapes are known.
-fn reads(node: &Node, input: usize) -> bool {
+pub(crate) fn reads(node: &Node, input: usize) -> bool {
     match &node.op {
         Op::Gradient(op) => op.reads(input, node.inputs.len()),
         Op::ShapeOf(_) => false,
