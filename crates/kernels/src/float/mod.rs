@@ -29,7 +29,7 @@ mod split;
 mod taps;
 mod tile;
 mod winograd;
-mod workspace;
+pub(crate) mod workspace;
 
 use crate::Window;
 

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use litesmith_graph::DType;
 use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected};
 use litesmith_kernels::float::{self, Clamp, MatMul};
-use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
+use litesmith_kernels::quantized::{
+    self, Filter, HybridConv2d, HybridDepthwise, Requantize, Rescale, WeightOrder,
+};
 use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
@@ -288,24 +290,15 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
     let (isa, bias, zero_point) = (site.isa, bias.as_deref(), input.zero_point);
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| {
-            let requantize = requantize.clone();
-            quantized::Conv2d::new(
-                isa,
-                window,
-                groups,
-                in_channels,
-                out_channels,
-                &weights,
-                bias,
-                zero_point,
-                requantize,
-            )
-        },
-        |multiplier| {
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || quantized::Conv2d::with_form(form, isa, &filter, bias, zero_point, &requantize);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(window, || {
             let requantize = requantize.clone();
             quantized::Depthwise::new(
                 isa,
@@ -317,8 +310,8 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
                 zero_point,
                 requantize,
             )
-        },
-    );
+        })),
+    };
     Ok(Bound::Layer(PackedLayer { kernel: Kernel::Quantized(form), shape }))
 }
 
