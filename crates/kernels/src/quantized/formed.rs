@@ -24,7 +24,7 @@ pub fn best_form(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
     Form::Direct
 }
 
-/// Whether products of words, of which the other forms need fewer, are as fast as those of bytes.
+/// Whether products of words, of which the other forms need fewer, may be fast enough beside those of bytes.
 #[cfg(target_arch = "x86_64")]
 fn has_winograd(isa: Isa) -> bool {
     matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Vnni)

@@ -1,7 +1,6 @@
 //! Convolutions, dense layers and matrix products: float32, quantized, and hybrid (8-bit weights
 //! with float activations, also called dynamic range). Plain loops for float64.
 
-use std::any::Any;
 use std::borrow::Cow;
 
 use litesmith_graph::DType;
@@ -129,20 +128,6 @@ pub(super) fn check_bias(site: &Site<'_>, place: usize, expected: DType) -> Resu
 pub(super) fn clamp(activation: Activation) -> Clamp {
     let (min, max) = activation.bounds();
     Clamp { min, max }
-}
-
-/// The kernels of one family for this layer, packed the first time. They are made for a number of
-/// groups or a multiplier.
-fn packed<C: Any + Send + Sync, D: Any + Send + Sync>(
-    site: &Site<'_>,
-    layer: &Layer,
-    conv: impl FnOnce(usize) -> C,
-    depthwise: impl FnOnce(usize) -> D,
-) -> Form<C, D> {
-    match layer.kind {
-        Kind::Conv { groups } => Form::Conv(site.pack(layer.window, || conv(groups))),
-        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(layer.window, || depthwise(multiplier))),
-    }
 }
 
 fn float_conv(
@@ -323,12 +308,20 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let bias = bias.map(Cow::into_owned);
     let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
-        |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
-    );
+    let isa = site.isa;
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || HybridConv2d::with_form(form, isa, &filter, &rescale);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => {
+            let make = || HybridDepthwise::new(isa, window, in_channels, multiplier, &weights, &rescale);
+            Form::Depthwise(site.pack(window, make))
+        }
+    };
     let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
     let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))

@@ -33,6 +33,7 @@ pub(in super::super) fn best(isa: Isa, filter: &Filter, image: [usize; 2]) -> Fo
         if *form == Form::Direct {
             return (seen * seen) as f64 * inputs * outputs * tiles * direct;
         }
+        let outputs = filter.out_channels.next_multiple_of(WIDTH) as f64;
         let transforms = TRANSFORM * tiles * (inputs + outputs);
         (seen * seen) as f64 * (inputs * outputs * tiles.max(fetch) + transforms)
     };

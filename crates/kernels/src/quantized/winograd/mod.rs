@@ -4,14 +4,14 @@
 //! taken to as many points, and so are the filters, once, when they are packed. At each point the values
 //! of all input channels are multiplied by those of the filters and added up; the sums at the points give
 //! the outputs. That takes 2.25 or 4 times fewer products than a direct convolution, of words instead of
-//! bytes: worth it where products of words are as fast as exact products of bytes. (A. Lavin and S. Gray,
+//! bytes: worth it where products of words are not much slower than exact products of bytes. (A. Lavin and S. Gray,
 //! "Fast Algorithms for Convolutional Neural Networks", 2015.)
 //!
 //! No rounding is involved. All transforms have integer factors ([`transform`]), which leaves each sum
 //! multiplied by 4, or by 576 at most; words hold all transformed inputs and weights; and what comes
 //! after them is arithmetic modulo 2^32, in which odd factors can be divided out. So a result is exact
-//! where its sum, times the power of two in the factor, fits 32 bits: [`is_exact`] looks at the weights
-//! to make sure.
+//! where its sum, times the power of two in the factor, fits 32 bits: [`is_possible`] looks at the
+//! weights to make sure.
 
 mod avx2;
 mod form;
@@ -94,6 +94,8 @@ impl Factors {
 /// How tiles are multiplied at a point: see [`avx2::product`].
 #[derive(Clone, Copy)]
 struct Product {
+    /// Whether there are the registers of AVX-512.
+    wide: bool,
     most_rows: usize,
     run: unsafe fn(&Factors, usize),
 }
@@ -103,9 +105,9 @@ impl Product {
     fn of(isa: Isa) -> Product {
         assert!(isa >= Isa::Avx2 && isa.available(), "this machine cannot run '{isa}'");
         if isa >= Isa::Vnni {
-            Product { most_rows: vnni::MOST_ROWS, run: vnni::product }
+            Product { wide: true, most_rows: vnni::MOST_ROWS, run: vnni::product }
         } else {
-            Product { most_rows: avx2::MOST_ROWS, run: avx2::product }
+            Product { wide: false, most_rows: avx2::MOST_ROWS, run: avx2::product }
         }
     }
 
@@ -384,9 +386,11 @@ impl Winograd {
         };
         // SAFETY: rows and columns are inside the output; the rest is the caller's promise.
         unsafe {
-            match self.form {
-                Form::Winograd4 => avx2::output::<6, E>(&output, epilogue),
-                _ => avx2::output::<4, E>(&output, epilogue),
+            match (self.form, self.product.wide) {
+                (Form::Winograd4, true) => vnni::output::<6, E>(&output, epilogue),
+                (Form::Winograd4, false) => avx2::output::<6, E>(&output, epilogue),
+                (_, true) => vnni::output::<4, E>(&output, epilogue),
+                (_, false) => avx2::output::<4, E>(&output, epilogue),
             }
         }
     }

@@ -6,7 +6,10 @@ use super::*;
 use crate::Window;
 use crate::cases::{for_cases, machines};
 use crate::elementwise::{Affine, SumRule};
-use crate::quantized::{Addend, ByteSum, Conv2d, Requantize, WeightOrder};
+use crate::float::Clamp;
+use crate::quantized::{
+    Addend, ByteSum, Conv2d, HybridConv2d, HybridOutput, QuantizedSamples, Requantize, Rescale, WeightOrder,
+};
 use crate::reference::quantized as reference;
 
 const FORMS: [Form; 2] = [Form::Winograd2, Form::Winograd4];
@@ -109,6 +112,33 @@ fn sums_are_exact_as_far_as_a_form_is_possible() {
     }
 }
 
+/// Inputs and weights that are as large at some point as they can be.
+#[test]
+fn words_hold_every_point() {
+    let inputs = [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ];
+    let filters = [[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]];
+    let requantize = Requantize { scale: vec![1e-5], zero_point: 128, min: 0, max: 255 };
+    for (point, sign) in (0..MOST_POINTS * MOST_POINTS).flat_map(|point| [(point, 1), (point, -1)]) {
+        let (y, x) = (point / MOST_POINTS, point % MOST_POINTS);
+        let (mut input, mut weights) = (Vec::new(), Vec::new());
+        for (a, b) in inputs[y].into_iter().flat_map(|a| inputs[x].map(|b| (a, b))) {
+            input.extend([if a * b * sign > 0 { u8::MAX } else { 0 }; WIDTH]);
+        }
+        for (a, b) in filters[y].into_iter().flat_map(|a| filters[x].map(|b| (a, b))) {
+            weights.extend([if a * b * sign > 0 { i8::MAX } else { i8::MIN }; WIDTH]);
+        }
+        let filter = filter(window([0; 2], [0; 2]), WIDTH, 1, &weights);
+        equals_plain_loops([1, 6, 6], &filter, &input, 0, &requantize);
+    }
+}
+
 #[test]
 fn a_residual_is_added_in_any_form() {
     let (shape, channels) = ([1, 9, 10], 32);
@@ -125,6 +155,39 @@ fn a_residual_is_added_in_any_form() {
             let mut output = vec![0; others.len()];
             conv.run_add(&pool, &input, shape, addend, &mut output);
             output
+        });
+        assert!(two == expected && four == expected, "{isa}");
+    }
+}
+
+/// Several samples, each quantized by its own range, to numbers and to bytes.
+#[test]
+fn dynamic_range_is_the_same_in_any_form() {
+    let (shape, channels) = ([3, 9, 10], 32);
+    let weights: Vec<_> = bytes(9 * channels * channels, 3).into_iter().map(|byte| byte as i8).collect();
+    let filter = filter(window([1; 2], [1; 2]), channels, channels, &weights);
+    let count = 270 * channels;
+    let input = bytes(count, 1);
+    let samples = QuantizedSamples { bytes: &input, ranges: &[[-1.0, 3.0], [0.0, 1.0], [-5.0, 0.0]] };
+    let rescale = Rescale { scale: vec![0.01], bias: Some(vec![0.5; channels]), clamp: Clamp::RELU };
+    for (isa, pool) in machines() {
+        let [expected, two, four] = [Form::Direct, Form::Winograd2, Form::Winograd4].map(|form| {
+            let conv = HybridConv2d::with_form(form, isa, &filter, &rescale);
+            let (mut values, mut ranges) = (vec![0.0; count], vec![[9.0; 2]; 3]);
+            conv.apply(
+                &pool,
+                samples,
+                shape,
+                HybridOutput::Floats { values: &mut values, ranges: Some(&mut ranges) },
+            );
+            let (mut bytes, mut of_bytes) = (vec![0; count], vec![[9.0; 2]; 3]);
+            conv.apply(
+                &pool,
+                samples,
+                shape,
+                HybridOutput::Bytes { values: &mut bytes, ranges: &mut of_bytes },
+            );
+            (values, ranges, bytes, of_bytes)
         });
         assert!(two == expected && four == expected, "{isa}");
     }
