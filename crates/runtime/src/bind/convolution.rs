@@ -1,13 +1,14 @@
 //! Convolutions, dense layers and matrix products: float32, quantized, and hybrid (8-bit weights
 //! with float activations, also called dynamic range). Plain loops for float64.
 
-use std::any::Any;
 use std::borrow::Cow;
 
 use litesmith_graph::DType;
 use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected};
 use litesmith_kernels::float::{self, Clamp, MatMul};
-use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
+use litesmith_kernels::quantized::{
+    self, Filter, HybridConv2d, HybridDepthwise, Requantize, Rescale, WeightOrder,
+};
 use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
@@ -140,20 +141,6 @@ pub(super) fn clamp(activation: Activation) -> Clamp {
     Clamp { min, max }
 }
 
-/// The kernels of one family for this layer, packed the first time. They are made for a number of
-/// groups or a multiplier.
-fn packed<C: Any + Send + Sync, D: Any + Send + Sync>(
-    site: &Site<'_>,
-    layer: &Layer,
-    conv: impl FnOnce(usize) -> C,
-    depthwise: impl FnOnce(usize) -> D,
-) -> Form<C, D> {
-    match layer.kind {
-        Kind::Conv { groups } => Form::Conv(site.pack(layer.window, || conv(groups))),
-        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(layer.window, || depthwise(multiplier))),
-    }
-}
-
 fn float_conv(
     form: float::Form,
     isa: Isa,
@@ -283,24 +270,15 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
     let (isa, bias, zero_point) = (site.isa, bias.as_deref(), input.zero_point);
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| {
-            let requantize = requantize.clone();
-            quantized::Conv2d::new(
-                isa,
-                window,
-                groups,
-                in_channels,
-                out_channels,
-                &weights,
-                bias,
-                zero_point,
-                requantize,
-            )
-        },
-        |multiplier| {
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || quantized::Conv2d::with_form(form, isa, &filter, bias, zero_point, &requantize);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(window, || {
             let requantize = requantize.clone();
             quantized::Depthwise::new(
                 isa,
@@ -312,8 +290,8 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
                 zero_point,
                 requantize,
             )
-        },
-    );
+        })),
+    };
     Ok(Bound::Layer(PackedLayer { kernel: Kernel::Quantized(form), shape }))
 }
 
@@ -325,12 +303,20 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let bias = bias.map(Cow::into_owned);
     let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
-        |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
-    );
+    let isa = site.isa;
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || HybridConv2d::with_form(form, isa, &filter, &rescale);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => {
+            let make = || HybridDepthwise::new(isa, window, in_channels, multiplier, &weights, &rescale);
+            Form::Depthwise(site.pack(window, make))
+        }
+    };
     let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
     let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))

@@ -110,7 +110,7 @@ impl Site<'_> {
         self.pack_as(window, float::Form::Direct, make)
     }
 
-    /// The same for a float convolution, which can be packed in several forms.
+    /// The same for a convolution, which can be packed in several forms.
     pub(crate) fn pack_as<T: std::any::Any + Send + Sync>(
         &self,
         window: Window,
