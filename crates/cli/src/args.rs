@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions,
     Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess, Quantization,
-    RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
+    QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -177,15 +177,7 @@ impl ConvertArguments {
     }
 
     fn recipe(&self) -> Result<Recipe, Error> {
-        let mut recipe = match &self.recipe {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-                Recipe::from_toml(&text)
-                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?
-            }
-            None => Recipe::default(),
-        };
+        let mut recipe = self.recipe.as_deref().map(read_recipe).transpose()?.unwrap_or_default();
         self.keep_float.iter().for_each(|pattern| recipe.keep_float(pattern));
         Ok(recipe)
     }
@@ -335,6 +327,20 @@ pub(crate) struct TrainArguments {
     /// Let batch normalization keep its running statistics and use them.
     #[arg(long)]
     freeze_batch_norm: bool,
+    /// The step from which on batch normalization keeps the statistics that it has learnt; with
+    /// --quantize-aware half of all steps where left out.
+    #[arg(long, value_name = "STEP", conflicts_with = "freeze_batch_norm")]
+    freeze_batch_norm_after: Option<u64>,
+    /// Simulate the integers of --quantize int8, so that weights learn to live with them; convert then needs no
+    /// calibration data.
+    #[arg(long)]
+    quantize_aware: bool,
+    /// With --quantize-aware: a TOML file that says what single layers become.
+    #[arg(long, requires = "quantize_aware")]
+    recipe: Option<PathBuf>,
+    /// With --quantize-aware: samples that give the ranges to begin with.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "quantize_aware")]
+    calibration_samples: usize,
     /// Take samples in the order in which they stand.
     #[arg(long)]
     no_shuffle: bool,
@@ -344,6 +350,9 @@ pub(crate) struct TrainArguments {
     /// Steps from one checkpoint to the next; one is written behind every epoch in any case.
     #[arg(long, value_name = "STEPS")]
     checkpoint_steps: Option<u64>,
+    /// Measure every operator of a step.
+    #[arg(long)]
+    profile: bool,
     /// Go on from OUT.checkpoint, which an interrupted training has left.
     #[arg(long)]
     resume: bool,
@@ -369,8 +378,17 @@ impl TrainArguments {
             metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
         options.metrics = (!metrics.is_empty()).then_some(metrics);
         options.freeze_batch_norm = self.freeze_batch_norm;
+        options.fit.freeze_batch_statistics = self.freeze_batch_norm_after;
+        if self.quantize_aware {
+            let mut aware = QuantizeAware::default();
+            aware.calibration_samples = self.calibration_samples;
+            if let Some(path) = &self.recipe {
+                aware.recipe = read_recipe(path)?;
+            }
+            options.quantize_aware = Some(aware);
+        }
         options.seed = self.seed;
-        options.resume = self.resume;
+        (options.profile, options.resume) = (self.profile, self.resume);
         options.run = self.machine.options()?;
         Ok(options)
     }
@@ -387,6 +405,12 @@ fn parsed<T>(
         false => serde_json::Value::from(text),
     };
     read(&value).map(Some).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn read_recipe(path: &Path) -> Result<Recipe, Error> {
+    let failed = |reason: String| Error::Usage(format!("{}: {reason}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Recipe::from_toml(&text).map_err(|error| failed(error.to_string()))
 }
 
 fn class_weights(text: &str) -> Result<ClassWeights, Error> {

@@ -146,8 +146,18 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
         row.push(human::decimal(epoch.seconds, 1));
         table.row(row);
     }
-    let step = human::decimal(result.step_ms.median, 2);
-    format!("{}\n{step} ms a step\nwritten  {}\n", rendered(&table), options.output.display())
+    let mut text = rendered(&table);
+    if !result.operators.is_empty() {
+        let mut operators = Table::new(["layer", "operator", "ms a step", "share"]);
+        for own in &result.operators {
+            let share = human::percent(own.share);
+            operators.row([own.name.clone(), own.operator.clone(), human::decimal(own.ms, 3), share]);
+        }
+        let _ = write!(text, "\n{}", rendered(&operators));
+    }
+    let _ = writeln!(text, "\n{} ms a step", human::decimal(result.step_ms.median, 2));
+    let _ = writeln!(text, "written  {}", options.output.display());
+    text
 }
 
 pub(crate) fn bench(result: &BenchResult) -> String {

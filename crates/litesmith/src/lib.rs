@@ -20,6 +20,7 @@ mod error;
 mod evaluate;
 mod feed;
 mod inspect;
+mod learnt;
 mod observer;
 mod process;
 mod run;
@@ -47,7 +48,7 @@ pub use observer::{Observer, Silent};
 pub use process::available_memory;
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
-pub use train::{EpochResult, StepTime, TrainOptions, TrainResult, train};
+pub use train::{EpochResult, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train};
 
 use serde::Serialize;
 

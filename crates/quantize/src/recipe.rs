@@ -11,7 +11,7 @@
 //! granularity = "per-tensor"  # of the weights; per-channel is the default
 //! ```
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::observer::Observer;
@@ -19,7 +19,7 @@ use crate::repair::Repair;
 use crate::weights::Grid;
 
 /// Ordered rules; later ones win.
-#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The rules.
@@ -28,7 +28,7 @@ pub struct Recipe {
 }
 
 /// What some layers become.
-#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Pattern of layer names (`*` any text, `?` any character); all where left out.
@@ -67,7 +67,7 @@ impl Rule {
 }
 
 /// How many scales weights have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// One for each output channel.
@@ -78,7 +78,7 @@ pub enum Granularity {
 }
 
 /// How the range of an activation is found: the kinds of [`Observer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "Observer documents each")]
 pub enum ObserverKind {

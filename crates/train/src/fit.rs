@@ -7,7 +7,6 @@ use litesmith_graph::DType;
 use litesmith_runtime::Array;
 use serde::{Deserialize, Serialize};
 
-use crate::callback::{EarlyStopping, ReduceLrOnPlateau, Verdict};
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
 use crate::metric::{Mean, Metric};
@@ -119,15 +118,6 @@ pub trait Hooks {
     /// # Errors
     /// If it cannot be kept, which ends training.
     fn on_checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), TrainError>;
-}
-
-/// What reacts to the results of epochs.
-#[derive(Clone, Debug, Default)]
-pub struct Callbacks {
-    /// Ends training when nothing gets better.
-    pub early_stopping: Option<EarlyStopping>,
-    /// Lowers the learning rate when nothing gets better.
-    pub reduce_learning_rate: Option<ReduceLrOnPlateau>,
 }
 
 /// Trains from `position` on; the same data, options and seed give the same weights, bit for bit, whether
@@ -282,7 +272,7 @@ struct Prepared {
 
 impl Prepared {
     fn new(batch: &DataBatch, class_weights: Option<&ClassWeights>) -> Result<Prepared, TrainError> {
-        let inputs = batch.inputs.iter().map(array).collect();
+        let inputs = arrays(batch);
         let values = match (&batch.labels, &batch.targets) {
             (Some(_), _) => None,
             (None, Some(targets)) => {
@@ -310,6 +300,12 @@ impl Prepared {
         let (targets, weights) = (self.targets(batch), self.weights.as_deref());
         Samples { inputs: &self.inputs, targets, weights }
     }
+}
+
+/// The inputs of a batch in the form that models take.
+#[must_use]
+pub fn arrays(batch: &DataBatch) -> Vec<Array> {
+    batch.inputs.iter().map(array).collect()
 }
 
 fn array(array: &litesmith_data::Array) -> Array {

@@ -26,7 +26,7 @@ pub enum Schedule {
     },
     /// `values[i]` where i is the number of boundaries that the step is above.
     PiecewiseConstantDecay {
-        /// Last steps of all values but the last, ascending.
+        /// Last steps of all values but the last, ascending; Keras leaves off their fractions.
         boundaries: Vec<f64>,
         /// One more than boundaries.
         values: Vec<f64>,
@@ -104,7 +104,8 @@ impl Schedule {
                 initial as f32 * power(rate as f32, passed(step, steps, staircase))
             }
             Schedule::PiecewiseConstantDecay { ref boundaries, ref values } => {
-                let passed = boundaries.iter().filter(|boundary| iterations as f64 > **boundary).count();
+                let passed =
+                    boundaries.iter().filter(|boundary| iterations as f64 > boundary.trunc()).count();
                 values.get(passed).map_or(0.0, |rate| *rate as f32)
             }
             Schedule::PolynomialDecay { initial, steps, end, power: exponent, cycle } => {

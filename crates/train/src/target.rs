@@ -35,7 +35,7 @@ impl Targets<'_> {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// Shape of the predictions, the samples along its first axis. Of one axis only, it is taken as
-    /// `[samples, 1]`.
+    /// `[samples, 1]` (Keras would take all samples for one row).
     pub shape: &'a [usize],
     /// The predictions, the last axis running fastest.
     pub predictions: &'a [f32],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::ConfigError;
 use crate::target::Targets;
 
 /// A weight for each class; 1 for those that are not named.
@@ -12,9 +13,35 @@ use crate::target::Targets;
 /// `keras/src/trainers/data_adapters/data_adapter_utils.py`), they become weights of samples: of the
 /// class, which is the label or the place of the largest element of a row. Keras takes either these or
 /// weights of samples, not both.
+///
+/// As JSON they are an object from classes to weights, as in `{"0": 1.0, "3": 2.5}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ClassWeights(pub BTreeMap<i64, f32>);
+#[serde(try_from = "BTreeMap<i64, f32>", into = "BTreeMap<i64, f32>")]
+pub struct ClassWeights(BTreeMap<i64, f32>);
+
+impl TryFrom<BTreeMap<i64, f32>> for ClassWeights {
+    type Error = ConfigError;
+
+    /// Takes weights that are finite and not below 0.
+    fn try_from(weights: BTreeMap<i64, f32>) -> Result<ClassWeights, ConfigError> {
+        match weights.iter().find(|(_, weight)| !(weight.is_finite() && **weight >= 0.0)) {
+            None => Ok(ClassWeights(weights)),
+            Some((class, weight)) => Err(ConfigError::Value {
+                what: "weights".to_owned(),
+                name: "class weights".to_owned(),
+                option: class.to_string(),
+                expected: "a number of at least 0".to_owned(),
+                got: weight.to_string(),
+            }),
+        }
+    }
+}
+
+impl From<ClassWeights> for BTreeMap<i64, f32> {
+    fn from(weights: ClassWeights) -> BTreeMap<i64, f32> {
+        weights.0
+    }
+}
 
 impl ClassWeights {
     /// The weights of the samples with these targets.
@@ -58,5 +85,7 @@ mod tests {
         let rows = [0.0, 1.0, 0.0, 0.1, 0.2, 0.7];
         assert_eq!(weights.of_samples(&values(&[2, 3], &rows)), Some(vec![1.0, 0.5]));
         assert_eq!(weights.of_samples(&values(&[1, 2, 3], &rows)), None);
+        assert_eq!(serde_json::to_string(&weights).unwrap(), r#"{"0":2.0,"2":0.5}"#);
+        assert!(serde_json::from_str::<ClassWeights>(r#"{"0": -1}"#).is_err());
     }
 }

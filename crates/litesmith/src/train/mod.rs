@@ -2,6 +2,7 @@
 
 mod options;
 mod outcome;
+mod simulated;
 mod watch;
 
 use std::path::Path;
@@ -14,13 +15,16 @@ use litesmith_graph::{Format, Model};
 use litesmith_train::{Position, Setup, Trainer, fit, restore};
 
 pub use options::TrainOptions;
-pub use outcome::{EpochResult, StepTime, TrainResult};
+pub use outcome::{EpochResult, StepOperator, StepTime, TrainResult};
+pub use simulated::QuantizeAware;
 
 use crate::convert::write::put;
 use crate::error::Error;
 use crate::feed::{DataOptions, element_type};
+use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
+use simulated::Simulated;
 use watch::Watch;
 
 /// Trains the model of a Keras file on labelled data and writes the file with its new weights.
@@ -41,12 +45,23 @@ pub fn train(
     let original = mapping::open(input)?;
     let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
     check_formats(&model, input, output)?;
+    if options.quantize_aware.is_some() && model.source.format == Format::H5 {
+        let reason =
+            "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";
+        return Err(Error::Usage(reason.into()));
+    }
     observer.stage("read", 0);
     let (training, validation) = datasets(&model, options)?;
     let compiled = options::compile_config(&original, model.source.format)?;
     let setup = options.setup(&model, &training, compiled.as_ref())?;
+    let fit_options = options.fit_options(training.len());
     let about = fingerprint(&original, &setup, &training, options);
-    let mut trainer = Trainer::new(model, setup, options.fit.batch_size)?;
+    let simulated = match &options.quantize_aware {
+        Some(aware) => Some(Simulated::new(&model, aware, &training, &options.run, observer)?),
+        None => None,
+    };
+    let trained = simulated.as_ref().map_or(&model, |simulated| &simulated.model).clone();
+    let mut trainer = Trainer::new(trained, setup, options.fit.batch_size)?;
     go_on(observer)?;
     let checkpoint = output.with_added_extension("checkpoint");
     let position = match options.resume && checkpoint.exists() {
@@ -58,16 +73,24 @@ pub fn train(
         false => Position::default(),
     };
     let mut watch = Watch::new(observer, &checkpoint, &about);
-    let position = fit(&mut trainer, &training, validation.as_ref(), &options.fit, position, &mut watch)?;
+    let position = fit(&mut trainer, &training, validation.as_ref(), &fit_options, position, &mut watch)?;
     let (times, stopped) = watch.finish();
     if stopped {
         return Err(Error::Paused(checkpoint));
     }
+    let (trained, learnt) = match &simulated {
+        Some(simulated) => {
+            let (model, learnt) = simulated.finish(&trainer.model(), &training, observer)?;
+            (model, Some(learnt))
+        }
+        None => (trainer.model(), None),
+    };
     observer.stage("write", 0);
-    write(&original, &trainer.model(), output)?;
+    write(&original, &trained, learnt.as_ref(), output)?;
     // Training is complete: nothing is left to go on with.
     let _ = std::fs::remove_file(&checkpoint);
-    Ok(TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb()))
+    let result = TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
+    Ok(if options.profile { result.with_profile(&trainer) } else { result })
 }
 
 /// Weights are written into a copy of the file that they came from.
@@ -91,10 +114,11 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
     Ok(())
 }
 
-fn write(original: &Bytes, model: &Model, output: &Path) -> Result<(), Error> {
-    let bytes = match model.source.format {
-        Format::H5 => keras::write_h5(original, model)?,
-        _ => keras::write_keras(original, model, &[])?,
+fn write(original: &Bytes, model: &Model, learnt: Option<&Learnt>, output: &Path) -> Result<(), Error> {
+    let bytes = match (model.source.format, learnt) {
+        (Format::H5, _) => keras::write_h5(original, model)?,
+        (_, Some(learnt)) => learnt.write(original, model)?,
+        (_, None) => keras::write_keras(original, model, &[])?,
     };
     put(output, &bytes)
 }
@@ -153,12 +177,13 @@ fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainO
     let hash = hash.fold(0xcbf2_9ce4_8422_2325u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
     let fit = &options.fit;
     format!(
-        "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}",
+        "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}{}",
         data.len(),
         fit.batch_size,
         if fit.shuffle { "" } else { " in order" },
         setup.seed,
         setup.loss.to_json(),
         setup.optimizer.to_json(),
+        options.quantize_aware.as_ref().map(|aware| format!(", {aware:?}")).unwrap_or_default(),
     )
 }

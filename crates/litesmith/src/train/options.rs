@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::feed::DataOptions;
+use crate::train::QuantizeAware;
 
 /// How a model is trained.
 #[derive(Clone, Debug)]
@@ -37,8 +38,12 @@ pub struct TrainOptions {
     /// Whether batch normalization keeps its running statistics and uses them: for fine-tuning on few
     /// samples.
     pub freeze_batch_norm: bool,
+    /// Simulates integers, so that weights learn to live with them.
+    pub quantize_aware: Option<QuantizeAware>,
     /// What random numbers follow from.
     pub seed: u64,
+    /// Whether the result says how long each operator of a step takes.
+    pub profile: bool,
     /// Whether to go on from the checkpoint of an interrupted training.
     pub resume: bool,
     /// Threads, instruction set and memory.
@@ -59,10 +64,23 @@ impl TrainOptions {
             loss: None,
             metrics: None,
             freeze_batch_norm: false,
+            quantize_aware: None,
             seed: 0,
+            profile: false,
             resume: false,
             run: RunOptions::default(),
         }
+    }
+
+    /// How the epochs go. Simulated integers see the statistics that they will be used with: batch
+    /// normalization keeps them in the second half.
+    pub(super) fn fit_options(&self, samples: usize) -> FitOptions {
+        let mut fit = self.fit.clone();
+        if self.quantize_aware.is_some() && fit.freeze_batch_statistics.is_none() {
+            let steps = fit.epochs as u64 * samples.div_ceil(fit.batch_size.max(1)) as u64;
+            fit.freeze_batch_statistics = Some(steps / 2);
+        }
+        fit
     }
 
     /// What these options, and how the file was compiled, mean for a model and its data.

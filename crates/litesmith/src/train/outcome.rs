@@ -21,6 +21,22 @@ pub struct TrainResult {
     pub seconds: f64,
     /// Most memory that the process has held.
     pub peak_rss_mb: Option<f64>,
+    /// With [`TrainOptions::profile`](super::TrainOptions::profile), the operators of a step in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<StepOperator>,
+}
+
+/// An operator of a step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepOperator {
+    /// Name of its layer.
+    pub name: String,
+    /// What it does.
+    pub operator: String,
+    /// Milliseconds in a step, the mean over all.
+    pub ms: f64,
+    /// Its share of the step.
+    pub share: f64,
 }
 
 /// Milliseconds of a step.
@@ -28,6 +44,8 @@ pub struct TrainResult {
 pub struct StepTime {
     /// The median over all steps of this run; 0 where there was none.
     pub median: f64,
+    /// The least.
+    pub min: f64,
 }
 
 /// What an epoch has shown.
@@ -58,16 +76,32 @@ impl TrainResult {
         peak_rss_mb: Option<f64>,
     ) -> TrainResult {
         step_seconds.sort_by(f64::total_cmp);
-        let median = step_seconds.get(step_seconds.len() / 2).map_or(0.0, |seconds| seconds * 1e3);
+        let at = |index: usize| step_seconds.get(index).map_or(0.0, |seconds| seconds * 1e3);
+        let step_ms = StepTime { median: at(step_seconds.len() / 2), min: at(0) };
         TrainResult {
             schema_version: 1,
             epochs: position.history.iter().map(EpochResult::new).collect(),
-            step_ms: StepTime { median },
+            step_ms,
             steps: trainer.iterations(),
             samples,
             seconds: elapsed.as_secs_f64(),
             peak_rss_mb,
+            operators: Vec::new(),
         }
+    }
+
+    pub(super) fn with_profile(mut self, trainer: &Trainer) -> TrainResult {
+        let steps = self.steps.max(1) as f64;
+        let times: Vec<_> = trainer.times().collect();
+        let total: f64 = times.iter().map(|(.., seconds)| seconds).sum();
+        let operator = |(name, operator, seconds): (String, &str, f64)| StepOperator {
+            name,
+            operator: operator.to_owned(),
+            ms: seconds * 1e3 / steps,
+            share: if total > 0.0 { seconds / total } else { 0.0 },
+        };
+        self.operators = times.into_iter().map(operator).collect();
+        self
     }
 }
 

@@ -40,24 +40,94 @@ impl CompileConfig {
     /// [`ConfigError`] if something in it is unknown or does not fit the outputs.
     pub fn from_keras(value: &Value, outputs: &[&str]) -> Result<CompileConfig, ConfigError> {
         let mut object = Object::named("compile_config", "compile_config", value)?;
-        let optimizer =
-            object.value("optimizer").map(|value| OptimizerConfig::from_json(&value)).transpose()?;
-        let losses = object.value("loss");
-        let weights = object.value("loss_weights");
-        let metrics = object.value("metrics");
-        let weighted = object.value("weighted_metrics");
-        // How Keras runs its graph, which changes no result.
-        for option in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
+        // How Keras runs its graph changes no result.
+        let known = [
+            "optimizer",
+            "loss",
+            "loss_weights",
+            "metrics",
+            "weighted_metrics",
+            "run_eagerly",
+            "steps_per_execution",
+            "jit_compile",
+            "auto_scale_loss",
+        ];
+        for option in known {
             object.value(option);
         }
         object.finish()?;
         Ok(CompileConfig {
-            optimizer,
-            losses: losses_of(losses.as_ref(), weights.as_ref(), outputs)?,
-            metrics: metrics_of("metrics", metrics.as_ref(), outputs)?,
-            weighted_metrics: metrics_of("weighted_metrics", weighted.as_ref(), outputs)?,
+            optimizer: CompileConfig::optimizer_of(value)?,
+            losses: CompileConfig::losses_of(value, outputs)?,
+            metrics: CompileConfig::metrics_of(value, "metrics", outputs)?,
+            weighted_metrics: CompileConfig::metrics_of(value, "weighted_metrics", outputs)?,
         })
     }
+
+    /// The optimizer alone, for who takes the rest from elsewhere.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is unknown.
+    pub fn optimizer_of(value: &Value) -> Result<Option<OptimizerConfig>, ConfigError> {
+        given(value, "optimizer").map(OptimizerConfig::from_json).transpose()
+    }
+
+    /// The losses alone.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if one is unknown, or they do not fit the outputs.
+    pub fn losses_of(value: &Value, outputs: &[&str]) -> Result<Vec<Option<LossTerm>>, ConfigError> {
+        let entries = match given(value, "loss") {
+            None => vec![None; outputs.len()],
+            Some(one) if one.is_string() || is_one(one) => vec![Some(one); outputs.len()],
+            Some(several) => by_output("loss", several, outputs)?,
+        };
+        let weights = match given(value, "loss_weights") {
+            None => vec![None; outputs.len()],
+            Some(one @ Value::Number(_)) if outputs.len() == 1 => vec![Some(one)],
+            Some(several) => by_output("loss_weights", several, outputs)?,
+        };
+        entries.into_iter().zip(weights).map(|(loss, weight)| term(loss, weight)).collect()
+    }
+
+    /// The metrics alone: those under `metrics`, or under `weighted_metrics`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if one is unknown, or they do not fit the outputs.
+    pub fn metrics_of(value: &Value, key: &str, outputs: &[&str]) -> Result<Vec<Vec<Metric>>, ConfigError> {
+        let entries = match given(value, key) {
+            None => vec![None; outputs.len()],
+            // With one output, a list that does not nest names its metrics.
+            Some(list @ Value::Array(items)) if outputs.len() == 1 && !items.iter().any(Value::is_array) => {
+                vec![Some(list)]
+            }
+            Some(one) if one.is_string() || is_one(one) => vec![Some(one); outputs.len()],
+            Some(several) => by_output(key, several, outputs)?,
+        };
+        let of_output = |entry: Option<&Value>| match entry {
+            None => Ok(Vec::new()),
+            Some(Value::Array(list)) => list.iter().map(Metric::from_json).collect(),
+            Some(one) => Ok(vec![Metric::from_json(one)?]),
+        };
+        entries.into_iter().map(of_output).collect()
+    }
+}
+
+fn term(loss: Option<&Value>, weight: Option<&Value>) -> Result<Option<LossTerm>, ConfigError> {
+    let weight = match weight {
+        None => 1.0,
+        Some(value) => value
+            .as_f64()
+            .filter(|weight| (*weight as f32).is_finite())
+            .ok_or_else(|| form("loss_weights", format!("{value} is no number")))?,
+    };
+    let loss = loss.map(Loss::from_json).transpose()?;
+    Ok(loss.map(|loss| LossTerm { loss, weight }))
+}
+
+/// What an object says under `key`, unless that is null.
+fn given<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    value.get(key).filter(|value| !value.is_null())
 }
 
 fn form(what: &str, reason: String) -> ConfigError {
@@ -75,9 +145,9 @@ fn by_output<'a>(
     value: &'a Value,
     outputs: &[&str],
 ) -> Result<Vec<Option<&'a Value>>, ConfigError> {
-    let given = |value: &'a Value| Some(value).filter(|value| !value.is_null());
+    let unless_null = |value: &'a Value| Some(value).filter(|value| !value.is_null());
     match value {
-        Value::Array(list) if list.len() == outputs.len() => Ok(list.iter().map(given).collect()),
+        Value::Array(list) if list.len() == outputs.len() => Ok(list.iter().map(unless_null).collect()),
         Value::Array(list) => {
             let (got, expected) = (list.len(), outputs.len());
             Err(form(what, format!("{got} entries for a model of {expected} outputs")))
@@ -87,61 +157,10 @@ fn by_output<'a>(
                 let outputs = outputs.join(", ");
                 Err(form(what, format!("the model has no output '{name}'; it has {outputs}")))
             }
-            None => Ok(outputs.iter().map(|output| entries.get(*output).and_then(given)).collect()),
+            None => Ok(outputs.iter().map(|output| given(value, output)).collect()),
         },
         other => Err(form(what, format!("{other} is neither a list nor an object"))),
     }
-}
-
-fn losses_of(
-    losses: Option<&Value>,
-    weights: Option<&Value>,
-    outputs: &[&str],
-) -> Result<Vec<Option<LossTerm>>, ConfigError> {
-    let entries = match losses {
-        None => vec![None; outputs.len()],
-        Some(one) if one.is_string() || is_one(one) => vec![Some(one); outputs.len()],
-        Some(several) => by_output("loss", several, outputs)?,
-    };
-    let weights = match weights {
-        None => vec![None; outputs.len()],
-        Some(one @ Value::Number(_)) if outputs.len() == 1 => vec![Some(one)],
-        Some(several) => by_output("loss_weights", several, outputs)?,
-    };
-    let term = |(loss, weight): (Option<&Value>, Option<&Value>)| {
-        let weight = match weight {
-            None => 1.0,
-            Some(value) => value
-                .as_f64()
-                .filter(|weight| (*weight as f32).is_finite())
-                .ok_or_else(|| form("loss_weights", format!("{value} is no number")))?,
-        };
-        let loss = loss.map(Loss::from_json).transpose()?;
-        Ok(loss.map(|loss| LossTerm { loss, weight }))
-    };
-    entries.into_iter().zip(weights).map(term).collect()
-}
-
-fn metrics_of(
-    what: &str,
-    metrics: Option<&Value>,
-    outputs: &[&str],
-) -> Result<Vec<Vec<Metric>>, ConfigError> {
-    let entries = match metrics {
-        None => vec![None; outputs.len()],
-        // With one output, a list that does not nest names its metrics.
-        Some(list @ Value::Array(items)) if outputs.len() == 1 && !items.iter().any(Value::is_array) => {
-            vec![Some(list)]
-        }
-        Some(one) if one.is_string() || is_one(one) => vec![Some(one); outputs.len()],
-        Some(several) => by_output(what, several, outputs)?,
-    };
-    let of_output = |entry: Option<&Value>| match entry {
-        None => Ok(Vec::new()),
-        Some(Value::Array(list)) => list.iter().map(Metric::from_json).collect(),
-        Some(one) => Ok(vec![Metric::from_json(one)?]),
-    };
-    entries.into_iter().map(of_output).collect()
 }
 
 #[cfg(test)]

@@ -128,12 +128,13 @@ impl Object {
         self.own_name.as_deref()
     }
 
-    /// Whether it was read from Keras' serialized form.
+    /// The error of a name that is none of `known`.
     pub(crate) fn unknown(&self, known: impl IntoIterator<Item = &'static str>) -> ConfigError {
         let known = known.into_iter().collect::<Vec<_>>().join(", ");
         ConfigError::Unknown { what: self.what.to_owned(), name: self.name.clone(), known }
     }
 
+    /// The error of something that Keras can do and this crate cannot.
     pub(crate) fn unsupported(&self, reason: impl Into<String>) -> ConfigError {
         ConfigError::Unsupported {
             what: self.what.to_owned(),
@@ -142,6 +143,7 @@ impl Object {
         }
     }
 
+    /// The error of an option with a value that it cannot have.
     pub(crate) fn wrong(&self, option: &str, expected: &str, got: &Value) -> ConfigError {
         ConfigError::Value {
             what: self.what.to_owned(),

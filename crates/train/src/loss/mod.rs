@@ -22,9 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use litesmith_kernels::ThreadPool;
 
 pub(crate) use config::kind as kind_of;
-use kind::RowContext;
-pub(crate) use kind::reading_by_shape;
 pub use kind::{LastActivation, LossKind, Reduction};
+pub(crate) use kind::{RowContext, reading_by_shape};
 
 use crate::target::{Batch, Rows, TargetError};
 

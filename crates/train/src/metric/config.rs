@@ -7,7 +7,7 @@ use crate::config::{Bound, ConfigError, Object, keras_form, normalized, object_f
 use crate::loss::{Loss, LossKind, kind_of};
 
 /// The names that [`Metric::from_json`] knows besides those of losses.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "accuracy",
     "sparse_categorical_accuracy",
     "categorical_accuracy",
@@ -15,6 +15,7 @@ const NAMES: [&str; 7] = [
     "sparse_top_k_categorical_accuracy",
     "top_k_categorical_accuracy",
     "root_mean_squared_error",
+    "cosine_similarity",
 ];
 
 object_form!(Metric, "metric");
@@ -45,10 +46,14 @@ impl Metric {
             }
             "topkcategoricalaccuracy" => MetricKind::TopKCategoricalAccuracy { k: object.count("k", 5, 1)? },
             "rootmeansquarederror" | "rmse" => MetricKind::RootMeanSquaredError,
+            "cosinesimilarity" => {
+                object.last_axis()?;
+                MetricKind::CosineSimilarity
+            }
             _ => match kind_of(&mut object)? {
                 Some(loss) => MetricKind::Loss(loss),
                 None => {
-                    let losses = LossKind::NAMES.iter().copied();
+                    let losses = LossKind::NAMES.into_iter().filter(|name| !NAMES.contains(name));
                     return Err(object.unknown(NAMES.into_iter().chain(losses)));
                 }
             },
@@ -83,6 +88,10 @@ impl Metric {
             }
             MetricKind::ExactMatch => "Accuracy",
             MetricKind::RootMeanSquaredError => "RootMeanSquaredError",
+            MetricKind::CosineSimilarity => {
+                set("axis", json!(-1));
+                "CosineSimilarity"
+            }
         };
         keras_form("keras.metrics", class, config)
     }

@@ -4,8 +4,10 @@
 //! samples, weighted if the batches have weights. As in Keras, metrics listed under `metrics` are to be
 //! given batches without weights, those under `weighted_metrics` with them.
 
-mod accuracy;
 mod config;
+mod measure;
+
+use measure::Measure;
 
 use crate::callback::Direction;
 use crate::loss::{LossKind, reading_by_shape};
@@ -41,6 +43,8 @@ pub enum MetricKind {
     ExactMatch,
     /// The root of the mean squared error over all samples.
     RootMeanSquaredError,
+    /// `sum(t p) / (|t| |p|)`: the opposite of the loss of that name.
+    CosineSimilarity,
     /// The loss of the row.
     Loss(LossKind),
 }
@@ -74,20 +78,14 @@ impl Metric {
     /// [`TargetError`] if predictions and targets do not fit each other. A label that is no class is
     /// counted as missed.
     pub fn update(&mut self, batch: &Batch<'_>) -> Result<(), TargetError> {
-        let kind = self.kind.resolved(batch);
-        let rows = Rows::new(&self.name, batch, kind.reading())?;
-        let context =
-            if let MetricKind::Loss(loss) = kind { loss.context(&rows) } else { Default::default() };
+        let measure = self.kind.measure(batch);
+        let rows = Rows::new(&self.name, batch, measure.reading())?;
+        let context = measure.context(&rows);
         let share = 1.0 / rows.per_sample as f64;
         let mut buffer = Vec::new();
         for row in 0..rows.count {
-            let weight = rows.weight(row) * share;
-            match kind {
-                MetricKind::Loss(loss) if loss.ignores(&rows, row) => {}
-                MetricKind::Loss(loss) => {
-                    self.mean.add(loss.row(&rows, row, &context, 0.0, &mut [], &mut buffer), weight);
-                }
-                _ => self.mean.add(accuracy::row(&kind, &rows, row, &mut buffer), weight),
+            if let Some(value) = measure.row(&rows, row, &context, &mut buffer) {
+                self.mean.add(value, rows.weight(row) * share);
             }
         }
         Ok(())
@@ -140,32 +138,30 @@ impl MetricKind {
             MetricKind::SparseTopKCategoricalAccuracy { .. } => "sparse_top_k_categorical_accuracy",
             MetricKind::TopKCategoricalAccuracy { .. } => "top_k_categorical_accuracy",
             MetricKind::RootMeanSquaredError => "root_mean_squared_error",
+            MetricKind::CosineSimilarity => "cosine_similarity",
             MetricKind::Loss(loss) => loss.name(),
         }
     }
 
-    /// The metric that a name which depends on shapes stands for with these targets.
-    #[must_use]
-    pub fn resolved(&self, batch: &Batch<'_>) -> MetricKind {
-        match (self, reading_by_shape(batch)) {
-            (MetricKind::Accuracy, Reading::Numbers) => MetricKind::BinaryAccuracy { threshold: 0.5 },
-            (MetricKind::Accuracy, Reading::Classes) => MetricKind::SparseCategoricalAccuracy,
-            (MetricKind::Accuracy, Reading::Categories) => MetricKind::CategoricalAccuracy,
-            (MetricKind::Loss(loss), _) => MetricKind::Loss(loss.resolved(batch)),
-            (kind, _) => *kind,
-        }
-    }
-
-    fn reading(&self) -> Reading {
-        match self {
-            MetricKind::SparseCategoricalAccuracy | MetricKind::SparseTopKCategoricalAccuracy { .. } => {
-                Reading::Classes
+    /// What it measures of each row, by the shapes where it depends on them.
+    fn measure(&self, batch: &Batch<'_>) -> Measure {
+        match *self {
+            MetricKind::Accuracy => match reading_by_shape(batch) {
+                Reading::Numbers => Measure::Binary { threshold: 0.5 },
+                Reading::Classes => Measure::Label,
+                Reading::Categories => Measure::Largest,
+            },
+            MetricKind::SparseCategoricalAccuracy => Measure::Label,
+            MetricKind::CategoricalAccuracy => Measure::Largest,
+            MetricKind::BinaryAccuracy { threshold } => Measure::Binary { threshold },
+            MetricKind::SparseTopKCategoricalAccuracy { k } => Measure::LabelAmong { k },
+            MetricKind::TopKCategoricalAccuracy { k } => Measure::LargestAmong { k },
+            MetricKind::ExactMatch => Measure::Equal,
+            MetricKind::RootMeanSquaredError => {
+                Measure::Loss { kind: LossKind::MeanSquaredError, factor: 1.0 }
             }
-            MetricKind::CategoricalAccuracy | MetricKind::TopKCategoricalAccuracy { .. } => {
-                Reading::Categories
-            }
-            MetricKind::Loss(loss) => loss.reading(),
-            _ => Reading::Numbers,
+            MetricKind::CosineSimilarity => Measure::Loss { kind: LossKind::CosineSimilarity, factor: -1.0 },
+            MetricKind::Loss(kind) => Measure::Loss { kind: kind.resolved(batch), factor: 1.0 },
         }
     }
 }

@@ -213,7 +213,10 @@ impl Optimizer {
                 }
             }
             Some(Clip::GlobalNorm(limit)) => {
-                let all = updates.iter().zip(&*adjustments).map(|(update, own)| squares(update, own)).sum();
+                let all: f64 =
+                    updates.iter().zip(&*adjustments).map(|(update, own)| squares(update, own)).sum();
+                // As in Keras, an infinite norm leaves no gradient that is a number.
+                let all = if all.is_finite() { all } else { f64::NAN };
                 adjustments.iter_mut().for_each(|adjustment| adjustment.scale = shrink(all, limit));
             }
         }
@@ -304,8 +307,8 @@ fn adjustment(config: &OptimizerConfig, regularizer: Option<Regularizer>, rate: 
     Adjustment { l1, l2, limit, weight_decay, ..Adjustment::none(rate) }
 }
 
-/// What a gradient with this sum of squares is multiplied by: 1 within the limit. As in Keras, one that
-/// is no number stays none; an infinite norm leaves nothing of it but what is infinite.
+/// What gradients with this sum of squares are multiplied by: 1 within the limit, and nothing that is a
+/// number where the sum is none.
 fn shrink(squares: f64, limit: f64) -> f32 {
     let norm = squares.sqrt();
     if norm <= limit { 1.0 } else { (limit / norm) as f32 }
