@@ -1,12 +1,13 @@
 //! The arguments of every verb, and what they mean to the library.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions,
-    Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess, Quantization,
-    QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
+    EarlyStopping, Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess,
+    Quantization, QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -324,6 +325,9 @@ pub(crate) struct TrainArguments {
     /// Factors of the loss by class: 0=1.0,1=2.5; classes left out have 1.
     #[arg(long, value_name = "CLASS=FACTOR,…")]
     class_weights: Option<String>,
+    /// End when val_loss has not got better for so many epochs, with the best weights.
+    #[arg(long, value_name = "EPOCHS")]
+    early_stopping: Option<u64>,
     /// Let batch normalization keep its running statistics and use them.
     #[arg(long)]
     freeze_batch_norm: bool,
@@ -377,6 +381,11 @@ impl TrainArguments {
         let metrics: Vec<Metric> =
             metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
         options.metrics = (!metrics.is_empty()).then_some(metrics);
+        if let Some(patience) = self.early_stopping {
+            let watch = serde_json::json!({"patience": patience, "restore_best_weights": true});
+            let early = EarlyStopping::from_json(&watch).map_err(|error| Error::Usage(error.to_string()))?;
+            options.fit.watchers.early_stopping = Some(early);
+        }
         options.freeze_batch_norm = self.freeze_batch_norm;
         options.fit.freeze_batch_statistics = self.freeze_batch_norm_after;
         if self.quantize_aware {
@@ -413,14 +422,19 @@ fn read_recipe(path: &Path) -> Result<Recipe, Error> {
     Recipe::from_toml(&text).map_err(|error| failed(error.to_string()))
 }
 
+/// Reads `0=1.0,1=2.5`, or the same as a JSON object.
 fn class_weights(text: &str) -> Result<ClassWeights, Error> {
+    let usage = |reason: String| Error::Usage(format!("class weights '{text}': {reason}"));
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| usage(error.to_string()));
+    }
     let entry = |entry: &str| -> Option<(i64, f32)> {
         let (class, factor) = entry.split_once('=')?;
-        let factor: f32 = factor.trim().parse().ok()?;
-        Some((class.trim().parse().ok()?, factor)).filter(|_| factor.is_finite() && factor >= 0.0)
+        Some((class.trim().parse().ok()?, factor.trim().parse().ok()?))
     };
-    let weights = text.split(',').map(entry).collect::<Option<_>>().map(ClassWeights);
-    weights.ok_or_else(|| Error::Usage(format!("'{text}' are no class weights; they look like 0=1.0,1=2.5")))
+    let weights: Option<BTreeMap<i64, f32>> = text.split(',').map(entry).collect();
+    let weights = weights.ok_or_else(|| usage("they look like 0=1.0,1=2.5".into()))?;
+    ClassWeights::try_from(weights).map_err(|error| usage(error.to_string()))
 }
 
 /// Convert, evaluate and time an embedded model in every mode

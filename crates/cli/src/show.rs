@@ -155,6 +155,13 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
         }
         let _ = write!(text, "\n{}", rendered(&operators));
     }
+    if let Some(agreement) = result.integer_agreement {
+        let _ = writeln!(
+            text,
+            "\nthe int8 model gives the simulated class to {} of samples",
+            human::percent(agreement)
+        );
+    }
     let _ = writeln!(text, "\n{} ms a step", human::decimal(result.step_ms.median, 2));
     let _ = writeln!(text, "written  {}", options.output.display());
     text

@@ -183,9 +183,11 @@ impl From<TrainError> for Error {
                 Err(error) => Error::Broken(error.to_string()),
             },
             TrainError::Hook(text) => Error::Failed(text),
-            TrainError::InputSize(_) | TrainError::ClassWeights | TrainError::NoTargets => {
-                Error::Usage(error.to_string())
-            }
+            TrainError::InputSize(_)
+            | TrainError::ClassWeights
+            | TrainError::NoTargets
+            | TrainError::Watched(_)
+            | TrainError::Checkpoint(_) => Error::Usage(error.to_string()),
             error => Error::Broken(error.to_string()),
         }
     }

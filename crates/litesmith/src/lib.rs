@@ -41,8 +41,8 @@ pub use litesmith_data::{Crop, Preprocess};
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
 pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};
 pub use litesmith_train::{
-    ClassWeights, ConfigError, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig,
-    OptimizerKind, Schedule,
+    ClassWeights, ConfigError, EarlyStopping, FitOptions, Loss, LossKind, Metric, MetricKind,
+    OptimizerConfig, OptimizerKind, Schedule,
 };
 pub use observer::{Observer, Silent};
 pub use process::available_memory;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The numbers are those of every parameter that a step reads, in the model's order, then the optimizer's
-//! slots.
+//! slots, then, where they are kept, the parameters as they were behind the best epoch.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -46,6 +46,8 @@ struct Header {
     parameters: Vec<usize>,
     /// Parameter, name and number of elements of each slot.
     slots: Vec<(String, String, usize)>,
+    /// Whether the best weights so far follow.
+    best: bool,
 }
 
 impl Checkpoint<'_> {
@@ -62,13 +64,15 @@ impl Checkpoint<'_> {
                 .slots()
                 .map(|slot| (slot.parameter.to_owned(), slot.name.to_owned(), slot.values.len()))
                 .collect(),
+            best: self.position.best.is_some(),
         };
         // Maps with keys that are no text, which JSON lacks, are not among its fields.
         let header = serde_json::to_vec(&header).unwrap_or_default();
         let mut bytes = MAGIC.to_vec();
         bytes.extend((header.len() as u64).to_le_bytes());
         bytes.extend(header);
-        for numbers in self.trainer.numbers().chain(optimizer.slots().map(|slot| slot.values)) {
+        let best = self.position.best.iter().flatten().map(Vec::as_slice);
+        for numbers in self.trainer.numbers().chain(optimizer.slots().map(|slot| slot.values)).chain(best) {
             numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
         }
         bytes
@@ -106,10 +110,12 @@ pub fn restore(trainer: &mut Trainer, bytes: &[u8], training: &str) -> Result<Po
     for (parameter, name, count) in header.slots {
         slots.push((parameter, name, take(count)?));
     }
+    let best = header.best.then(|| own.iter().map(|count| take(*count)).collect::<Result<Vec<_>, _>>());
+    let best = best.transpose()?;
     trainer.optimizer_mut().restore(&header.optimizer, |parameter, name| {
         let slot = slots.iter().find(|(owner, slot, _)| owner == parameter && slot == name);
         slot.map(|(.., values)| values.as_slice())
     })?;
     trainer.numbers_mut().zip(parameters).for_each(|(own, values)| *own = values);
-    Ok(header.position)
+    Ok(Position { best, ..header.position })
 }

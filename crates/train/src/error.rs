@@ -44,6 +44,9 @@ pub enum TrainError {
     /// Weights of classes, but no classes.
     #[error("class weights need labels, the targets are no classes")]
     ClassWeights,
+    /// A watcher watches what there is not.
+    #[error("'{0}' is watched, but no epoch shows it; without validation data there is no val_loss")]
+    Watched(String),
     /// The data cannot be read.
     #[error(transparent)]
     Data(Arc<DataError>),

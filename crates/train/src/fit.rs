@@ -7,6 +7,7 @@ use litesmith_graph::DType;
 use litesmith_runtime::Array;
 use serde::{Deserialize, Serialize};
 
+use crate::callback::{Direction, EarlyStopping, ReduceLrOnPlateau};
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
 use crate::metric::{Mean, Metric};
@@ -31,6 +32,17 @@ pub struct FitOptions {
     pub freeze_batch_statistics: Option<u64>,
     /// Steps from one checkpoint to the next; there is one behind every epoch in any case.
     pub checkpoint_steps: Option<u64>,
+    /// What reacts to the results of epochs.
+    pub watchers: Watchers,
+}
+
+/// What reacts to the results of epochs, and how far it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Watchers {
+    /// Ends training when nothing gets better.
+    pub early_stopping: Option<EarlyStopping>,
+    /// Lowers the learning rate when nothing gets better.
+    pub reduce_learning_rate: Option<ReduceLrOnPlateau>,
 }
 
 impl Default for FitOptions {
@@ -43,6 +55,7 @@ impl Default for FitOptions {
             class_weights: None,
             freeze_batch_statistics: None,
             checkpoint_steps: None,
+            watchers: Watchers::default(),
         }
     }
 }
@@ -60,6 +73,13 @@ pub struct Position {
     pub metrics: Vec<Mean>,
     /// What complete epochs have shown.
     pub history: Vec<EpochReport>,
+    /// The watchers as complete epochs have left them; `None` before the first.
+    pub watchers: Option<Watchers>,
+    /// Whether early stopping has ended training.
+    pub stopped: bool,
+    /// The values of all parameters behind the best epoch, where training is to end with them.
+    #[serde(skip)]
+    pub best: Option<Vec<Vec<f32>>>,
 }
 
 /// What an epoch has shown.
@@ -135,10 +155,14 @@ pub fn fit(
     hooks: &mut dyn Hooks,
 ) -> Result<Position, TrainError> {
     let mut run = Run { trainer, data, validation, options, position, hooks };
-    while run.position.epoch < options.epochs {
-        if run.epoch()? == Flow::Stop {
-            break;
-        }
+    let mut flow = Flow::Continue;
+    while flow == Flow::Continue && run.position.epoch < options.epochs && !run.position.stopped {
+        flow = run.epoch()?;
+    }
+    // Whoever is interrupted goes on from where the weights are.
+    let complete = run.position.epoch == options.epochs || run.position.stopped;
+    if complete && let Some(best) = run.position.best.take() {
+        run.trainer.numbers_mut().zip(best).for_each(|(own, best)| *own = best);
     }
     Ok(run.position)
 }
@@ -172,11 +196,56 @@ impl Run<'_> {
             }
         }
         let report = self.report(&measures, start)?;
+        let stop = self.watch(epoch, &report)?;
         self.position.history.push(report.clone());
-        let (history, next) = (std::mem::take(&mut self.position.history), epoch + 1);
-        self.position = Position { epoch: next, history, ..Position::default() };
+        let Position { history, watchers, best, .. } = std::mem::take(&mut self.position);
+        self.position =
+            Position { epoch: epoch + 1, history, watchers, best, stopped: stop, ..Position::default() };
         self.checkpoint()?;
-        Ok(self.hooks.on_epoch(epoch, &report))
+        let flow = self.hooks.on_epoch(epoch, &report);
+        Ok(if stop { Flow::Stop } else { flow })
+    }
+
+    /// Shows an epoch to the watchers; returns whether training is to end.
+    fn watch(&mut self, epoch: usize, report: &EpochReport) -> Result<bool, TrainError> {
+        let mut watchers = self.position.watchers.take().unwrap_or_else(|| self.options.watchers.clone());
+        let mut stop = false;
+        if let Some(early) = &mut watchers.early_stopping {
+            let (value, direction) = self.watched(early.monitor(), report)?;
+            let verdict = early.observe(epoch as u64, value, direction);
+            if verdict.keep_weights && early.restores_best_weights() {
+                self.position.best = Some(self.trainer.numbers().map(<[f32]>::to_vec).collect());
+            }
+            stop = verdict.stop;
+        }
+        if let Some(reduce) = &mut watchers.reduce_learning_rate {
+            let (value, direction) = self.watched(reduce.monitor(), report)?;
+            let rate = self.trainer.optimizer().learning_rate();
+            if let Some(rate) = reduce.observe(value, direction, rate) {
+                self.trainer.optimizer_mut().set_learning_rate(rate)?;
+            }
+        }
+        self.position.watchers = Some(watchers);
+        Ok(stop)
+    }
+
+    /// What an epoch has shown under a name.
+    fn watched(&self, name: &str, report: &EpochReport) -> Result<(f64, Direction), TrainError> {
+        let metrics = &self.trainer.setup().metrics;
+        let direction = |name: &str| {
+            let metric = metrics.iter().find(|metric| metric.name == name);
+            metric.map_or(Direction::Down, Metric::direction)
+        };
+        let find = |list: &[(String, f64)], name: &str| {
+            list.iter().find(|(own, _)| own == name).map(|(_, value)| (*value, direction(name)))
+        };
+        let found = match name.strip_prefix("val_") {
+            Some("loss") => report.val_loss.map(|loss| (loss, Direction::Down)),
+            Some(name) => find(&report.val_metrics, name),
+            None if name == "loss" => Some((report.loss, Direction::Down)),
+            None => find(&report.metrics, name),
+        };
+        found.ok_or_else(|| TrainError::Watched(name.to_owned()))
     }
 
     /// One step, its report, and perhaps a checkpoint.

@@ -35,7 +35,7 @@ pub use callback::{Direction, EarlyStopping, Mode, ReduceLrOnPlateau, Verdict};
 pub use checkpoint::{Checkpoint, CheckpointError, restore};
 pub use config::{CompileConfig, ConfigError, LossTerm};
 pub use error::{TrainError, Unsupported};
-pub use fit::{EpochReport, FitOptions, Flow, Hooks, Position, StepReport, arrays, evaluate, fit};
+pub use fit::{EpochReport, FitOptions, Flow, Hooks, Position, StepReport, Watchers, arrays, evaluate, fit};
 pub use loss::{LastActivation, Loss, LossKind, Reduction};
 pub use metric::{Mean, Metric, MetricKind};
 pub use optimizer::{

@@ -213,6 +213,21 @@ impl Trainer {
         self.forward(index, samples, measures, false)
     }
 
+    /// What the model gives for a batch, as it stands: simulated integers, where there are some, included.
+    ///
+    /// # Errors
+    /// If samples do not fit the model, or memory does not suffice.
+    pub fn predict(&mut self, inputs: &[Array]) -> Result<Array, TrainError> {
+        let batch = inputs.first().and_then(|input| input.shape.first().copied()).unwrap_or(0);
+        let index = self.planned(batch, Phase::Evaluate)?;
+        let PlannedStep { program, run, .. } = &mut self.steps[index];
+        run.forward(inputs, &variables(program, &self.values))?;
+        let prediction = run.prediction(0);
+        let activated = activated(program.cut, run.isa(), run.pool(), &prediction);
+        let values = activated.map_or_else(|| prediction.floats(), Cow::Owned);
+        Ok(Array::from_f32(prediction.shape, &values))
+    }
+
     /// The model with the weights as they are now.
     #[must_use]
     pub fn model(&self) -> Model {

@@ -4,8 +4,8 @@ use litesmith_data::{Array, Dataset, ElementType, InputSpec};
 use litesmith_graph::{Model, text};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_train::{
-    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, Measures, Metric, MetricKind, OptimizerConfig,
-    Position, Setup, StepReport, TrainError, Trainer, evaluate, fit, restore,
+    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, Measures, Metric, MetricKind,
+    OptimizerConfig, Position, Setup, StepReport, TrainError, Trainer, evaluate, fit, restore,
 };
 
 const MODEL: &str = r#"parameter @conv: f32[6,3,3,1] trainable = random(1)

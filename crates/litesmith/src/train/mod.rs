@@ -24,7 +24,7 @@ use crate::feed::{DataOptions, element_type};
 use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
-use simulated::Simulated;
+use simulated::{Simulated, agreement};
 use watch::Watch;
 
 /// Trains the model of a Keras file on labelled data and writes the file with its new weights.
@@ -85,11 +85,18 @@ pub fn train(
         }
         None => (trainer.model(), None),
     };
+    let held_out = validation.as_ref().unwrap_or(&training);
+    let agreement = match &learnt {
+        Some(learnt) => Some(agreement(&mut trainer, &trained, learnt, held_out, &options.run, observer)?),
+        None => None,
+    };
     observer.stage("write", 0);
     write(&original, &trained, learnt.as_ref(), output)?;
     // Training is complete: nothing is left to go on with.
     let _ = std::fs::remove_file(&checkpoint);
-    let result = TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
+    let mut result =
+        TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
+    result.integer_agreement = agreement;
     Ok(if options.profile { result.with_profile(&trainer) } else { result })
 }
 

@@ -21,6 +21,10 @@ pub struct TrainResult {
     pub seconds: f64,
     /// Most memory that the process has held.
     pub peak_rss_mb: Option<f64>,
+    /// After quantization-aware training: the share of up to 512 samples, of validation if there are some,
+    /// to which the integer model gives the class that the simulation gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub integer_agreement: Option<f64>,
     /// With [`TrainOptions::profile`](super::TrainOptions::profile), the operators of a step in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<StepOperator>,
@@ -86,6 +90,7 @@ impl TrainResult {
             samples,
             seconds: elapsed.as_secs_f64(),
             peak_rss_mb,
+            integer_agreement: None,
             operators: Vec::new(),
         }
     }

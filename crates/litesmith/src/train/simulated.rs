@@ -4,15 +4,16 @@ use litesmith_data::Dataset;
 use litesmith_graph::Model;
 use litesmith_passes::{Target, legalize, optimize};
 use litesmith_quantize::{
-    Mode, Range, Recipe, Simulation, Statistics, calibrate, learnt_ranges, lower, place, simulation,
+    Mode, Range, Recipe, Repair, Simulation, Statistics, calibrate, learnt_ranges, lower, place, simulation,
     without_simulation,
 };
 use litesmith_runtime::{Array, Interpreter, Options as RunOptions};
-use litesmith_train::arrays;
+use litesmith_train::{Trainer, arrays};
 
 use crate::error::Error;
 use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
+use crate::run::largest;
 
 /// Samples that one run of a calibration takes.
 const BATCH: usize = 16;
@@ -88,6 +89,41 @@ impl<'a> Simulated<'a> {
         let recipe = self.options.recipe.clone();
         Ok((model, Learnt { recipe, statistics: Statistics::of_ranges(ranges) }))
     }
+}
+
+/// Samples on which simulated and true integers are compared.
+const COMPARED: usize = 512;
+
+/// The share of samples for which the integer model gives the class that the simulation gives.
+pub(super) fn agreement(
+    trainer: &mut Trainer,
+    model: &Model,
+    learnt: &Learnt,
+    data: &Dataset,
+    run: &RunOptions,
+    observer: &dyn Observer,
+) -> Result<f64, Error> {
+    let mut integer = lowered(model, &learnt.recipe)?;
+    let mut options = litesmith_quantize::Options::new(Mode::Int8);
+    options.repair = Repair::None;
+    litesmith_quantize::quantize(&mut integer, &options, &learnt.recipe, Some(&learnt.statistics), None)?;
+    let mut interpreter = Interpreter::new(&integer, run)?;
+    let count = COMPARED.min(data.len());
+    observer.stage("compare", count);
+    let mut same = 0;
+    for batch in data.batches_of((0..count).collect(), BATCH)? {
+        go_on(observer)?;
+        let batch = batch?;
+        let inputs = arrays(&batch);
+        let simulated = trainer.predict(&inputs)?;
+        let computed = interpreter.run(&inputs)?;
+        let (simulated, computed) = (simulated.floats(), computed[0].floats());
+        let width = (simulated.len() / batch.len().max(1)).max(1);
+        let rows = simulated.chunks_exact(width).zip(computed.chunks_exact(width));
+        same += rows.filter(|(a, b)| largest(a, 1) == largest(b, 1)).count();
+        (0..batch.len()).for_each(|_| observer.step());
+    }
+    Ok(same as f64 / count.max(1) as f64)
 }
 
 /// The float model whose tensors become integers.
