@@ -145,8 +145,8 @@ fn broken_checkpoints_and_those_of_others_are_refused() {
     for length in (0..good.len()).step_by(97) {
         assert!(restore(&mut own, &good[..length], "test").is_err(), "{length} bytes");
     }
-    let sgd = r#"{"name":"sgd","learning_rate":0.02,"momentum":0.5}"#;
-    assert!(restore(&mut trainer(1, sgd), &good, "test").is_err());
+    let more_slots = r#"{"name":"adam","learning_rate":0.02,"amsgrad":true}"#;
+    assert!(restore(&mut trainer(1, more_slots), &good, "test").is_err());
     assert!(restore(&mut own, &good, "test").is_ok());
 }
 

@@ -326,7 +326,9 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (a, b) = (site.input(0)?, site.input(1)?);
     let quantized = a.is_quantized() && b.is_quantized();
     let wide = a.is_wide() && b.is_wide();
-    if !quantized && !wide && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
+    let double = (a.dtype, b.dtype) == (DType::F64, DType::F64)
+        && a.shape[..a.shape.len() - 2] == b.shape[..b.shape.len() - 2];
+    if !quantized && !wide && !double && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
         refuse!("there is no kernel for products of {} and {}", a.dtype, b.dtype);
     }
     let (a_batch, a_matrix) = a.shape.split_at(a.shape.len() - 2);
@@ -335,6 +337,9 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (rows, depth) = if op.adjoint_a { (a_matrix[1], a_matrix[0]) } else { (a_matrix[0], a_matrix[1]) };
     let columns = if op.adjoint_b { b_matrix[0] } else { b_matrix[1] };
     let matrices = MatMul { rows, depth, columns, adjoint_a: op.adjoint_a, adjoint_b: op.adjoint_b };
+    if double {
+        return Ok(double_matmul(matrices));
+    }
     if wide {
         return int16::batch_matmul(site, matrices, [a_batch, b_batch]);
     }
@@ -347,6 +352,21 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
         Ok(())
     })
     .into())
+}
+
+/// Plain loops.
+fn double_matmul(matrices: MatMul) -> Bound {
+    let MatMul { rows, depth, columns, .. } = matrices;
+    Task::new(move |_, mut io| {
+        let (a, b) = (io.inputs.get::<f64>(0), io.inputs.get::<f64>(1));
+        let pairs = a.chunks((rows * depth).max(1)).zip(b.chunks((depth * columns).max(1)));
+        let outputs = io.output_as::<f64>().chunks_mut((rows * columns).max(1));
+        for (output, (a, b)) in outputs.zip(pairs) {
+            output.copy_from_slice(&reference::matmul(&matrices, a, b));
+        }
+        Ok(())
+    })
+    .into()
 }
 
 fn quantized_matmul(
