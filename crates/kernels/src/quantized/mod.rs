@@ -42,7 +42,8 @@ pub(crate) use product::{tile_products, tiles_are_granted};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use dynamic::{
-    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_samples, sample_ranges,
+    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_pixels, quantize_samples,
+    sample_ranges,
 };
 pub use filter::{Filter, WeightOrder};
 pub use formed::best_form;

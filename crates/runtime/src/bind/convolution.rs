@@ -13,7 +13,7 @@ use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
 use super::layer::{Form, Kernel, PackedLayer};
-use super::samples::Samples;
+use super::samples::{Pixels, Samples};
 use super::site::stored_bounds;
 use super::window::window;
 use super::{Bound, Operand, Site, Task, gradient, int16, legacy};
@@ -297,11 +297,24 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
 
 /// Each sample is quantized by its own range with a zero point, also where the model does not ask
 /// for one (`asymmetric_quantize_inputs`): that only makes the steps finer.
-fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+fn bind_hybrid(site: &Site<'_>, mut layer: Layer) -> Result<Bound, Refusal> {
     let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
     let bias = site.optional(2).map(|bias| bias.floats("bias")).transpose()?;
     let bias = bias.map(Cow::into_owned);
     let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
+    let mut samples = Samples { elements: site.input(0)?.elements, batch: layer.shape[0], pixels: None };
+    // Of pixels that are stepped over only the range counts: the others are quantized, side by side.
+    let [batch, height, width] = layer.shape;
+    let image = [height, width, layer.in_channels];
+    if let (Kind::Conv { .. }, Mode::Inference, Some(pixels)) =
+        (layer.kind, site.mode, Pixels::seen(&layer.window, image))
+        && samples.elements > 0
+    {
+        let [rows, columns] = layer.window.output([height, width]);
+        let elements = batch * rows * columns * layer.in_channels;
+        samples = Samples { elements, pixels: Some(pixels), ..samples };
+        (layer.shape, layer.window) = ([batch, rows, columns], Window::POINT);
+    }
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
     let isa = site.isa;
     let form = match layer.kind {
@@ -317,7 +330,6 @@ fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
             Form::Depthwise(site.pack(window, make))
         }
     };
-    let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
     let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }

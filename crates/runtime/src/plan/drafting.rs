@@ -228,7 +228,7 @@ impl<'a> Drafting<'a> {
             return Ok(form);
         }
         let form = self.layout.add_hidden();
-        let ranges = self.forms.ranges(input, samples);
+        let ranges = self.forms.ranges(input, samples.whole());
         let size = samples.range_bytes().ok_or_else(|| self.too_large(node))?;
         let parts = [(form, samples.elements), (self.layout.add_hidden(), size)];
         let task = samples.quantize();
