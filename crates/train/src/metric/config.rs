@@ -97,16 +97,21 @@ impl Metric {
     }
 }
 
-/// The form of a metric that is the mean of a loss.
+/// The form of a metric that is the mean of a loss. Keras has no class for that of `huber`.
 fn loss_form(name: &str, kind: LossKind) -> Value {
     if kind == LossKind::Crossentropy {
         return json!(name);
     }
     let mut form = Loss::from(kind).to_json();
     form["module"] = json!("keras.metrics");
+    if kind == LossKind::LogCosh {
+        form["class_name"] = json!("LogCoshError");
+    }
     if let Some(config) = form["config"].as_object_mut() {
         config.insert("name".to_owned(), json!(name));
         config.remove("reduction");
+        // Keras' metrics have no such option.
+        config.retain(|option, value| option != "ignore_class" || !value.is_null());
     }
     form
 }
