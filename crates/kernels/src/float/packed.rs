@@ -13,7 +13,7 @@ use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
-const RESIDENT: usize = 256 << 10;
+const RESIDENT: usize = 320 << 10;
 /// Tiles of pixels whose inputs stay in that cache while the weights pass by.
 const FEW_TILES: usize = 6;
 
@@ -210,7 +210,9 @@ impl Packed {
                 unsafe { self.run_few(taps, split, tiles, panels, output) };
                 continue;
             }
-            for panels in panels.chunks((RESIDENT / largest).max(1)) {
+            let groups = panels.len().div_ceil((RESIDENT / largest).max(1));
+            for group in 0..groups {
+                let panels = &panels[part(panels.len(), group, groups)];
                 for tile in tiles.clone() {
                     let pixels = split.pixels(tile..tile + 1);
                     let pointers = taps.find(pixels.start, pixels.len());
@@ -337,9 +339,19 @@ impl Packed {
         panels: &[Panel],
         output: &Output<'_>,
     ) {
-        for panel in panels {
-            let here = self.data[panel.start..].as_ptr();
-            let tile = self.tile(pointers, &pixels, panel, output, (here, 0));
+        // Where the panels are all there are, the place of the next tile's results is asked for, which may
+        // still be in memory.
+        let whole = panels.len() == self.panels.len();
+        let region = pixels.len() * output.pitch;
+        let next = output.data.as_ptr().wrapping_add(output.first + pixels.end * output.pitch);
+        let step = region.div_ceil(panels.len() * self.taps * self.depth);
+        for (index, panel) in panels.iter().enumerate() {
+            let ahead = if whole {
+                (next.wrapping_add(index * region / panels.len()).cast_const(), step)
+            } else {
+                (self.data[panel.start..].as_ptr(), 0)
+            };
+            let tile = self.tile(pointers, &pixels, panel, output, ahead);
             let function = self.tiles.function(panel.width, pixels.len());
             // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these
             // taps, this depth and this width; the rest is the caller's promise.
