@@ -18,6 +18,7 @@ pub mod isa;
 pub mod movement;
 mod multiversion;
 pub mod normalize;
+pub mod optimizer;
 pub mod peak;
 pub mod pool;
 pub mod pooling;

@@ -38,6 +38,7 @@ use crate::Window;
 pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
+pub(crate) use depthwise::weights::weight_gradient;
 pub use matmul::{MatMul, matmul};
 pub use winograd::Form;
 
@@ -90,7 +91,7 @@ impl<T: Copy + PartialOrd> Clamp<T> {
 ///
 /// # Panics
 /// When a kernel size, stride or dilation is 0, or any number is 2^24 or more.
-fn assert_sound(window: &Window) {
+pub(crate) fn assert_sound(window: &Window) {
     let Window { kernel, stride, dilation, pad_before, pad_after } = window;
     let positive = [kernel, stride, dilation].into_iter().flatten().all(|number| *number > 0);
     assert!(positive, "kernel sizes, strides and dilations must be positive");
@@ -117,7 +118,7 @@ pub(crate) fn assert_convolution(window: &Window, groups: usize, [inputs, output
 ///
 /// # Panics
 /// When it overflows.
-fn volume(dims: &[usize]) -> usize {
+pub(crate) fn volume(dims: &[usize]) -> usize {
     let product = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
     product.expect("number of elements out of range")
 }

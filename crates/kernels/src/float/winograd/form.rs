@@ -58,7 +58,7 @@ impl Form {
     }
 
     /// Outputs of a tile along one side, and its products along one side.
-    pub(super) fn tile(self) -> [usize; 2] {
+    pub(crate) fn tile(self) -> [usize; 2] {
         match self {
             Form::Direct => [1, 3],
             Form::Winograd2 => [2, 4],
