@@ -339,17 +339,20 @@ impl Packed {
         panels: &[Panel],
         output: &Output<'_>,
     ) {
-        // Where the panels are all there are, the place of the next tile's results is asked for, which may
-        // still be in memory.
+        // What the next tile reads and where its results go is asked for: both may still be in memory.
+        let steps = self.taps * self.depth;
         let whole = panels.len() == self.panels.len();
-        let region = pixels.len() * output.pitch;
-        let next = output.data.as_ptr().wrapping_add(output.first + pixels.end * output.pitch);
-        let step = region.div_ceil(panels.len() * self.taps * self.depth);
+        let results = pixels.len() * output.pitch;
+        let next = output.data.as_ptr().wrapping_add(output.first + pixels.end * output.pitch).cast_const();
         for (index, panel) in panels.iter().enumerate() {
-            let ahead = if whole {
-                (next.wrapping_add(index * region / panels.len()).cast_const(), step)
-            } else {
-                (self.data[panel.start..].as_ptr(), 0)
+            let ahead = match index {
+                // SAFETY: there is a pointer for each pixel.
+                0 if self.taps == 1 => unsafe { self.next_inputs(pointers, pixels.len()) },
+                _ if whole => {
+                    let share = index * results / panels.len();
+                    (next.wrapping_add(share), results.div_ceil(panels.len() * steps))
+                }
+                _ => (next, 0),
             };
             let tile = self.tile(pointers, &pixels, panel, output, ahead);
             let function = self.tiles.function(panel.width, pixels.len());
@@ -357,6 +360,19 @@ impl Packed {
             // taps, this depth and this width; the rest is the caller's promise.
             unsafe { function(&tile) };
         }
+    }
+
+    /// Where the pixels behind a tile of the only tap lie, and how far it is from one step to the next until
+    /// as many have been passed, if pixels follow each other.
+    ///
+    /// # Safety
+    /// There are as many pointers.
+    #[inline(always)]
+    unsafe fn next_inputs(&self, pointers: *const *const f32, pixels: usize) -> (*const f32, usize) {
+        // SAFETY: the caller's promise.
+        let [first, last] = unsafe { [*pointers, *pointers.add(pixels - 1)] };
+        let follow = first.wrapping_add((pixels - 1) * self.depth) == last;
+        (last.wrapping_add(self.depth), if follow { pixels } else { 0 })
     }
 
     /// What a tile function has to know for one panel.
