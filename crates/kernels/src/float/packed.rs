@@ -13,7 +13,7 @@ use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
-const RESIDENT: usize = 256 << 10;
+const RESIDENT: usize = 320 << 10;
 /// Tiles of pixels whose inputs stay in that cache while the weights pass by.
 const FEW_TILES: usize = 6;
 
@@ -210,7 +210,9 @@ impl Packed {
                 unsafe { self.run_few(taps, split, tiles, panels, output) };
                 continue;
             }
-            for panels in panels.chunks((RESIDENT / largest).max(1)) {
+            let groups = panels.len().div_ceil((RESIDENT / largest).max(1));
+            for group in 0..groups {
+                let panels = &panels[part(panels.len(), group, groups)];
                 for tile in tiles.clone() {
                     let pixels = split.pixels(tile..tile + 1);
                     let pointers = taps.find(pixels.start, pixels.len());
@@ -337,14 +339,40 @@ impl Packed {
         panels: &[Panel],
         output: &Output<'_>,
     ) {
-        for panel in panels {
-            let here = self.data[panel.start..].as_ptr();
-            let tile = self.tile(pointers, &pixels, panel, output, (here, 0));
+        // What the next tile reads and where its results go is asked for: both may still be in memory.
+        let steps = self.taps * self.depth;
+        let whole = panels.len() == self.panels.len();
+        let results = pixels.len() * output.pitch;
+        let next = output.data.as_ptr().wrapping_add(output.first + pixels.end * output.pitch).cast_const();
+        for (index, panel) in panels.iter().enumerate() {
+            let ahead = match index {
+                // SAFETY: there is a pointer for each pixel.
+                0 if self.taps == 1 => unsafe { self.next_inputs(pointers, pixels.len()) },
+                _ if whole => {
+                    let share = index * results / panels.len();
+                    (next.wrapping_add(share), results.div_ceil(panels.len() * steps))
+                }
+                _ => (next, 0),
+            };
+            let tile = self.tile(pointers, &pixels, panel, output, ahead);
             let function = self.tiles.function(panel.width, pixels.len());
             // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these
             // taps, this depth and this width; the rest is the caller's promise.
             unsafe { function(&tile) };
         }
+    }
+
+    /// Where the pixels behind a tile of the only tap lie, and how far it is from one step to the next until
+    /// as many have been passed, if pixels follow each other.
+    ///
+    /// # Safety
+    /// There are as many pointers.
+    #[inline(always)]
+    unsafe fn next_inputs(&self, pointers: *const *const f32, pixels: usize) -> (*const f32, usize) {
+        // SAFETY: the caller's promise.
+        let [first, last] = unsafe { [*pointers, *pointers.add(pixels - 1)] };
+        let follow = first.wrapping_add((pixels - 1) * self.depth) == last;
+        (last.wrapping_add(self.depth), if follow { pixels } else { 0 })
     }
 
     /// What a tile function has to know for one panel.

@@ -115,7 +115,12 @@ fn transform<const N: usize>(filters: &[f32], lanes: usize, points: &mut [&mut [
                 }
             }
             for (line, point) in lines.iter().zip(points.iter_mut()).take(N * N) {
-                point[step * lanes + first..][..own].copy_from_slice(&line[..own]);
+                let to = &mut point[step * lanes + first..][..own];
+                // A call of a copying function would take longer than the copy.
+                match to.first_chunk_mut::<LINE>() {
+                    Some(to) => *to = *line,
+                    None => to.copy_from_slice(&line[..own]),
+                }
             }
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Copy {
     /// in whole registers, as many as a panel's channels take.
     pub(super) to: *mut f32,
     pub(super) panel: usize,
+    /// What each copied number is added to, panel after panel in whole registers; null for nothing.
+    pub(super) sums: *mut f32,
 }
 
 /// The product of two panels: `sums[i][lane] += narrow[pixel][i] * wide[pixel][lane]` over all pixels of
@@ -41,6 +43,10 @@ pub(super) struct Tile<'a> {
     pub(super) lanes: usize,
     /// Whether to add to what the sums are.
     pub(super) add: bool,
+    /// What will be copied next: for each pixel a cache line is asked for, here and every `ahead_step`
+    /// floats further. It may lie anywhere.
+    pub(super) ahead: *const f32,
+    pub(super) ahead_step: usize,
 }
 
 /// The functions of one instruction set.
@@ -49,16 +55,16 @@ pub(super) struct Functions {
     pub(super) lanes: usize,
     /// Most numbers of a narrow panel.
     pub(super) most: usize,
-    /// Copies pixels into panels, for panels of 1, 2 and 3 registers.
-    copies: [unsafe fn(&Copy); 3],
+    /// Copies pixels into panels of 1, 2 and 3 registers, without and with adding up.
+    copies: [[unsafe fn(&Copy); 2]; 3],
     /// Multiplies panels: for one register of lanes and for two, and 1, 2, ... narrow numbers.
     tiles: [&'static [unsafe fn(&Tile<'_>)]; 2],
 }
 
 impl Functions {
-    /// The function for panels of so many registers.
-    pub(super) fn copy(&self, registers: usize) -> unsafe fn(&Copy) {
-        self.copies[registers - 1]
+    /// The function for panels of so many registers, that adds up or does not.
+    pub(super) fn copy(&self, registers: usize, add: bool) -> unsafe fn(&Copy) {
+        self.copies[registers - 1][usize::from(add)]
     }
 
     /// The function for so many narrow numbers and lanes.
@@ -68,13 +74,13 @@ impl Functions {
 }
 
 for_each_isa!(
-    /// Copies pixels into panels of `R` registers. What lies in them behind the channels of a panel is
-    /// anything.
+    /// Copies pixels into panels of `R` registers, and adds them up if `S` is 1. What lies in panels behind
+    /// their channels is anything.
     ///
     /// # Safety
     /// The processor has the instruction set; all channels of the pixels are readable, and there is room
     /// for them.
-    unsafe fn copy<const R: usize>(argument: &super::Copy) = copy;
+    unsafe fn copy<const R: usize, const S: usize>(argument: &super::Copy) = copy;
     /// A product of panels of `P` narrow numbers and `W` registers.
     ///
     /// # Safety
@@ -92,7 +98,11 @@ macro_rules! functions {
         Functions {
             lanes: <$lanes>::COUNT,
             most: <$lanes>::PIXELS,
-            copies: [$isa::copy::<1>, $isa::copy::<2>, $isa::copy::<3>],
+            copies: [
+                [$isa::copy::<1, 0>, $isa::copy::<1, 1>],
+                [$isa::copy::<2, 0>, $isa::copy::<2, 1>],
+                [$isa::copy::<3, 0>, $isa::copy::<3, 1>],
+            ],
             tiles: [&[$($isa::tile::<$narrow, 1>),*], &[$($isa::tile::<$narrow, 2>),*]],
         }
     };
@@ -109,12 +119,15 @@ table_by_isa!(
 /// Pixels that are copied into one panel before the next: their other channels are still near then.
 const TOGETHER: usize = 16;
 
+/// Most registers of a panel.
+const REGISTERS: usize = 3;
+
 #[inline(always)]
-unsafe fn copy<L: Lanes, const R: usize>(copy: &Copy) {
+unsafe fn copy<L: Lanes, const R: usize, const S: usize>(copy: &Copy) {
     let ahead = TOGETHER * copy.apart;
     for start in (0..copy.pixels).step_by(TOGETHER) {
         let pixels = TOGETHER.min(copy.pixels - start);
-        let (mut first, mut panel) = (0, 0);
+        let (mut first, mut panel, mut sums) = (0, 0, copy.sums);
         while first < copy.channels {
             let left = copy.channels - first;
             // SAFETY: of every access: in bounds by the caller's promise. Prefetched addresses may lie
@@ -122,6 +135,7 @@ unsafe fn copy<L: Lanes, const R: usize>(copy: &Copy) {
             unsafe {
                 let mut from = copy.from.add(start * copy.apart + first);
                 let mut to = copy.to.add(panel + start * R * L::COUNT);
+                let mut totals = [L::zero(); REGISTERS];
                 for _ in 0..pixels {
                     for register in 0..R {
                         let (from, to) =
@@ -131,9 +145,19 @@ unsafe fn copy<L: Lanes, const R: usize>(copy: &Copy) {
                         let numbers =
                             if left >= L::COUNT { L::load(from) } else { L::load_first(from, left) };
                         numbers.store(to);
+                        if S == 1 {
+                            totals[register] = totals[register].add(numbers);
+                        }
                     }
                     from = from.wrapping_add(copy.apart);
                     to = to.wrapping_add(R * L::COUNT);
+                }
+                if S == 1 {
+                    for (register, total) in totals.iter().enumerate().take(R) {
+                        let sums = sums.add(register * L::COUNT);
+                        total.add(L::load(sums)).store(sums);
+                    }
+                    sums = sums.add(R * L::COUNT);
                 }
             }
             first += copy.width;
@@ -159,12 +183,15 @@ unsafe fn tile<L: Lanes, const P: usize, const W: usize>(tile: &Tile<'_>) {
                 sums[i][W - 1] = if last == L::COUNT { L::load(from) } else { L::load_first(from, last) };
             });
         }
+        let mut ahead = tile.ahead;
         for run in tile.runs {
             let [narrow, wide] =
                 if tile.narrow_is_input { [run.input, run.output] } else { [run.output, run.input] };
             let mut narrow = tile.narrow.add(narrow * tile.narrow_pixel);
             let mut wide = tile.wide.add(wide * tile.wide_pixel);
             for _ in 0..run.count {
+                L::prefetch_far(ahead);
+                ahead = ahead.wrapping_add(tile.ahead_step);
                 let first = L::load(wide);
                 let lanes = [first, if W == 2 { L::load(wide.add(L::COUNT)) } else { first }];
                 for_each_pixel!(i < P, {

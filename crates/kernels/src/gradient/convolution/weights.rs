@@ -13,11 +13,13 @@
 //! Tasks are tiles of sums and, where these are too few, large sections of the pixels, whose sums are added
 //! up at the end; sections depend on the shape alone.
 
+mod copies;
+
 use std::ops::Range;
 
 use super::geometry::{Geometry, Run, Segment};
-use super::tile::{Copy, Functions, Tile, functions};
-use super::{Scratch, bias_gradient, grow};
+use super::tile::{Functions, Tile, functions};
+use super::{Scratch, grow};
 use crate::float::assert_convolution;
 use crate::float::split::part;
 use crate::float::workspace::with_workspace;
@@ -36,7 +38,6 @@ const FEW_INPUTS: usize = 8;
 
 /// The gradient of a convolution with respect to its weights, for one shape.
 pub struct WeightsGradient {
-    isa: Isa,
     functions: &'static Functions,
     geometry: Geometry,
     /// Batch, height and width of the input; of a window of one tap, all pixels are one line.
@@ -134,7 +135,6 @@ impl WeightsGradient {
         }
         parts[3] = parts[3].min(geometry.blocks.len().max(1));
         WeightsGradient {
-            isa,
             functions,
             geometry,
             shape,
@@ -154,8 +154,6 @@ impl WeightsGradient {
     ///
     /// # Panics
     /// When a slice has another length.
-    // Two inputs, two outputs and where to compute.
-    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         pool: &ThreadPool,
@@ -172,32 +170,43 @@ impl WeightsGradient {
         assert_eq!(output_gradient.len(), expected, "length of the output gradient");
         let steps = self.taps[0] * self.taps[1] * self.depth;
         assert_eq!(gradient.len(), outputs * steps, "number of weights");
-        if let Some(bias) = bias {
-            assert_eq!(bias.len(), outputs, "number of biases");
-            bias_gradient(self.isa, pool, output_gradient, scratch, bias);
-        }
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() == outputs), "number of biases");
         if self.geometry.blocks.is_empty() {
-            return gradient.fill(0.0);
+            gradient.fill(0.0);
+            return bias.into_iter().for_each(|bias| bias.fill(0.0));
         }
-        let sections = self.parts[3];
-        if sections == 1 && !self.transposed {
-            return self.run_tasks(pool, input, output_gradient, &DisjointSlice::new(gradient));
+        let (sections, len) = (self.parts[3], gradient.len());
+        let own = if sections == 1 && !self.transposed { 0 } else { sections * len };
+        let biases = if bias.is_some() { sections * outputs } else { 0 };
+        grow(&mut scratch.parts, own + biases);
+        let (parts, of_bias) = scratch.parts[..own + biases].split_at_mut(own);
+        let sums = DisjointSlice::new(if own == 0 { &mut *gradient } else { &mut *parts });
+        let of_bias = DisjointSlice::new(of_bias);
+        self.run_tasks(pool, input, output_gradient, &sums, &of_bias);
+        let parts = &scratch.parts[..own + biases];
+        if let Some(bias) = bias {
+            for (section, part) in parts[own..].chunks_exact(outputs).enumerate() {
+                add(bias, part.iter(), section > 0);
+            }
         }
-        grow(&mut scratch.parts, sections * gradient.len());
-        let parts = &mut scratch.parts[..sections * gradient.len()];
-        self.run_tasks(pool, input, output_gradient, &DisjointSlice::new(parts));
-        let (len, parts) = (gradient.len(), &*parts);
+        if own > 0 {
+            self.finish(pool, &parts[..own], gradient);
+        }
+    }
+
+    /// Adds up the sums of all sections, and brings them into the order of the weights.
+    fn finish(&self, pool: &ThreadPool, parts: &[f32], gradient: &mut [f32]) {
+        let steps = self.taps[0] * self.taps[1] * self.depth;
+        let (outputs, len) = (self.channels[1], gradient.len());
         let rows = pool.rows_per_task(outputs, (16 * 1024usize).div_ceil(steps));
         let per_group = outputs / self.groups;
         pool.run_rows(gradient, steps, rows, |first, piece| {
             for (channel, row) in (first..).zip(piece.chunks_exact_mut(steps)) {
-                for section in 0..sections {
-                    let part = &parts[section * len..][..len];
+                for (section, part) in parts.chunks_exact(len).enumerate() {
                     if self.transposed {
                         let (group, column) = (channel / per_group, channel % per_group);
                         let part = &part[group * steps * per_group + column..];
-                        let part = part.iter().step_by(per_group);
-                        add(row, part, section > 0);
+                        add(row, part.iter().step_by(per_group), section > 0);
                     } else {
                         add(row, part[channel * steps..][..steps].iter(), section > 0);
                     }
@@ -206,7 +215,15 @@ impl WeightsGradient {
         });
     }
 
-    fn run_tasks(&self, pool: &ThreadPool, input: &[f32], gradient: &[f32], sums: &DisjointSlice<'_, f32>) {
+    /// Computes the sums of all sections, and those of the output's gradient for the bias if there is room.
+    fn run_tasks(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        gradient: &[f32],
+        sums: &DisjointSlice<'_, f32>,
+        biases: &DisjointSlice<'_, f32>,
+    ) {
         let [narrow, wide, taps, blocks] = self.parts;
         pool.run(self.groups * self.parts.iter().product::<usize>(), &|index| {
             let (index, section) = (index / blocks, index % blocks);
@@ -223,11 +240,21 @@ impl WeightsGradient {
                 blocks: part(self.geometry.blocks.len(), section, blocks),
                 section,
             };
-            self.run_task(&task, input, gradient, sums);
+            // Of all tasks that copy the same of the output's gradient, one adds it up.
+            let of_inputs = if self.transposed { of_narrow } else { of_wide };
+            let add_up = biases.len() > 0 && of_inputs == 0 && of_taps == 0;
+            self.run_task(&task, input, gradient, sums, add_up.then_some(biases));
         });
     }
 
-    fn run_task(&self, task: &Task, input: &[f32], gradient: &[f32], sums: &DisjointSlice<'_, f32>) {
+    fn run_task(
+        &self,
+        task: &Task,
+        input: &[f32],
+        gradient: &[f32],
+        sums: &DisjointSlice<'_, f32>,
+        biases: Option<&DisjointSlice<'_, f32>>,
+    ) {
         let [of_input, of_output] = self.geometry.most_pixels();
         let [narrow_pixels, wide_pixels] =
             if self.transposed { [of_input, of_output] } else { [of_output, of_input] };
@@ -237,50 +264,85 @@ impl WeightsGradient {
         } else {
             narrow_panel * task.narrow.len()
         };
-        with_workspace(narrow_len + wide_panel * task.wide.len(), |space| {
-            let (narrow, wide) = space.split_at_mut(narrow_len);
+        let (panels, range) =
+            if self.transposed { (&self.wide, &task.wide) } else { (&self.narrow, &task.narrow) };
+        let wide_len = wide_panel * task.wide.len();
+        with_workspace(narrow_len + wide_len + range.len() * panels.pitch, |space| {
+            let (narrow, space) = space.split_at_mut(narrow_len);
+            let (wide, totals) = space.split_at_mut(wide_len);
             let mut runs = Vec::new();
-            for (number, block) in self.geometry.blocks[task.blocks.clone()].iter().enumerate() {
+            let blocks = &self.geometry.blocks[task.blocks.clone()];
+            for (number, block) in blocks.iter().enumerate() {
+                totals.fill(0.0);
+                let mut own = if biases.is_some() { Some(&mut *totals) } else { None };
+                if self.transposed {
+                    self.copy_outputs(block, task, gradient, (wide, wide_panel), &mut own);
+                } else {
+                    self.copy_outputs(block, task, gradient, (narrow, narrow_panel), &mut own);
+                }
                 if self.geometry.padded {
                     self.copy_lines(block, input, narrow);
-                    self.copy_outputs(block, task.group, &self.wide, &task.wide, gradient, wide, wide_panel);
                 } else if self.transposed {
-                    self.copy_inputs(
-                        block,
-                        task.group,
-                        &self.narrow,
-                        &task.narrow,
-                        input,
-                        narrow,
-                        narrow_panel,
-                    );
-                    self.copy_outputs(block, task.group, &self.wide, &task.wide, gradient, wide, wide_panel);
+                    self.copy_inputs(block, task, input, (narrow, narrow_panel));
                 } else {
-                    self.copy_outputs(
-                        block,
-                        task.group,
-                        &self.narrow,
-                        &task.narrow,
-                        gradient,
-                        narrow,
-                        narrow_panel,
-                    );
-                    self.copy_inputs(block, task.group, &self.wide, &task.wide, input, wide, wide_panel);
+                    self.copy_inputs(block, task, input, (wide, wide_panel));
                 }
+                if let Some(biases) = biases {
+                    let channels = panels.channels(range);
+                    let first =
+                        task.section * self.channels[1] + task.group * panels.channels + channels.start;
+                    // SAFETY: no other task of this section adds these channels up.
+                    let to = unsafe { biases.piece(first..first + channels.len()) };
+                    let pieces = to.chunks_mut(panels.width).zip(totals.chunks_exact(panels.pitch));
+                    pieces.for_each(|(to, from)| add(to, from.iter(), number > 0));
+                }
+                let mut ahead = self.ahead(blocks.get(number + 1), task, input, gradient);
                 for tap in task.taps.clone() {
                     self.geometry.find_runs(block, [tap / self.taps[1], tap % self.taps[1]], &mut runs);
-                    self.multiply(
-                        task,
-                        tap,
-                        number > 0,
-                        &runs,
-                        (narrow, narrow_panel),
-                        (wide, wide_panel),
-                        sums,
-                    );
+                    let panels = [(&*narrow, narrow_panel), (&*wide, wide_panel)];
+                    self.multiply(task, tap, number > 0, &runs, panels, &mut ahead, sums);
                 }
             }
         });
+    }
+
+    /// Where the cache lines lie that a task will copy of the next block: for each line of a pixel the place
+    /// in the first pixel, and how far it is to the next pixel.
+    fn ahead<'a>(
+        &'a self,
+        block: Option<&Vec<Segment>>,
+        task: &Task,
+        input: &'a [f32],
+        gradient: &'a [f32],
+    ) -> impl Iterator<Item = (*const f32, usize)> + use<'a> {
+        const LINE: usize = 16;
+        let [_, height, width] = self.shape;
+        let [out_height, out_width] = self.geometry.output;
+        let [inputs, outputs] = self.channels;
+        let ranges = [self.narrow.channels(&task.narrow), self.wide.channels(&task.wide)];
+        let [of_inputs, of_outputs] =
+            if self.transposed { [0, 1] } else { [1, 0] }.map(|i| ranges[i].clone());
+        let segment = block.and_then(|block| block.first());
+        let lines = |tensor: &'a [f32], pixel: usize, apart: usize, channels: Range<usize>| {
+            let first = tensor.as_ptr().wrapping_add(pixel + channels.start);
+            (0..channels.len()).step_by(LINE).map(move |line| (first.wrapping_add(line), apart))
+        };
+        let found = segment.map(|segment| {
+            let row = segment.sample * out_height + segment.rows.start;
+            let pixel = row * out_width + segment.columns.start;
+            let skip = task.group * outputs / self.groups;
+            let channels = of_outputs.start + skip..of_outputs.end + skip;
+            let of_gradient = lines(gradient, pixel * outputs, outputs, channels);
+            let row = segment.sample * height + segment.seen_rows[0];
+            let pixel = row * width + if self.geometry.padded { 0 } else { segment.seen_columns[0] };
+            let skip = task.group * inputs / self.groups;
+            let few =
+                if self.geometry.padded { 0..inputs } else { of_inputs.start + skip..of_inputs.end + skip };
+            // Of rows that are left out nothing is asked for: what lies behind the first row is another.
+            let few = if self.geometry.rows.step() == 1 { few } else { 0..0 };
+            of_gradient.chain(lines(input, pixel * inputs, inputs * self.geometry.columns.step(), few))
+        });
+        found.into_iter().flatten()
     }
 
     /// Adds the products of a block and a tap to the sums, or begins them.
@@ -292,8 +354,8 @@ impl WeightsGradient {
         tap: usize,
         add: bool,
         runs: &[Run],
-        (narrow, narrow_panel): (&[f32], usize),
-        (wide, wide_panel): (&[f32], usize),
+        [(narrow, narrow_panel), (wide, wide_panel)]: [(&[f32], usize); 2],
+        ahead: &mut impl Iterator<Item = (*const f32, usize)>,
         sums: &DisjointSlice<'_, f32>,
     ) {
         let outputs = self.channels[1] / self.groups;
@@ -322,6 +384,7 @@ impl WeightsGradient {
                 } else {
                     &narrow[(narrow_index - task.narrow.start) * narrow_panel..]
                 };
+                let (ahead, ahead_step) = ahead.next().unwrap_or((narrow.as_ptr(), 0));
                 let tile = Tile {
                     runs,
                     narrow_is_input: self.transposed,
@@ -336,113 +399,12 @@ impl WeightsGradient {
                     pitch,
                     lanes: lanes.len(),
                     add,
+                    ahead,
+                    ahead_step,
                 };
                 // SAFETY: `functions` checked the instruction set; all pixels of the block were copied; no
                 // other task has these sums.
                 unsafe { self.functions.tile(numbers.len(), lanes.len())(&tile) };
-            }
-        }
-    }
-
-    /// Copies what a block sees of some channels of the input.
-    // One tensor, what of it, and where to.
-    #[allow(clippy::too_many_arguments)]
-    fn copy_inputs(
-        &self,
-        block: &[Segment],
-        group: usize,
-        panels: &Panels,
-        range: &Range<usize>,
-        input: &[f32],
-        to: &mut [f32],
-        panel: usize,
-    ) {
-        let [_, height, width] = self.shape;
-        let channels = panels.channels(range);
-        let skip = group * panels.channels + channels.start;
-        let [down, across] = [self.geometry.rows.step(), self.geometry.columns.step()];
-        for segment in block {
-            let ([top, rows], [left, columns]) = (segment.seen_rows, segment.seen_columns);
-            for row in 0..rows {
-                let pixel = (segment.sample * height + top + row * down) * width + left;
-                let from = &input[pixel * self.channels[0] + skip..];
-                let to = &mut to[(segment.input + row * columns) * panels.pitch..];
-                self.copy(from, across * self.channels[0], columns, channels.len(), panels, to, panel);
-            }
-        }
-    }
-
-    /// Copies some channels of the output's gradient of a block.
-    // As above.
-    #[allow(clippy::too_many_arguments)]
-    fn copy_outputs(
-        &self,
-        block: &[Segment],
-        group: usize,
-        panels: &Panels,
-        range: &Range<usize>,
-        gradient: &[f32],
-        to: &mut [f32],
-        panel: usize,
-    ) {
-        let [height, width] = self.geometry.output;
-        let channels = panels.channels(range);
-        let skip = group * panels.channels + channels.start;
-        for segment in block {
-            let columns = segment.columns.len();
-            for (row, y) in segment.rows.clone().enumerate() {
-                let pixel = (segment.sample * height + y) * width + segment.columns.start;
-                let from = &gradient[pixel * self.channels[1] + skip..];
-                let to = &mut to[(segment.output + row * columns) * panels.pitch..];
-                self.copy(from, self.channels[1], columns, channels.len(), panels, to, panel);
-            }
-        }
-    }
-
-    // As above.
-    #[allow(clippy::too_many_arguments)]
-    fn copy(
-        &self,
-        from: &[f32],
-        apart: usize,
-        pixels: usize,
-        channels: usize,
-        panels: &Panels,
-        to: &mut [f32],
-        panel: usize,
-    ) {
-        if pixels == 0 {
-            return;
-        }
-        let (width, pitch) = (panels.width, panels.pitch);
-        assert!((pixels - 1) * apart + channels <= from.len(), "pixels outside the tensor");
-        let last = (channels.div_ceil(width) - 1) * panel;
-        assert!(last + pixels * pitch <= to.len(), "pixels outside the panels");
-        let (from, to) = (from.as_ptr(), to.as_mut_ptr());
-        let copy = Copy { from, apart, pixels, channels, width, to, panel };
-        // SAFETY: `functions` checked the instruction set; bounds were just checked.
-        unsafe { self.functions.copy(pitch / self.functions.lanes)(&copy) };
-    }
-
-    /// Copies the input rows that a block sees with their padding.
-    fn copy_lines(&self, block: &[Segment], input: &[f32], to: &mut [f32]) {
-        let [_, height, width] = self.shape;
-        let (channels, padding, down) =
-            (self.channels[0], self.geometry.columns.padding, self.geometry.rows.step());
-        for segment in block {
-            let ([top, rows], [left, columns]) = (segment.seen_rows, segment.seen_columns);
-            // Columns of the padded line before the image, and of the image.
-            let before = padding.saturating_sub(left).min(columns);
-            let first = (left + before).saturating_sub(padding).min(width);
-            let count = (width - first).min(columns - before);
-            for row in 0..rows {
-                let line = &input[(segment.sample * height + top + row * down) * width * channels..];
-                let to = &mut to[(segment.input + row * columns) * channels..][..columns * channels];
-                let (zeros, to) = to.split_at_mut(before * channels);
-                let (to, more) = to.split_at_mut(count * channels);
-                zeros.fill(0.0);
-                to.copy_from_slice(&line[first * channels..][..count * channels]);
-                more.fill(0.0);
             }
         }
     }
