@@ -10,6 +10,7 @@
 //! with `LITESMITH_ISA` and `LITESMITH_THREADS` (2 if not set).
 
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use litesmith_kernels::elementwise::Unary;
@@ -74,14 +75,49 @@ fn shortest(mut work: impl FnMut()) -> Duration {
     times.min().unwrap_or_default()
 }
 
-fn floats(len: usize) -> Vec<f32> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 4e6 - 2.0).collect()
+/// Floats that start on a cache line, as the tensors of a plan do.
+struct Tensor {
+    memory: Vec<f32>,
+    len: usize,
+}
+
+impl Tensor {
+    fn zeros(len: usize) -> Tensor {
+        Tensor { memory: vec![0.0; len + 16], len }
+    }
+
+    fn start(&self) -> usize {
+        self.memory.as_ptr().align_offset(64).min(16)
+    }
+}
+
+impl Deref for Tensor {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.memory[self.start()..][..self.len]
+    }
+}
+
+impl DerefMut for Tensor {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let start = self.start();
+        &mut self.memory[start..][..self.len]
+    }
+}
+
+fn floats(len: usize) -> Tensor {
+    let mut tensor = Tensor::zeros(len);
+    for (i, x) in (0..).zip(tensor.iter_mut()) {
+        *x = (u32::wrapping_mul(i, 2_654_435_761) >> 8) as f32 / 4e6 - 2.0;
+    }
+    tensor
 }
 
 fn batch_norms(bench: &mut Bench) {
     for (size, channels) in [(112, 64), (56, 64), (56, 256), (14, 1024), (112, 96), (7, 2048)] {
         let len = BATCH * size * size * channels;
-        let (x, d, mut output) = (floats(len), floats(len), vec![0.0; len]);
+        let (x, d, mut output) = (floats(len), floats(len), Tensor::zeros(len));
         let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
         let (gamma, beta) = (vec![1.1; channels], vec![0.1; channels]);
         let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
@@ -133,7 +169,7 @@ fn depthwises(bench: &mut Bench) {
         let shape = [BATCH, size, size];
         let (inputs, outputs) = (BATCH * size * size * channels, BATCH * output * output * channels);
         let (x, d, w) = (floats(inputs), floats(outputs), floats(kernel * kernel * channels));
-        let (mut y, mut dx, mut dw) = (vec![0.0; outputs], vec![0.0; inputs], vec![0.0; w.len()]);
+        let (mut y, mut dx, mut dw) = (Tensor::zeros(outputs), Tensor::zeros(inputs), vec![0.0; w.len()]);
         let products = outputs * kernel * kernel;
         let name = format!("{kernel}x{kernel}/{stride} {size}x{size}x{channels}");
         let forward = Depthwise::new(bench.isa, window, channels, 1, &w, None, Clamp::NONE);
@@ -152,7 +188,7 @@ fn depthwises(bench: &mut Bench) {
 
 fn others(bench: &mut Bench) {
     let len = BATCH * 112 * 112 * 64;
-    let (x, d, mut dx) = (floats(len), floats(len), vec![0.0; len]);
+    let (x, d, mut dx) = (floats(len), floats(len), Tensor::zeros(len));
     let window =
         Window { kernel: [3; 2], stride: [2; 2], dilation: [1; 2], pad_before: [1; 2], pad_after: [0; 2] };
     let shape = [BATCH, 112, 112, 64];

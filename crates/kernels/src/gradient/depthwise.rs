@@ -4,10 +4,8 @@
 //! [`Depthwise`] takes them.
 
 use super::contributions::Contributions;
-use crate::elementwise::number::Float;
-use crate::float::{Clamp, Depthwise, assert_sound, volume, weight_gradient};
+use crate::float::{Clamp, Depthwise, Gather, assert_sound, volume, weight_gradient};
 use crate::multiversion::multiversion;
-use crate::reduce::groups::Groups;
 use crate::{Isa, ThreadPool, Window};
 
 /// Multiply-adds that are worth a task of their own.
@@ -28,7 +26,7 @@ pub struct InputGradient {
 enum Method {
     /// A stride of 1: a depthwise convolution of the output's gradient with the weights turned by
     /// half a turn.
-    Turned { kernel: Depthwise, weights: Vec<f32> },
+    Turned { kernel: Box<Depthwise>, weights: Vec<f32> },
     /// Every input pixel gathers from the output pixels that saw it.
     Direct { weights: Vec<f32> },
 }
@@ -56,7 +54,7 @@ impl InputGradient {
             Some(window) => {
                 let weights = vec![0.0; weights.len()];
                 let kernel = Depthwise::new(isa, window, in_channels, 1, &weights, None, Clamp::NONE);
-                Method::Turned { kernel, weights }
+                Method::Turned { kernel: Box::new(kernel), weights }
             }
             None => Method::Direct { weights: vec![0.0; weights.len()] },
         };
@@ -155,86 +153,46 @@ struct Geometry {
     columns: Contributions<usize>,
 }
 
-multiversion! {
-    /// The gradients of the input rows from `first` on.
-    fn gather_rows[T: Float](
-        geometry: &Geometry,
-        first: usize,
-        weights: &[T],
-        gradient: &[T],
-        input_gradient: &mut [T],
-    ) {
-        let &Geometry { height, output: [out_height, out_width], channels, multiplier, .. } = geometry;
-        let outputs = channels * multiplier;
-        // Where the gradients and the weights of a pixel begin.
-        let mut terms: Vec<[usize; 2]> = Vec::new();
-        for (pixel, to) in input_gradient.chunks_exact_mut(channels).enumerate() {
-            let (row, x) = (first + pixel / geometry.width, pixel % geometry.width);
-            terms.clear();
-            for &(out_row, tap_row) in geometry.rows.of(row % height) {
-                let line = (row / height * out_height + out_row) * out_width;
-                for &(out_column, tap_column) in geometry.columns.of(x) {
-                    let tap = tap_row * geometry.taps_per_row + tap_column;
-                    terms.push([(line + out_column) * outputs, tap * outputs]);
-                }
-            }
-            if multiplier > 1 {
-                gather_multiple(&terms, multiplier, weights, gradient, to);
-                continue;
-            }
-            for group in Groups::new(0, channels) {
-                let to = &mut to[group.outputs];
-                let (start, skip) = (group.start, group.skip);
-                match group.width {
-                    Groups::WIDE => {
-                        gather_group::<T, { Groups::WIDE }>(&terms, start, skip, weights, gradient, to);
-                    }
-                    Groups::NARROW => {
-                        gather_group::<T, { Groups::NARROW }>(&terms, start, skip, weights, gradient, to);
-                    }
-                    _ => gather_group::<T, 1>(&terms, start, 0, weights, gradient, to),
-                }
-            }
-        }
-    }
-}
-
-/// `WIDTH` channels of a pixel from number `start` on, of which the first `skip` are not wanted.
-#[inline(always)]
-fn gather_group<T: Float, const WIDTH: usize>(
-    terms: &[[usize; 2]],
-    start: usize,
-    skip: usize,
-    weights: &[T],
-    gradient: &[T],
-    output: &mut [T],
+/// The gradients of the input rows from `first` on.
+fn gather_rows(
+    isa: Isa,
+    geometry: &Geometry,
+    first: usize,
+    weights: &[f32],
+    gradient: &[f32],
+    input_gradient: &mut [f32],
 ) {
-    let mut sums = [T::ZERO; WIDTH];
-    for &[d, w] in terms {
-        let products = gradient[d + start..][..WIDTH].iter().zip(&weights[w + start..][..WIDTH]);
-        for (sum, (&d, &w)) in sums.iter_mut().zip(products) {
-            *sum = sum.plus(d.times(w));
+    let &Geometry { height, width, output: [out_height, out_width], channels, multiplier, .. } = geometry;
+    let gather = Gather::new(isa);
+    let outputs = channels * multiplier;
+    // The gradients and the weights of the output pixels that saw a pixel.
+    let mut terms: Vec<[&[f32]; 2]> = Vec::new();
+    for (pixel, to) in input_gradient.chunks_exact_mut(channels).enumerate() {
+        let (row, x) = (first + pixel / width, pixel % width);
+        terms.clear();
+        for &(out_row, tap_row) in geometry.rows.of(row % height) {
+            let line = (row / height * out_height + out_row) * out_width;
+            for &(out_column, tap_column) in geometry.columns.of(x) {
+                let tap = tap_row * geometry.taps_per_row + tap_column;
+                let d = &gradient[(line + out_column) * outputs..][..outputs];
+                terms.push([d, &weights[tap * outputs..][..outputs]]);
+            }
+        }
+        if multiplier == 1 {
+            gather.run(&terms, to);
+        } else {
+            gather_multiple(&terms, multiplier, to);
         }
     }
-    output.copy_from_slice(&sums[skip..]);
 }
 
 /// All channels of a pixel that `multiplier` output channels each see.
-#[inline(always)]
-fn gather_multiple<T: Float>(
-    terms: &[[usize; 2]],
-    multiplier: usize,
-    weights: &[T],
-    gradient: &[T],
-    output: &mut [T],
-) {
-    for (channel, o) in output.iter_mut().enumerate() {
-        *o = T::ZERO;
-        for &[d, w] in terms {
-            let of = |tensor: &[T], start: usize, i: usize| tensor[start + channel * multiplier + i];
-            for i in 0..multiplier {
-                *o = o.plus(of(gradient, d, i).times(of(weights, w, i)));
-            }
+fn gather_multiple(terms: &[[&[f32]; 2]], multiplier: usize, output: &mut [f32]) {
+    output.fill(0.0);
+    for [d, w] in terms {
+        let groups = d.chunks_exact(multiplier).zip(w.chunks_exact(multiplier));
+        for (o, (d, w)) in output.iter_mut().zip(groups) {
+            *o += d.iter().zip(w).map(|(d, w)| d * w).sum::<f32>();
         }
     }
 }
@@ -278,7 +236,7 @@ pub fn weights(
             let d = &output_gradient[row * out_width * channels..][..out_width * channels];
             let sample = &input[row / out_height * height * width * in_channels..];
             let input = &sample[..height * width * in_channels];
-            add_row(isa, window, [height, width], row % out_height, multiplier, input, d, sums);
+            add_row(isa, window, [height, width, row % out_height], multiplier, input, d, sums);
         }
     });
     for partial in partials.chunks_exact(gradient.len().max(1)) {
@@ -287,11 +245,11 @@ pub fn weights(
 }
 
 multiversion! {
-    /// Adds what the output row `y` of a sample contributes.
+    /// Adds what an output row of a sample contributes; `place` is the input's height and width and the
+    /// row's number.
     fn add_row(
         window: &Window,
-        size: [usize; 2],
-        y: usize,
+        place: [usize; 3],
         multiplier: usize,
         input: &[f32],
         d: &[f32],
@@ -305,10 +263,10 @@ multiversion! {
                 let seen = |axis: usize, at: usize| {
                     (at * window.stride[axis] + tap[axis] * window.dilation[axis])
                         .checked_sub(window.pad_before[axis])
-                        .filter(|at| *at < size[axis])
+                        .filter(|at| *at < place[axis])
                 };
-                let (Some(row), Some(column)) = (seen(0, y), seen(1, x)) else { continue };
-                let pixel = &input[(row * size[1] + column) * in_channels..][..in_channels];
+                let (Some(row), Some(column)) = (seen(0, place[2]), seen(1, x)) else { continue };
+                let pixel = &input[(row * place[1] + column) * in_channels..][..in_channels];
                 let groups = sums.chunks_exact_mut(multiplier).zip(d.chunks_exact(multiplier));
                 for (&x, (sums, d)) in pixel.iter().zip(groups) {
                     for (sum, &d) in sums.iter_mut().zip(d) {

@@ -5,7 +5,6 @@ use crate::elementwise::TASK_ELEMENTS;
 use crate::elementwise::number::Float;
 use crate::fake_quantize::Grid;
 use crate::multiversion::multiversion;
-use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Smallest and largest number of a tensor or channel.
@@ -194,12 +193,8 @@ pub fn gradient<T: Float>(
         .collect();
     let inner = if bounds.len() == 1 { len.max(1) } else { grid.inner };
     let rows = pool.rows_per_task(len, TASK_ELEMENTS);
-    let pieces = DisjointSlice::new(input_gradient);
-    pool.run(len.div_ceil(rows), &|task| {
-        let mut at = task * rows;
-        let end = len.min(at + rows);
-        // SAFETY: the elements of two tasks do not overlap.
-        let mut piece = unsafe { pieces.piece(at..end) };
+    pool.run_rows(input_gradient, 1, rows, |first, mut piece| {
+        let (mut at, end) = (first, first + piece.len());
         while at < end {
             let run = if inner == 1 { end - at } else { (inner - at % inner).min(end - at) };
             let (line, rest) = piece.split_at_mut(run);

@@ -4,6 +4,7 @@ use super::contributions::Contributions;
 use super::weighted::Weighted;
 use crate::elementwise::number::Float;
 use crate::multiversion::multiversion;
+use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
 /// Elements that are worth a task of their own.
@@ -47,7 +48,7 @@ pub fn max_pool<T: Float>(
     let worthwhile = (height * row_len / TASK_ELEMENTS).max(1);
     let parts = (height / (4 * window.kernel[0] * window.dilation[0])).clamp(1, worthwhile);
     let each = height.div_ceil(parts);
-    let pieces = crate::pool::DisjointSlice::new(input_gradient);
+    let pieces = DisjointSlice::new(input_gradient);
     let per_sample = height.div_ceil(each);
     pool.run(batch * per_sample, &|task| {
         let (sample, first) = (task / per_sample, task % per_sample * each);
@@ -94,13 +95,15 @@ multiversion! {
         let ring = (reach / window.stride[0] + 2).min(output_height);
         let mut chosen = vec![NONE; ring * line];
         let mut largest = vec![T::ZERO; channels];
+        let mut columns =
+            Columns { largest: vec![T::ZERO; width * channels], tap_rows: vec![0; width * channels] };
         let mut found = (first + window.pad_before[0]).saturating_sub(reach) / window.stride[0];
         for (y, pixels) in (first..).zip(input_gradient.chunks_exact_mut(width * channels)) {
             pixels.fill(T::ZERO);
             for &(row, tap_row) in geometry.rows.of(y) {
                 while found <= row {
                     let chosen = &mut chosen[found % ring * line..][..line];
-                    choose(geometry, found, input, &mut largest, chosen);
+                    choose(geometry, found, input, &mut columns, &mut largest, chosen);
                     found += 1;
                 }
                 let chosen = &chosen[row % ring * line..][..line];
@@ -120,31 +123,63 @@ multiversion! {
     }
 }
 
-/// The numbers of the first largest taps of an output row.
+/// Space for what [`choose`] finds down the columns of a row of windows.
+struct Columns<T> {
+    /// The largest element of each column.
+    largest: Vec<T>,
+    /// The row of taps where it is first.
+    tap_rows: Vec<u32>,
+}
+
+/// The numbers of the first largest taps of the windows of an output row: first down the columns, then
+/// across them, where of equal ones the tap that comes first counts.
 #[inline(always)]
-fn choose<T: Float>(geometry: &Geometry<'_>, row: usize, input: &[T], largest: &mut [T], chosen: &mut [u32]) {
+fn choose<T: Float>(
+    geometry: &Geometry<'_>,
+    row: usize,
+    input: &[T],
+    columns: &mut Columns<T>,
+    largest: &mut [T],
+    chosen: &mut [u32],
+) {
     let Geometry { window, input: [height, width], channels, .. } = *geometry;
     let inside =
         |at: usize, axis: usize, len: usize| at.checked_sub(window.pad_before[axis]).filter(|at| *at < len);
+    let rows = (0..window.kernel[0]).filter_map(|tap| {
+        let at = inside(row * window.stride[0] + tap * window.dilation[0], 0, height)?;
+        Some((tap as u32, &input[at * width * channels..][..width * channels]))
+    });
+    let mut seen = false;
+    for (tap, line) in rows {
+        if !seen {
+            columns.largest.copy_from_slice(line);
+            columns.tap_rows.fill(tap);
+            seen = true;
+            continue;
+        }
+        for ((largest, row), &x) in columns.largest.iter_mut().zip(&mut columns.tap_rows).zip(line) {
+            let more = x > *largest;
+            *largest = if more { x } else { *largest };
+            *row = if more { tap } else { *row };
+        }
+    }
+    chosen.fill(NONE);
+    if !seen {
+        return;
+    }
+    let taps_per_row = window.kernel[1] as u32;
     for (column, chosen) in chosen.chunks_exact_mut(channels).enumerate() {
-        let mut begun = false;
-        chosen.fill(NONE);
-        for tap in 0..window.taps() {
-            let (tap_row, tap_column) = (tap / window.kernel[1], tap % window.kernel[1]);
-            let y = inside(row * window.stride[0] + tap_row * window.dilation[0], 0, height);
-            let x = inside(column * window.stride[1] + tap_column * window.dilation[1], 1, width);
-            let (Some(y), Some(x)) = (y, x) else { continue };
-            let pixel = &input[(y * width + x) * channels..][..channels];
-            if begun {
-                for ((largest, chosen), &x) in largest.iter_mut().zip(chosen.iter_mut()).zip(pixel) {
-                    let more = x > *largest;
-                    *largest = if more { x } else { *largest };
-                    *chosen = if more { tap as u32 } else { *chosen };
-                }
-            } else {
-                largest.copy_from_slice(pixel);
-                chosen.fill(tap as u32);
-                begun = true;
+        largest.fill(T::LOWEST);
+        for tap in 0..window.kernel[1] {
+            let at = inside(column * window.stride[1] + tap * window.dilation[1], 1, width);
+            let Some(at) = at else { continue };
+            let own = columns.largest[at * channels..][..channels].iter();
+            let rows = &columns.tap_rows[at * channels..][..channels];
+            for ((largest, chosen), (&x, &row)) in largest.iter_mut().zip(&mut *chosen).zip(own.zip(rows)) {
+                let number = row * taps_per_row + tap as u32;
+                let more = (x > *largest) | ((x == *largest) & (number < *chosen));
+                *largest = if more { x } else { *largest };
+                *chosen = if more { number } else { *chosen };
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Depthwise convolution: every channel on its own.
 
+pub(crate) mod gather;
 pub(super) mod patch;
 mod strip;
 pub(crate) mod weights;

@@ -43,23 +43,28 @@ pub(crate) fn weight_gradient(
     if outputs == 0 {
         return;
     }
-    let columns = Columns::new(window, width, out_width);
-    let functions = functions(isa, window);
     let rows = batch * out_height;
     let worthwhile = BLOCK_WORK.div_ceil(out_width * channels * window.taps());
     let each = rows.div_ceil(MOST_BLOCKS).max(worthwhile);
+    let row = Row { window, width, out_width, channels, zeros: &vec![0.0; channels] };
+    let (tiles, taps) = (tiles(isa, window), taps_of(isa));
+    let columns = Columns::new(window, width, out_width);
     let mut partials = vec![0.0; rows.div_ceil(each) * gradient.len()];
     pool.run_rows(&mut partials, gradient.len(), 1, |block, sums| {
-        for row in block * each..rows.min((block + 1) * each) {
-            let (sample, y) = (row / out_height, row % out_height);
-            let d = &output_gradient[row * out_width * channels..][..out_width * channels];
+        let mut points = Vec::new();
+        for number in block * each..rows.min((block + 1) * each) {
+            let (sample, y) = (number / out_height, number % out_height);
+            let d = &output_gradient[number * out_width * channels..][..out_width * channels];
             let line = |tap: usize| {
                 let at = (y * window.stride[0] + tap * window.dilation[0])
                     .checked_sub(window.pad_before[0])
                     .filter(|at| *at < height)?;
                 Some(&input[(sample * height + at) * width * channels..][..width * channels])
             };
-            add_row(functions, window, &columns, channels, line, d, sums);
+            match tiles {
+                Some(tiles) => row.add_tiles(tiles, line, d, &mut points, sums),
+                None => row.add_taps(taps, &columns, line, d, sums),
+            }
         }
     });
     for partial in partials.chunks_exact(gradient.len()) {
@@ -67,43 +72,74 @@ pub(crate) fn weight_gradient(
     }
 }
 
-/// Adds what one output row, with the gradient `d`, contributes. `line` gives the input line that a
-/// row of taps sees, `None` in the padding.
-fn add_row<'l>(
-    functions: &Functions,
-    window: &Window,
-    columns: &Columns,
+/// What all rows of the output have in common.
+struct Row<'a> {
+    window: &'a Window,
+    /// Columns of the input and of the output.
+    width: usize,
+    out_width: usize,
     channels: usize,
-    line: impl Fn(usize) -> Option<&'l [f32]>,
-    d: &[f32],
-    sums: &mut [f32],
-) {
-    let [height, width] = window.kernel;
-    let mut tap = 0;
-    while tap < height {
-        let mut lines = [std::ptr::null(); MOST_TOGETHER];
-        let together = height.min(tap + functions.together) - tap;
-        let seen = (0..together).map_while(|row| line(tap + row).map(<[f32]>::as_ptr));
-        let found = lines.iter_mut().zip(seen).map(|(place, line)| *place = line).count();
-        // All rows at once, or the first alone.
-        let (function, rows) = if found == functions.together && found > 1 {
-            (functions.several, found)
-        } else {
-            (functions.one, 1)
-        };
-        if found > 0 {
-            let arguments = Rows {
-                lines,
-                d: d.as_ptr(),
-                sums: sums[tap * width * channels..][..rows * width * channels].as_mut_ptr(),
-                channels,
-                columns,
-            };
-            // SAFETY: `functions` checked the instruction set; the lines and `d` have all columns with
-            // all channels, of which `columns` names only those inside; the sums are those of the rows.
-            unsafe { function(&arguments) };
+    /// What taps in the padding see.
+    zeros: &'a [f32],
+}
+
+impl Row<'_> {
+    /// Adds what an output row, with the gradient `d`, contributes. `line` gives the input line that a
+    /// row of taps sees, `None` in the padding; `points` is space.
+    fn add_tiles<'l>(
+        &self,
+        tiles: &Tiles,
+        line: impl Fn(usize) -> Option<&'l [f32]>,
+        d: &[f32],
+        points: &mut Vec<*const f32>,
+        sums: &mut [f32],
+    ) {
+        let &Row { window, width, out_width, channels, zeros } = self;
+        let across = (out_width - 1) * window.stride[1] + window.kernel[1];
+        points.resize(tiles.rows * across, std::ptr::null());
+        let len = tiles.rows * window.kernel[1] * channels;
+        for (index, sums) in sums.chunks_exact_mut(len).enumerate() {
+            let mut seen = false;
+            for (row, points) in points.chunks_exact_mut(across).enumerate() {
+                let line = line(index * tiles.rows + row);
+                seen |= line.is_some();
+                for (column, point) in points.iter_mut().enumerate() {
+                    let inside = column.checked_sub(window.pad_before[1]).filter(|at| *at < width);
+                    *point = match (line, inside) {
+                        (Some(line), Some(at)) => line[at * channels..][..channels].as_ptr(),
+                        _ => zeros.as_ptr(),
+                    };
+                }
+            }
+            if seen {
+                let tile =
+                    Tile { points, across, d: d.as_ptr(), sums: sums.as_mut_ptr(), out_width, channels };
+                assert_eq!(d.len(), out_width * channels, "a gradient of a whole row");
+                // SAFETY: `tiles` checked the instruction set; all points have all channels, as have
+                // `d` and the sums.
+                unsafe { (tiles.function)(&tile) };
+            }
         }
-        tap += rows;
+    }
+
+    /// The same tap by tap.
+    fn add_taps<'l>(
+        &self,
+        function: unsafe fn(&Taps<'_>),
+        columns: &Columns,
+        line: impl Fn(usize) -> Option<&'l [f32]>,
+        d: &[f32],
+        sums: &mut [f32],
+    ) {
+        let channels = self.channels;
+        for (row, sums) in sums.chunks_exact_mut(self.window.kernel[1] * channels).enumerate() {
+            if let Some(line) = line(row) {
+                let (line, d, sums) = (line.as_ptr(), d.as_ptr(), sums.as_mut_ptr());
+                // SAFETY: `taps_of` checked the instruction set; the line and `d` have all columns with
+                // all channels, of which `columns` names only those inside.
+                unsafe { function(&Taps { line, d, sums, channels, columns }) };
+            }
+        }
     }
 }
 
@@ -111,8 +147,6 @@ fn add_row<'l>(
 struct Columns {
     /// For each column of taps, the output columns where it lies inside the input.
     inside: Vec<Range<usize>>,
-    /// The output columns where all do; empty at the end of the row if there are none.
-    all: Range<usize>,
     stride: usize,
     dilation: usize,
     pad: usize,
@@ -121,7 +155,7 @@ struct Columns {
 impl Columns {
     fn new(window: &Window, width: usize, out_width: usize) -> Columns {
         let [stride, dilation, pad] = [window.stride[1], window.dilation[1], window.pad_before[1]];
-        let inside: Vec<Range<usize>> = (0..window.kernel[1])
+        let inside = (0..window.kernel[1])
             .map(|tap| {
                 let shift = tap * dilation;
                 let start = pad.saturating_sub(shift).div_ceil(stride).min(out_width);
@@ -129,10 +163,7 @@ impl Columns {
                 start..end.max(start)
             })
             .collect();
-        let start = inside.iter().map(|range| range.start).max().unwrap_or(0);
-        let end = inside.iter().map(|range| range.end).min().unwrap_or(0);
-        let all = if start < end { start..end } else { out_width..out_width };
-        Columns { inside, all, stride, dilation, pad }
+        Columns { inside, stride, dilation, pad }
     }
 
     /// The input column that a tap of an output column inside sees.
@@ -143,31 +174,41 @@ impl Columns {
 }
 
 /// Most rows of taps that are summed at once.
-const MOST_TOGETHER: usize = 3;
-/// Most columns of taps with a loop of their own.
-const MOST_TAPS: usize = 5;
+const MOST_ROWS: usize = 3;
+/// Most columns of taps of a tile.
+const MOST_COLUMNS: usize = 5;
 /// Output columns taken in at once.
 const STEP: usize = 4;
 
-/// What one call adds.
-struct Rows<'a> {
-    /// Input lines for each row of taps.
-    lines: [*const f32; MOST_TOGETHER],
-    /// The gradient of the output line.
+/// What one call adds: some rows of taps, for all columns of an output row.
+struct Tile<'a> {
+    /// `[rows][across]` pointers to all channels of the input pixels.
+    points: &'a [*const f32],
+    across: usize,
+    /// The gradient of the output row.
     d: *const f32,
     /// `[rows][columns of taps][channels]`.
     sums: *mut f32,
+    out_width: usize,
     channels: usize,
-    columns: &'a Columns,
 }
 
-/// The functions of one instruction set and window.
-struct Functions {
-    /// Rows of taps that `several` takes.
-    together: usize,
-    several: unsafe fn(&Rows<'_>),
-    /// Takes one row of taps.
-    one: unsafe fn(&Rows<'_>),
+/// What adds some rows of taps at once.
+struct Tiles {
+    rows: usize,
+    function: unsafe fn(&Tile<'_>),
+}
+
+/// What one call adds: one row of taps.
+struct Taps<'a> {
+    /// The input line.
+    line: *const f32,
+    /// The gradient of the output row.
+    d: *const f32,
+    /// `[columns of taps][channels]`.
+    sums: *mut f32,
+    channels: usize,
+    columns: &'a Columns,
 }
 
 for_each_isa!(
@@ -175,40 +216,53 @@ for_each_isa!(
     ///
     /// # Safety
     /// The processor has the instruction set and the pointers are good for what they say.
-    unsafe fn rows<const K: usize, const S: usize, const R: usize>(argument: &super::Rows<'_>) = rows;
+    unsafe fn tile<const K: usize, const S: usize, const R: usize>(argument: &super::Tile<'_>) = tile;
     /// One row of taps, whatever their number and distances.
     ///
     /// # Safety
     /// As above.
-    unsafe fn taps<>(argument: &super::Rows<'_>) = taps
+    unsafe fn taps<>(argument: &super::Taps<'_>) = taps
 );
 
-/// For the strides 1 and 2 of 3x3, the same of 5x5, and any window.
+/// The functions of one instruction set.
+struct Functions {
+    /// For 3x3 and 5x5, for the strides 1 and 2.
+    tiles: [[Tiles; 2]; 2],
+    taps: unsafe fn(&Taps<'_>),
+}
+
 macro_rules! functions {
     ($lanes:ty, $isa:ident) => {
-        [
-            Functions { together: 3, several: $isa::rows::<3, 1, 3>, one: $isa::rows::<3, 1, 1> },
-            Functions { together: 3, several: $isa::rows::<3, 2, 3>, one: $isa::rows::<3, 2, 1> },
-            Functions { together: 1, several: $isa::rows::<5, 1, 1>, one: $isa::rows::<5, 1, 1> },
-            Functions { together: 1, several: $isa::rows::<5, 2, 1>, one: $isa::rows::<5, 2, 1> },
-            Functions { together: 1, several: $isa::taps, one: $isa::taps },
-        ]
+        Functions {
+            tiles: [
+                [
+                    Tiles { rows: 3, function: $isa::tile::<3, 1, 3> },
+                    Tiles { rows: 3, function: $isa::tile::<3, 2, 3> },
+                ],
+                [
+                    Tiles { rows: 1, function: $isa::tile::<5, 1, 1> },
+                    Tiles { rows: 1, function: $isa::tile::<5, 2, 1> },
+                ],
+            ],
+            taps: $isa::taps,
+        }
     };
 }
 
 table_by_isa!(
-    /// The functions for an instruction set.
-    fn by_window -> [Functions; 5] = functions
+    /// The functions for an instruction set, which the machine must have.
+    fn functions -> Functions = functions
 );
 
-/// The functions for an instruction set, which the machine must have, and a window.
-fn functions(isa: Isa, window: &Window) -> &'static Functions {
-    let special = match (window.kernel, window.stride[1], window.dilation[1]) {
-        ([3, 3], stride @ 1..=2, 1) => stride - 1,
-        ([5, 5], stride @ 1..=2, 1) => stride + 1,
-        _ => 4,
-    };
-    &by_window(isa)[special]
+/// What adds a window's rows of taps, if there is a special function for it.
+fn tiles(isa: Isa, window: &Window) -> Option<&'static Tiles> {
+    let size = [3, 5].iter().position(|&size| window.kernel == [size; 2])?;
+    let fits = window.dilation[1] == 1 && window.stride[1] <= 2;
+    fits.then(|| &functions(isa).tiles[size][window.stride[1] - 1])
+}
+
+fn taps_of(isa: Isa) -> unsafe fn(&Taps<'_>) {
+    functions(isa).taps
 }
 
 /// Repeats a block with each of some literal numbers.
@@ -240,43 +294,44 @@ unsafe fn add_to<L: Lanes, const WHOLE: bool>(to: *mut f32, value: L, count: usi
 
 /// All channels of some rows of taps.
 #[inline(always)]
-unsafe fn rows<L: Lanes, const K: usize, const S: usize, const R: usize>(rows: &Rows<'_>) {
+unsafe fn tile<L: Lanes, const K: usize, const S: usize, const R: usize>(tile: &Tile<'_>) {
     let mut channel = 0;
-    while channel + L::COUNT <= rows.channels {
+    while channel + L::COUNT <= tile.channels {
         // SAFETY: handed on; a whole register of channels is left.
-        unsafe { rows_of_channels::<L, K, S, R, true>(rows, channel) };
+        unsafe { tile_of_channels::<L, K, S, R, true>(tile, channel) };
         channel += L::COUNT;
     }
-    if channel < rows.channels {
+    if channel < tile.channels {
         // SAFETY: handed on; less than a register of channels is left.
-        unsafe { rows_of_channels::<L, K, S, R, false>(rows, channel) };
+        unsafe { tile_of_channels::<L, K, S, R, false>(tile, channel) };
     }
 }
 
 /// One register of channels of some rows of taps, `WHOLE` or the rest of the channels.
 #[inline(always)]
-unsafe fn rows_of_channels<L: Lanes, const K: usize, const S: usize, const R: usize, const WHOLE: bool>(
-    rows: &Rows<'_>,
+unsafe fn tile_of_channels<L: Lanes, const K: usize, const S: usize, const R: usize, const WHOLE: bool>(
+    tile: &Tile<'_>,
     channel: usize,
 ) {
-    let &Rows { lines, d, sums, channels, columns } = rows;
+    let &Tile { points, across, d, sums, out_width, channels } = tile;
     let count = channels - channel;
+    let points = points.as_ptr();
     // SAFETY: of every access: in bounds by the caller's promise.
     unsafe {
         let d = d.add(channel);
-        let mut acc = [[L::zero(); MOST_TAPS]; MOST_TOGETHER];
-        let mut column = columns.all.start;
-        while column + STEP <= columns.all.end {
+        let mut acc = [[L::zero(); MOST_COLUMNS]; MOST_ROWS];
+        let mut column = 0;
+        while column + STEP <= out_width {
             let mut own = [L::zero(); STEP];
             repeat!(i in 0 1 2 3, {
                 own[i] = load::<L, WHOLE>(d.add((column + i) * channels), count);
             });
             repeat!(row in 0 1 2, {
                 if row < R {
-                    let line = lines[row].add(columns.seen(column, 0) * channels + channel);
+                    let points = points.add(row * across + column * S);
                     repeat!(x in 0 1 2 3 4 5 6 7 8 9 10, {
                         if x < (STEP - 1) * S + K {
-                            let value = load::<L, WHOLE>(line.add(x * channels), count);
+                            let value = load::<L, WHOLE>((*points.add(x)).add(channel), count);
                             repeat!(i in 0 1 2 3, {
                                 let tap = x.wrapping_sub(i * S);
                                 if tap < K {
@@ -289,50 +344,50 @@ unsafe fn rows_of_channels<L: Lanes, const K: usize, const S: usize, const R: us
             });
             column += STEP;
         }
-        repeat!(tap in 0 1 2 3 4, {
-            if tap < K {
-                let inside = &columns.inside[tap];
-                let before = inside.start..inside.end.min(columns.all.start);
-                let behind = inside.start.max(column)..inside.end;
-                for column in before.chain(behind) {
-                    let own = load::<L, WHOLE>(d.add(column * channels), count);
-                    repeat!(row in 0 1 2, {
-                        if row < R {
-                            let x = lines[row].add(columns.seen(column, tap) * channels + channel);
-                            acc[row][tap] = acc[row][tap].add_product(load::<L, WHOLE>(x, count), own);
+        while column < out_width {
+            let own = load::<L, WHOLE>(d.add(column * channels), count);
+            repeat!(row in 0 1 2, {
+                if row < R {
+                    let points = points.add(row * across + column * S);
+                    repeat!(tap in 0 1 2 3 4, {
+                        if tap < K {
+                            let value = load::<L, WHOLE>((*points.add(tap)).add(channel), count);
+                            acc[row][tap] = acc[row][tap].add_product(value, own);
                         }
                     });
                 }
-                repeat!(row in 0 1 2, {
-                    if row < R {
-                        let to = sums.add((row * K + tap) * channels + channel);
-                        add_to::<L, WHOLE>(to, acc[row][tap], count);
-                    }
-                });
-            }
+            });
+            column += 1;
+        }
+        repeat!(row in 0 1 2, {
+            repeat!(tap in 0 1 2 3 4, {
+                if row < R && tap < K {
+                    add_to::<L, WHOLE>(sums.add((row * K + tap) * channels + channel), acc[row][tap], count);
+                }
+            });
         });
     }
 }
 
 /// All channels of one row of taps, tap by tap.
 #[inline(always)]
-unsafe fn taps<L: Lanes>(rows: &Rows<'_>) {
+unsafe fn taps<L: Lanes>(taps: &Taps<'_>) {
     let mut channel = 0;
-    while channel + L::COUNT <= rows.channels {
+    while channel + L::COUNT <= taps.channels {
         // SAFETY: handed on; a whole register of channels is left.
-        unsafe { taps_of_channels::<L, true>(rows, channel) };
+        unsafe { taps_of_channels::<L, true>(taps, channel) };
         channel += L::COUNT;
     }
-    if channel < rows.channels {
+    if channel < taps.channels {
         // SAFETY: handed on; less than a register of channels is left.
-        unsafe { taps_of_channels::<L, false>(rows, channel) };
+        unsafe { taps_of_channels::<L, false>(taps, channel) };
     }
 }
 
-/// One register of channels of one row of taps.
+/// One register of channels of one row of taps, `WHOLE` or the rest of the channels.
 #[inline(always)]
-unsafe fn taps_of_channels<L: Lanes, const WHOLE: bool>(rows: &Rows<'_>, channel: usize) {
-    let &Rows { lines: [line, ..], d, sums, channels, columns } = rows;
+unsafe fn taps_of_channels<L: Lanes, const WHOLE: bool>(taps: &Taps<'_>, channel: usize) {
+    let &Taps { line, d, sums, channels, columns } = taps;
     let count = channels - channel;
     for (tap, inside) in columns.inside.iter().enumerate() {
         // SAFETY: of every access: in bounds by the caller's promise.
