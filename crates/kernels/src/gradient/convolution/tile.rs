@@ -137,7 +137,7 @@ unsafe fn copy<L: Lanes, const R: usize, const S: usize>(copy: &Copy) {
                 let mut to = copy.to.add(panel + start * R * L::COUNT);
                 let mut totals = [L::zero(); REGISTERS];
                 for _ in 0..pixels {
-                    for register in 0..R {
+                    for (register, total) in totals.iter_mut().enumerate().take(R) {
                         let (from, to) =
                             (from.wrapping_add(register * L::COUNT), to.add(register * L::COUNT));
                         L::prefetch(from.wrapping_add(ahead));
@@ -146,7 +146,7 @@ unsafe fn copy<L: Lanes, const R: usize, const S: usize>(copy: &Copy) {
                             if left >= L::COUNT { L::load(from) } else { L::load_first(from, left) };
                         numbers.store(to);
                         if S == 1 {
-                            totals[register] = totals[register].add(numbers);
+                            *total = total.add(numbers);
                         }
                     }
                     from = from.wrapping_add(copy.apart);
