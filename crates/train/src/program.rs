@@ -306,7 +306,8 @@ impl<'a> Drafting<'a> {
         let outputs = self.graph.outputs.len();
         self.graph.inputs.extend(variables.iter().map(|(tensor, ..)| *tensor));
         self.graph.outputs.extend(self.updates.iter().map(|(tensor, _)| *tensor));
-        for input in self.graph.inputs[..given].to_vec() {
+        for place in 0..given {
+            let input = self.graph.inputs[place];
             fix_batch(&mut self.graph[input], self.options.batch)?;
         }
         // Inputs and outputs keep their places from here on, tensors do not.

@@ -10,8 +10,10 @@ use crate::program::{Outcome, Phase, Program, StepOptions};
 const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-6;
 
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 /// One line for each case: its name, the parameters, each with its shape, and the nodes from them to `%y`.
-const CASES: &[(&str, &[(&str, &str)], &str)] = &[
+const CASES: &[Case] = &[
     (
         "conv",
         &[("x", "2,5,4,3"), ("w", "4,3,2,3"), ("b", "4")],

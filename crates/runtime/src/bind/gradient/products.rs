@@ -30,7 +30,7 @@ pub(in super::super) fn forward(site: &Site<'_>, layer: Layer, has_bias: bool) -
         Kind::Conv { groups } if activation == Activation::None => {
             let channels = [in_channels, out_channels];
             let kernel = Mutex::new(Forward::new(isa, window, groups, channels, shape));
-            let scratch = Arc::clone(&site.scratch);
+            let scratch = Arc::clone(site.scratch);
             Task::new(move |machine, mut io| {
                 let (input, weights) = (io.inputs.get(0), io.inputs.get(1));
                 let bias = has_bias.then(|| io.inputs.get::<f32>(2));
@@ -111,7 +111,7 @@ fn input_gradient(site: &Site<'_>, layer: &Layer, places: Places) -> Bound {
         Kind::Conv { groups } => {
             let channels = [in_channels, out_channels];
             let kernel = Mutex::new(InputGradient::new(site.isa, window, groups, channels, shape));
-            let scratch = Arc::clone(&site.scratch);
+            let scratch = Arc::clone(site.scratch);
             Task::new(move |machine, mut io| {
                 let (weights, dy) = (io.inputs.get(1), io.inputs.get(places.dy));
                 let (kernel, scratch) = (&mut *lock(&kernel), &mut *lock(&scratch));
@@ -152,7 +152,7 @@ fn input_gradient(site: &Site<'_>, layer: &Layer, places: Places) -> Bound {
 
 fn weights_gradient(site: &Site<'_>, layer: &Layer, places: Places, sizes: Vec<usize>) -> Bound {
     let Layer { window, in_channels, out_channels, shape, .. } = *layer;
-    let scratch = Arc::clone(&site.scratch);
+    let scratch = Arc::clone(site.scratch);
     let work = match layer.kind {
         Kind::Conv { groups } => {
             let channels = [in_channels, out_channels];
