@@ -1,6 +1,11 @@
 //! Batch normalization in training, channels last: `[rows, channels]`, where the rows are the pixels
 //! of all samples.
 
+#![allow(
+    clippy::too_many_arguments,
+    reason = "slices that are arguments themselves do not overlap for the compiler; those inside a struct might"
+)]
+
 use crate::elementwise::number::Float;
 use crate::multiversion::multiversion;
 use crate::pool::DisjointSlice;
@@ -17,20 +22,6 @@ const STATISTICS_ROWS: usize = 8;
 
 /// Rows whose products are summed in registers.
 const SUM_ROWS: usize = 4;
-
-/// Channels from which on a row is long enough for the loops over it.
-const LONG_ROW: usize = 512;
-
-/// How many short rows side by side are taken for one long row, as if each of them had channels of its
-/// own.
-fn side_by_side(elements: usize, channels: usize) -> usize {
-    let rows = elements / channels.max(1);
-    let mut count = 1;
-    while count * channels < LONG_ROW && rows > 0 && rows.is_multiple_of(2 * count) {
-        count *= 2;
-    }
-    count
-}
 
 /// How channels are normalized: `(x - mean) * gamma / sqrt(variance + epsilon) + beta`, held within
 /// `bounds`.
@@ -81,23 +72,19 @@ pub enum Statistics {
 pub fn statistics<T: Float>(isa: Isa, pool: &ThreadPool, input: &[T], mean: &mut [T], variance: &mut [T]) {
     let channels = mean.len();
     assert_eq!(channels, variance.len(), "vectors of one length");
-    let parts = side_by_side(input.len(), channels);
-    let long = channels * parts;
-    let blocks = Blocks::new(input.len(), long);
-    let partials = blocks.sum(pool, 2 * long, |rows, partial| {
-        let (mean, deviation) = partial.split_at_mut(long);
-        block_statistics(isa, &input[rows.start * long..rows.end * long], mean, deviation);
+    let blocks = Blocks::new(input.len(), channels);
+    let partials = blocks.sum(pool, 2 * channels, |rows, partial| {
+        let (mean, deviation) = partial.split_at_mut(channels);
+        block_statistics(isa, &input[rows.start * channels..rows.end * channels], mean, deviation);
     });
     mean.fill(T::ZERO);
     variance.fill(T::ZERO);
     let mut before = 0;
-    for (index, partial) in partials.chunks_exact(2 * long.max(1)).enumerate() {
+    for (index, partial) in partials.chunks_exact(2 * channels.max(1)).enumerate() {
         let rows = blocks.rows(index).len();
-        let (means, deviations) = partial.split_at(long);
-        for (own, squares) in means.chunks_exact(channels).zip(deviations.chunks_exact(channels)) {
-            join_statistics(isa, before, rows, own, squares, mean, variance);
-            before += rows;
-        }
+        let (block_mean, block_deviation) = partial.split_at(channels);
+        join_statistics(isa, before, rows, block_mean, block_deviation, mean, variance);
+        before += rows;
     }
     let count = T::of(before as f64);
     for (mean, variance) in mean.iter_mut().zip(variance) {
@@ -119,11 +106,18 @@ pub fn normalize<T: Float>(
     input: &[T],
     output: &mut [T],
 ) {
-    let vectors = Vectors::new(parameters, input.len());
+    let vectors = Vectors::new(parameters);
     vectors.check(&[input, output]);
     in_rows(pool, vectors.mean.len(), output, |range, output| {
-        let bounds = parameters.bounds.unwrap_or([T::LOWEST, T::HIGHEST]);
-        normalize_rows(isa, &input[range], &vectors, bounds, output);
+        normalize_rows(
+            isa,
+            &input[range],
+            vectors.mean,
+            &vectors.factor,
+            &vectors.beta,
+            parameters.bounds.unwrap_or([T::LOWEST, T::HIGHEST]),
+            output,
+        );
     });
 }
 
@@ -148,13 +142,13 @@ pub fn gradient<T: Float>(
     output_gradient: &[T],
     gradients: Gradients<'_, T>,
 ) {
-    let vectors = Vectors::new(parameters, input.len());
+    let vectors = Vectors::new(parameters);
     vectors.check(&[input, output_gradient]);
-    let tensors = [input, output_gradient];
     match parameters.bounds {
-        None => gradient_through(isa, pool, &vectors, Open, statistics, tensors, gradients),
+        None => gradient_through(isa, pool, &vectors, Open, statistics, input, output_gradient, gradients),
         Some(bounds) => {
-            gradient_through(isa, pool, &vectors, Between(bounds), statistics, tensors, gradients);
+            let passes = Between(bounds);
+            gradient_through(isa, pool, &vectors, passes, statistics, input, output_gradient, gradients);
         }
     }
 }
@@ -163,30 +157,28 @@ pub fn gradient<T: Float>(
 fn gradient_through<T: Float, P: Passes<T>>(
     isa: Isa,
     pool: &ThreadPool,
-    vectors: &Vectors<T>,
+    vectors: &Vectors<'_, T>,
     passes: P,
     statistics: Statistics,
-    tensors: [&[T]; 2],
+    input: &[T],
+    output_gradient: &[T],
     gradients: Gradients<'_, T>,
 ) {
-    let Vectors { channels, inverse, .. } = vectors;
-    let (channels, elements) = (*channels, tensors[0].len());
-    let part = |range: std::ops::Range<usize>| tensors.map(|tensor| &tensor[range.clone()]);
-    let long = vectors.mean.len();
+    let Vectors { mean, inverse, factor, beta } = vectors;
+    let channels = mean.len();
     let sums_are_wanted =
         gradients.gamma.is_some() || gradients.beta.is_some() || statistics == Statistics::Batch;
     // The sums of `d` and of `d * (x - mean)`.
     let mut sums = vec![T::ZERO; 2 * channels];
     if sums_are_wanted {
-        let partials = Blocks::new(elements, long).sum(pool, 2 * long, |rows, partial| {
-            let (sum, product) = partial.split_at_mut(long);
-            block_sums(isa, part(rows.start * long..rows.end * long), vectors, passes, sum, product);
+        let partials = Blocks::new(input.len(), channels).sum(pool, 2 * channels, |rows, partial| {
+            let range = rows.start * channels..rows.end * channels;
+            let (x, d) = (&input[range.clone()], &output_gradient[range]);
+            let (sum, product) = partial.split_at_mut(channels);
+            block_sums(isa, x, d, mean, factor, beta, passes, sum, product);
         });
-        let (sum, product) = sums.split_at_mut(channels);
-        for partial in partials.chunks_exact(2 * long.max(1)) {
-            let (long_sum, long_product) = partial.split_at(long);
-            add_parts(sum, long_sum);
-            add_parts(product, long_product);
+        for partial in partials.chunks_exact(2 * channels.max(1)) {
+            sums.iter_mut().zip(partial).for_each(|(sum, &x)| *sum = sum.plus(x));
         }
     }
     let (sum, product) = sums.split_at(channels);
@@ -200,34 +192,30 @@ fn gradient_through<T: Float, P: Passes<T>>(
         }
     }
     let Some(output) = gradients.input else { return };
-    assert_eq!(output.len(), elements, "the input and its gradient must have equally many elements");
+    assert_eq!(output.len(), input.len(), "the input and its gradient must have equally many elements");
     if statistics == Statistics::Frozen {
-        in_rows(pool, long, output, |range, output| {
-            frozen_rows(isa, part(range), vectors, passes, output);
+        in_rows(pool, channels, output, |range, output| {
+            let (x, d) = (&input[range.clone()], &output_gradient[range]);
+            frozen_rows(isa, x, d, mean, factor, beta, passes, output);
         });
         return;
     }
-    let share = T::ONE.over(T::of((elements / channels.max(1)) as f64));
+    let share = T::ONE.over(T::of((input.len() / channels.max(1)) as f64));
     let centre: Vec<T> = sum.iter().map(|sum| sum.times(share)).collect();
-    let slopes = product.iter().zip(inverse).map(|(product, &inverse)| (product.times(share), inverse));
-    let slope: Vec<T> = slopes.map(|(mean, inverse)| mean.times(inverse).times(inverse)).collect();
-    let [centre, slope] = [centre, slope].map(|vector| vector.repeat(long / channels.max(1)));
-    in_rows(pool, long, output, |range, output| {
-        gradient_rows(isa, part(range), vectors, [&centre, &slope], passes, output);
+    let slope: Vec<T> = product
+        .iter()
+        .zip(inverse)
+        .map(|(product, &inverse)| product.times(share).times(inverse).times(inverse))
+        .collect();
+    in_rows(pool, channels, output, |range, output| {
+        let (x, d) = (&input[range.clone()], &output_gradient[range]);
+        gradient_rows(isa, x, d, mean, factor, beta, &centre, &slope, passes, output);
     });
 }
 
-/// Adds a long vector to a short one, part by part.
-fn add_parts<T: Float>(sums: &mut [T], long: &[T]) {
-    for part in long.chunks_exact(sums.len()) {
-        sums.iter_mut().zip(part).for_each(|(sum, &x)| *sum = sum.plus(x));
-    }
-}
-
-/// What the formulas need of each channel, but for `inverse` repeated for rows side by side.
-struct Vectors<T> {
-    channels: usize,
-    mean: Vec<T>,
+/// What the formulas need of each channel.
+struct Vectors<'a, T> {
+    mean: &'a [T],
     /// `1 / sqrt(variance + epsilon)`.
     inverse: Vec<T>,
     /// `gamma * inverse`.
@@ -235,9 +223,8 @@ struct Vectors<T> {
     beta: Vec<T>,
 }
 
-impl<T: Float> Vectors<T> {
-    /// For a tensor of `elements`.
-    fn new(parameters: &BatchNorm<'_, T>, elements: usize) -> Vectors<T> {
+impl<'a, T: Float> Vectors<'a, T> {
+    fn new(parameters: &BatchNorm<'a, T>) -> Vectors<'a, T> {
         let BatchNorm { mean, variance, epsilon, gamma, beta, .. } = *parameters;
         let channels = mean.len();
         assert!(
@@ -246,27 +233,20 @@ impl<T: Float> Vectors<T> {
         );
         let inverse: Vec<T> =
             variance.iter().map(|&variance| T::ONE.over(variance.plus(epsilon).square_root())).collect();
-        let factor: Vec<T> = match gamma {
+        let factor = match gamma {
             Some(gamma) => gamma.iter().zip(&inverse).map(|(gamma, &inverse)| gamma.times(inverse)).collect(),
             None => inverse.clone(),
         };
-        let parts = side_by_side(elements, channels);
-        let beta = beta.map_or_else(|| vec![T::ZERO; channels * parts], |beta| beta.repeat(parts));
-        Vectors { channels, mean: mean.repeat(parts), inverse, factor: factor.repeat(parts), beta }
-    }
-
-    /// Mean, factor and addend of each channel of a long row.
-    #[inline(always)]
-    fn lines(&self) -> [&[T]; 3] {
-        let channels = self.mean.len();
-        [&self.mean, &self.factor[..channels], &self.beta[..channels]]
+        let beta = beta.map_or_else(|| vec![T::ZERO; channels], <[T]>::to_vec);
+        Vectors { mean, inverse, factor, beta }
     }
 
     /// Checks that these are as many whole rows.
     fn check(&self, tensors: &[&[T]; 2]) {
         assert_eq!(tensors[0].len(), tensors[1].len(), "tensors must have equally many elements");
-        assert!(tensors[0].is_empty() || self.channels > 0, "rows must not be empty");
-        assert_eq!(tensors[0].len() % self.channels.max(1), 0, "tensors must be whole rows");
+        let channels = self.mean.len();
+        assert!(tensors[0].is_empty() || channels > 0, "rows must not be empty");
+        assert_eq!(tensors[0].len() % channels.max(1), 0, "tensors must be whole rows");
     }
 }
 
@@ -307,8 +287,6 @@ impl Blocks {
 }
 
 /// Calls `piece` for whole rows of the output, in parallel, with the range of elements that they are.
-/// Every thread begins with the last rows of its part: of these the caches may still hold what the pass
-/// before read last.
 fn in_rows<T: Send>(
     pool: &ThreadPool,
     channels: usize,
@@ -317,12 +295,8 @@ fn in_rows<T: Send>(
 ) {
     let rows = output.len() / channels.max(1);
     let per_task = pool.rows_per_task(rows, TASK_ELEMENTS.div_ceil(channels.max(1)));
-    let tasks = rows.div_ceil(per_task);
-    let per_thread = tasks.div_ceil(pool.threads()).max(1);
     let pieces = DisjointSlice::new(output);
-    pool.run(tasks, &|task| {
-        let first = task / per_thread * per_thread;
-        let task = first + tasks.min(first + per_thread) - 1 - task;
+    pool.run(rows.div_ceil(per_task), &|task| {
         let range = task * per_task * channels..rows.min((task + 1) * per_task) * channels;
         // SAFETY: the rows of two tasks do not overlap.
         piece(range.clone(), unsafe { pieces.piece(range) });
@@ -441,9 +415,16 @@ multiversion! {
 }
 
 multiversion! {
-    fn normalize_rows[T: Float](input: &[T], vectors: &Vectors<T>, bounds: [T; 2], output: &mut [T]) {
-        let [mean, factor, beta] = vectors.lines();
+    fn normalize_rows[T: Float](
+        input: &[T],
+        mean: &[T],
+        factor: &[T],
+        beta: &[T],
+        bounds: [T; 2],
+        output: &mut [T],
+    ) {
         let channels = mean.len();
+        let (factor, beta) = (&factor[..channels], &beta[..channels]);
         for (x, y) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let value = normalized(x[channel], mean[channel], factor[channel], beta[channel]);
@@ -456,20 +437,26 @@ multiversion! {
 multiversion! {
     /// The sums of `d` and `d * (x - mean)` over the rows of a block; both are zeros before.
     fn block_sums[T: Float, P: Passes<T>](
-        tensors: [&[T]; 2],
-        vectors: &Vectors<T>,
+        x: &[T],
+        d: &[T],
+        mean: &[T],
+        factor: &[T],
+        beta: &[T],
         passes: P,
         sum: &mut [T],
         product: &mut [T],
     ) {
-        let [x, d] = tensors;
-        let group = SUM_ROWS * sum.len();
+        let group = SUM_ROWS * mean.len();
         let whole = x.len() / group * group;
-        for (x, d) in x[..whole].chunks_exact(group).zip(d.chunks_exact(group)) {
-            add_rows::<T, P, SUM_ROWS>([x, d], vectors, passes, sum, product);
+        let mut at = 0;
+        while at < whole {
+            let (x, d) = (&x[at..][..group], &d[at..][..group]);
+            add_rows::<T, P, SUM_ROWS>(x, d, mean, factor, beta, passes, sum, product);
+            at += group;
         }
-        for (x, d) in x[whole..].chunks_exact(sum.len()).zip(d[whole..].chunks_exact(sum.len())) {
-            add_rows::<T, P, 1>([x, d], vectors, passes, sum, product);
+        let rest = x[whole..].chunks_exact(mean.len()).zip(d[whole..].chunks_exact(mean.len()));
+        for (x, d) in rest {
+            add_rows::<T, P, 1>(x, d, mean, factor, beta, passes, sum, product);
         }
     }
 }
@@ -477,14 +464,17 @@ multiversion! {
 /// Adds the sums over `N` rows.
 #[inline(always)]
 fn add_rows<T: Float, P: Passes<T>, const N: usize>(
-    [x, d]: [&[T]; 2],
-    vectors: &Vectors<T>,
+    x: &[T],
+    d: &[T],
+    mean: &[T],
+    factor: &[T],
+    beta: &[T],
     passes: P,
     sum: &mut [T],
     product: &mut [T],
 ) {
-    let [mean, factor, beta] = vectors.lines();
     let channels = mean.len();
+    let (factor, beta) = (&factor[..channels], &beta[..channels]);
     let (sum, product) = (&mut sum[..channels], &mut product[..channels]);
     let x: [&[T]; N] = std::array::from_fn(|row| &x[row * channels..][..channels]);
     let d: [&[T]; N] = std::array::from_fn(|row| &d[row * channels..][..channels]);
@@ -502,14 +492,17 @@ fn add_rows<T: Float, P: Passes<T>, const N: usize>(
 
 multiversion! {
     fn frozen_rows[T: Float, P: Passes<T>](
-        tensors: [&[T]; 2],
-        vectors: &Vectors<T>,
+        x: &[T],
+        d: &[T],
+        mean: &[T],
+        factor: &[T],
+        beta: &[T],
         passes: P,
         output: &mut [T],
     ) {
-        let [mean, factor, beta] = vectors.lines();
         let channels = mean.len();
-        let rows = tensors[0].chunks_exact(channels).zip(tensors[1].chunks_exact(channels));
+        let (factor, beta) = (&factor[..channels], &beta[..channels]);
+        let rows = x.chunks_exact(channels).zip(d.chunks_exact(channels));
         for ((x, d), output) in rows.zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let value = normalized(x[channel], mean[channel], factor[channel], beta[channel]);
@@ -521,16 +514,20 @@ multiversion! {
 
 multiversion! {
     fn gradient_rows[T: Float, P: Passes<T>](
-        tensors: [&[T]; 2],
-        vectors: &Vectors<T>,
-        centre_and_slope: [&[T]; 2],
+        x: &[T],
+        d: &[T],
+        mean: &[T],
+        factor: &[T],
+        beta: &[T],
+        centre: &[T],
+        slope: &[T],
         passes: P,
         output: &mut [T],
     ) {
-        let [mean, factor, beta] = vectors.lines();
         let channels = mean.len();
-        let [centre, slope] = centre_and_slope.map(|vector| &vector[..channels]);
-        let rows = tensors[0].chunks_exact(channels).zip(tensors[1].chunks_exact(channels));
+        let (factor, beta) = (&factor[..channels], &beta[..channels]);
+        let (centre, slope) = (&centre[..channels], &slope[..channels]);
+        let rows = x.chunks_exact(channels).zip(d.chunks_exact(channels));
         for ((x, d), output) in rows.zip(output.chunks_exact_mut(channels)) {
             for channel in 0..channels {
                 let apart = x[channel].minus(mean[channel]);
