@@ -8,7 +8,17 @@ use litesmith_graph::{
 };
 
 /// Operators that no file has: they are rewritten before a model is written.
-pub const HIGH_LEVEL: [&str; 5] = ["BatchNorm", "Dropout", "FakeQuant", "Identity", "Recurrent"];
+pub const HIGH_LEVEL: [&str; 9] = [
+    "BatchNorm",
+    "BatchNormTraining",
+    "Dropout",
+    "DropoutTraining",
+    "FakeQuant",
+    "FakeQuantTraining",
+    "Gradient",
+    "Identity",
+    "Recurrent",
+];
 
 /// All cases with their names.
 pub fn all() -> Vec<(String, Model)> {
