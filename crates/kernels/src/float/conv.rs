@@ -108,7 +108,7 @@ impl Conv2d {
                 steps / pointers,
                 Aligned::lasting,
             );
-            packed.fill(weights, bias);
+            packed.fill(isa, weights, bias);
             Method::Direct(Direct { reading, packed })
         } else {
             Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, weights, bias))

@@ -80,7 +80,7 @@ pub fn matmul(
         let b = &b[batch.source_b(index) * depth * columns..][..depth * columns];
         let mut packed = Packed::new(tiles, 1, task_columns, 1, depth, Aligned::zeroed);
         if matrices.adjoint_b {
-            packed.fill(&b[first_column * depth..], None);
+            packed.fill(isa, &b[first_column * depth..], None);
         } else {
             packed.fill_columns(&b[first_column..], columns);
         }

@@ -25,6 +25,7 @@ mod depthwise;
 mod lanes;
 pub(crate) mod matmul;
 mod packed;
+mod side_by_side;
 mod split;
 mod taps;
 mod tile;

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use super::Clamp;
 use super::lanes::MOST_PIXELS;
+use super::side_by_side::side_by_side;
 use super::split::{Split, part};
 use super::taps::Taps;
 use super::tile::{STREAMS, Tile, Tiles, Width};
+use crate::Isa;
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 
@@ -104,9 +106,7 @@ impl Packed {
     }
 
     /// Packs weights `[output channel][taps][depth]` and the bias.
-    pub(super) fn fill(&mut self, weights: &[f32], bias: Option<&[f32]>) {
-        /// Steps whose rows of lanes stay in the first-level cache while all lanes are filled in.
-        const STEPS: usize = 64;
+    pub(super) fn fill(&mut self, isa: Isa, weights: &[f32], bias: Option<&[f32]>) {
         let steps = self.taps * self.depth;
         for panel in &self.panels {
             let lanes = panel.width.channels(self.tiles.lanes);
@@ -114,15 +114,8 @@ impl Packed {
             if let Some(bias) = bias {
                 packed_bias[..panel.channels].copy_from_slice(&bias[panel.first..][..panel.channels]);
             }
-            let weights = &weights[panel.first * steps..][..panel.channels * steps];
-            for (block, packed) in packed.chunks_mut(STEPS * lanes).enumerate() {
-                for (lane, weights) in weights.chunks_exact(steps).enumerate() {
-                    let weights = &weights[block * STEPS..];
-                    for (packed, weight) in packed.chunks_exact_mut(lanes).zip(weights) {
-                        packed[lane] = *weight;
-                    }
-                }
-            }
+            let row = |channel: usize| &weights[(panel.first + channel) * steps..][..steps];
+            side_by_side(isa, [panel.channels, steps], row, packed, lanes);
         }
     }
 
