@@ -1,11 +1,13 @@
 //! The arguments of every verb, and what they mean to the library.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
-    BatchSize, BenchOptions, ConvertOptions, Crop, DataOptions, DemoOptions, Error, InterfaceType, Isa,
-    Layout, Preprocess, Quantization, RangeObserver, Ranges, Recipe, Repair, RunOptions,
+    BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions,
+    EarlyStopping, Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess,
+    Quantization, QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
 };
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
@@ -29,6 +31,7 @@ pub(crate) enum Verb {
     Evaluate(EvaluateArguments),
     Bench(BenchArguments),
     Inspect(InspectArguments),
+    Train(Box<TrainArguments>),
     Demo(DemoArguments),
 }
 
@@ -175,15 +178,7 @@ impl ConvertArguments {
     }
 
     fn recipe(&self) -> Result<Recipe, Error> {
-        let mut recipe = match &self.recipe {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?;
-                Recipe::from_toml(&text)
-                    .map_err(|error| Error::Usage(format!("{}: {error}", path.display())))?
-            }
-            None => Recipe::default(),
-        };
+        let mut recipe = self.recipe.as_deref().map(read_recipe).transpose()?.unwrap_or_default();
         self.keep_float.iter().for_each(|pattern| recipe.keep_float(pattern));
         Ok(recipe)
     }
@@ -282,6 +277,164 @@ impl BenchArguments {
 pub(crate) struct InspectArguments {
     /// The model to look at.
     pub(crate) model: PathBuf,
+}
+
+/// Train or fine-tune a Keras model
+///
+/// Reads .keras and .h5 and writes the same file with new weights. What is left out is taken from how the file
+/// was compiled.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  litesmith train model.keras --data train.npz -o trained.keras --epochs 5 --validation-split 0.1"
+)]
+pub(crate) struct TrainArguments {
+    /// The model to train.
+    pub(crate) model: PathBuf,
+    /// Samples with labels or targets: a folder with a sub-folder for each class, .npz with x and y, idx or CSV.
+    #[arg(long = "data", value_name = "DATA")]
+    input: PathBuf,
+    /// The file to write, of the kind of the model's.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    data: DataArguments,
+    /// Passes over the data.
+    #[arg(long, default_value_t = 1)]
+    epochs: usize,
+    /// Samples in a step.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// A name (sgd, rmsprop, adam, adamw), or JSON as Keras writes it: {"name": "sgd", "momentum": 0.9}.
+    #[arg(long)]
+    optimizer: Option<String>,
+    /// The optimizer's learning rate.
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// A name, such as sparse_categorical_crossentropy, or JSON as Keras writes it.
+    #[arg(long)]
+    loss: Option<String>,
+    /// What else to measure, by Keras' names; can be given several times.
+    #[arg(long = "metric", value_name = "NAME")]
+    metrics: Vec<String>,
+    /// Samples to validate on behind every epoch.
+    #[arg(long, value_name = "DATA", conflicts_with = "validation_split")]
+    validation: Option<PathBuf>,
+    /// Share of the samples, from the end, to validate on instead of learning from them.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    validation_split: f64,
+    /// Factors of the loss by class: 0=1.0,1=2.5; classes left out have 1.
+    #[arg(long, value_name = "CLASS=FACTOR,…")]
+    class_weights: Option<String>,
+    /// End when val_loss has not got better for so many epochs, with the best weights.
+    #[arg(long, value_name = "EPOCHS")]
+    early_stopping: Option<u64>,
+    /// Let batch normalization keep its running statistics and use them.
+    #[arg(long)]
+    freeze_batch_norm: bool,
+    /// The step from which on batch normalization keeps the statistics that it has learnt; with
+    /// --quantize-aware half of all steps where left out.
+    #[arg(long, value_name = "STEP", conflicts_with = "freeze_batch_norm")]
+    freeze_batch_norm_after: Option<u64>,
+    /// Simulate the integers of --quantize int8, so that weights learn to live with them; convert then needs no
+    /// calibration data.
+    #[arg(long)]
+    quantize_aware: bool,
+    /// With --quantize-aware: a TOML file that says what single layers become.
+    #[arg(long, requires = "quantize_aware")]
+    recipe: Option<PathBuf>,
+    /// With --quantize-aware: samples that give the ranges to begin with.
+    #[arg(long, value_name = "N", default_value_t = 256, requires = "quantize_aware")]
+    calibration_samples: usize,
+    /// Take samples in the order in which they stand.
+    #[arg(long)]
+    no_shuffle: bool,
+    /// What random numbers follow from.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Steps from one checkpoint to the next; one is written behind every epoch in any case.
+    #[arg(long, value_name = "STEPS")]
+    checkpoint_steps: Option<u64>,
+    /// Measure every operator of a step.
+    #[arg(long)]
+    profile: bool,
+    /// Go on from OUT.checkpoint, which an interrupted training has left.
+    #[arg(long)]
+    resume: bool,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+impl TrainArguments {
+    pub(crate) fn options(&self) -> Result<TrainOptions, Error> {
+        let mut options = TrainOptions::new(self.data.options(&self.input)?);
+        options.validation = self.validation.as_ref().map(|path| self.data.options(path)).transpose()?;
+        options.validation_split = self.validation_split;
+        options.fit.epochs = self.epochs;
+        options.fit.batch_size = self.batch_size as usize;
+        options.fit.shuffle = !self.no_shuffle;
+        options.fit.checkpoint_steps = self.checkpoint_steps;
+        options.fit.class_weights = self.class_weights.as_deref().map(class_weights).transpose()?;
+        options.optimizer = parsed(self.optimizer.as_deref(), OptimizerConfig::from_json)?;
+        options.learning_rate = self.learning_rate;
+        options.loss = parsed(self.loss.as_deref(), Loss::from_json)?;
+        let metrics = self.metrics.iter().map(|text| parsed(Some(text), Metric::from_json));
+        let metrics: Vec<Metric> =
+            metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
+        options.metrics = (!metrics.is_empty()).then_some(metrics);
+        if let Some(patience) = self.early_stopping {
+            let watch = serde_json::json!({"patience": patience, "restore_best_weights": true});
+            let early = EarlyStopping::from_json(&watch).map_err(|error| Error::Usage(error.to_string()))?;
+            options.fit.watchers.early_stopping = Some(early);
+        }
+        options.freeze_batch_norm = self.freeze_batch_norm;
+        options.fit.freeze_batch_statistics = self.freeze_batch_norm_after;
+        if self.quantize_aware {
+            let mut aware = QuantizeAware::default();
+            aware.calibration_samples = self.calibration_samples;
+            if let Some(path) = &self.recipe {
+                aware.recipe = read_recipe(path)?;
+            }
+            options.quantize_aware = Some(aware);
+        }
+        options.seed = self.seed;
+        (options.profile, options.resume) = (self.profile, self.resume);
+        options.run = self.machine.options()?;
+        Ok(options)
+    }
+}
+
+/// Reads a name, or an object in JSON, as Keras writes it.
+fn parsed<T>(
+    text: Option<&str>,
+    read: impl Fn(&serde_json::Value) -> Result<T, ConfigError>,
+) -> Result<Option<T>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let value = match text.trim_start().starts_with('{') {
+        true => serde_json::from_str(text).map_err(|error| Error::Usage(format!("'{text}': {error}")))?,
+        false => serde_json::Value::from(text),
+    };
+    read(&value).map(Some).map_err(|error| Error::Usage(error.to_string()))
+}
+
+fn read_recipe(path: &Path) -> Result<Recipe, Error> {
+    let failed = |reason: String| Error::Usage(format!("{}: {reason}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Recipe::from_toml(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// Reads `0=1.0,1=2.5`, or the same as a JSON object.
+fn class_weights(text: &str) -> Result<ClassWeights, Error> {
+    let usage = |reason: String| Error::Usage(format!("class weights '{text}': {reason}"));
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| usage(error.to_string()));
+    }
+    let entry = |entry: &str| -> Option<(i64, f32)> {
+        let (class, factor) = entry.split_once('=')?;
+        Some((class.trim().parse().ok()?, factor.trim().parse().ok()?))
+    };
+    let weights: Option<BTreeMap<i64, f32>> = text.split(',').map(entry).collect();
+    let weights = weights.ok_or_else(|| usage("they look like 0=1.0,1=2.5".into()))?;
+    ClassWeights::try_from(weights).map_err(|error| usage(error.to_string()))
 }
 
 /// Convert, evaluate and time an embedded model in every mode

@@ -82,6 +82,11 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             let result = litesmith::inspect(&options.model)?;
             print(json, &result, || show::inspect(&result))
         }
+        Verb::Train(options) => {
+            let result = litesmith::train(&options.model, &options.output, &options.options()?, &terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::train(options, &result))
+        }
         Verb::Demo(options) => {
             let result = litesmith::demo(&options.options()?, &terminal)?;
             terminal.finish()?;

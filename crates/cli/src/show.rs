@@ -5,10 +5,11 @@ use std::path::Path;
 
 use litesmith::{
     BenchResult, ConvertResult, DemoResult, Error, EvaluateResult, InspectResult, RunResult, TensorDetails,
+    TrainResult,
 };
 use litesmith_report::{Look, Table, html, human};
 
-use crate::args::ConvertArguments;
+use crate::args::{ConvertArguments, TrainArguments};
 
 /// Most samples whose predictions are shown.
 const MOST_SAMPLES: usize = 20;
@@ -126,6 +127,44 @@ pub(crate) fn evaluate(result: &EvaluateResult) -> String {
         result.samples.to_string(),
     ]);
     rendered(&table)
+}
+
+pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
+    let names: Vec<&String> =
+        result.epochs.first().map(|epoch| epoch.metrics.keys().collect()).unwrap_or_default();
+    let validated = result.epochs.iter().any(|epoch| epoch.val_loss.is_some());
+    let mut heads = vec!["epoch", "loss"];
+    heads.extend(validated.then_some("val_loss"));
+    heads.extend(names.iter().map(|name| name.as_str()));
+    heads.push("seconds");
+    let mut table = Table::new(heads);
+    for (number, epoch) in result.epochs.iter().enumerate() {
+        let mut row = vec![(number + 1).to_string(), human::decimal(epoch.loss, 4)];
+        row.extend(epoch.val_loss.map(|loss| human::decimal(loss, 4)));
+        let metric = |name: &&String| epoch.metrics.get(*name).and_then(serde_json::Value::as_f64);
+        row.extend(names.iter().map(|name| human::decimal(metric(name).unwrap_or(f64::NAN), 4)));
+        row.push(human::decimal(epoch.seconds, 1));
+        table.row(row);
+    }
+    let mut text = rendered(&table);
+    if !result.operators.is_empty() {
+        let mut operators = Table::new(["layer", "operator", "ms a step", "share"]);
+        for own in &result.operators {
+            let share = human::percent(own.share);
+            operators.row([own.name.clone(), own.operator.clone(), human::decimal(own.ms, 3), share]);
+        }
+        let _ = write!(text, "\n{}", rendered(&operators));
+    }
+    if let Some(agreement) = result.integer_agreement {
+        let _ = writeln!(
+            text,
+            "\nthe int8 model gives the simulated class to {} of samples",
+            human::percent(agreement)
+        );
+    }
+    let _ = writeln!(text, "\n{} ms a step", human::decimal(result.step_ms.median, 2));
+    let _ = writeln!(text, "written  {}", options.output.display());
+    text
 }
 
 pub(crate) fn bench(result: &BenchResult) -> String {

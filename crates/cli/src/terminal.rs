@@ -81,6 +81,12 @@ impl Observer for Terminal {
         }
     }
 
+    fn status(&self, text: &str) {
+        if let Some(progress) = self.bar().as_ref() {
+            progress.remark(text);
+        }
+    }
+
     fn note(&self, text: &str) {
         if self.quiet {
             return;

@@ -75,6 +75,7 @@ operators! {
     AssignState,
     BatchMatMul,
     BatchNorm,
+    BatchNormTraining,
     BatchToSpace,
     Binary,
     BroadcastTo,
@@ -89,12 +90,15 @@ operators! {
     DepthwiseConv2D,
     Dequantize,
     Dropout,
+    DropoutTraining,
     ExpandDims,
     FakeQuant,
+    FakeQuantTraining,
     Fill,
     FullyConnected,
     Gather,
     GatherNd,
+    Gradient,
     Identity,
     If,
     L2Norm,
@@ -130,6 +134,26 @@ operators! {
     Unpack,
     UpdateSlice,
     While,
+}
+
+impl serde::Serialize for Op {
+    /// As a map of one entry: its name, and its attributes that differ from the default ones.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.name(), self.attributes())])
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Op {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op, D::Error> {
+        let map = Map::deserialize(deserializer)?;
+        let mut entries = map.into_iter();
+        match (entries.next(), entries.next()) {
+            (Some((name, Value::Object(attributes))), None) => {
+                Op::from_attributes(&name, attributes).map_err(serde::de::Error::custom)
+            }
+            _ => Err(serde::de::Error::custom("an operator is a map of its name to its attributes")),
+        }
+    }
 }
 
 fn differences<T: serde::Serialize>(attributes: &T, default: &T) -> Map<String, Value> {

@@ -12,6 +12,7 @@ use criterion::Criterion;
 use litesmith_kernels::elementwise::{
     Affine, Binary, Broadcast, ChannelMap, MultiplyAdd, QuantizedBinary, Table, Unary, binary, unary,
 };
+use litesmith_kernels::optimizer::{Adam, Adjustment, Sgd, adam, sgd, squared_norm};
 use litesmith_kernels::pooling::{average_pool_quantized, max_pool};
 use litesmith_kernels::quantized::map_samples;
 use litesmith_kernels::reduce::{QuantizedSum, Reduce, Reduction, reduce};
@@ -214,6 +215,27 @@ fn float(bench: &mut Bench<'_>) {
     });
 }
 
+/// A step of the optimizers on a parameter that no cache holds.
+fn optimizers(bench: &mut Bench<'_>) {
+    let len = 1 << 22;
+    let (gradient, mut parameter) = (floats(len), floats(len));
+    let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+    let adjustment = Adjustment { l2: 1e-4, weight_decay: 1e-4, ..Adjustment::none(1e-3) };
+    let rule = Sgd { momentum: 0.9, nesterov: false };
+    bench.run("sgd, momentum 4M", 20 * len, |isa, pool| {
+        sgd(isa, pool, &rule, &adjustment, &gradient, &mut parameter, &mut first);
+    });
+    let (one_minus_beta_1, one_minus_beta_2) = (0.1, 0.001);
+    let rule = Adam { alpha: 1e-3, one_minus_beta_1, one_minus_beta_2, epsilon: 1e-7, amsgrad: false };
+    bench.run("adam 4M", 28 * len, |isa, pool| {
+        let slots = [&mut first[..], &mut second, &mut []];
+        adam(isa, pool, &rule, &adjustment, &gradient, &mut parameter, slots);
+    });
+    bench.run("norm of a gradient 4M", 8 * len, |isa, pool| {
+        black_box(squared_norm(isa, pool, &adjustment, &gradient, &parameter));
+    });
+}
+
 fn main() {
     let isa = match std::env::var("LITESMITH_ISA") {
         Ok(name) => name.parse().unwrap_or_else(|error| panic!("{error}")),
@@ -230,4 +252,5 @@ fn main() {
     let mut bench = Bench { criterion: &mut criterion, isa, pool: ThreadPool::new(threads) };
     quantized(&mut bench);
     float(&mut bench);
+    optimizers(&mut bench);
 }

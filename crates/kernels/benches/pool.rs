@@ -14,7 +14,8 @@ fn main() {
     let mut criterion =
         Criterion::default().measurement_time(Duration::from_secs(1)).sample_size(20).configure_from_args();
     let mut group = criterion.benchmark_group("fork_join");
-    for (name, pause) in [("back_to_back", 0), ("after_30_us", 30), ("after_5_ms", 5000)] {
+    let pauses = [("back_to_back", 0), ("after_30_us", 30), ("after_200_us", 200), ("after_5_ms", 5000)];
+    for (name, pause) in pauses {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {
                 let mut total = Duration::ZERO;

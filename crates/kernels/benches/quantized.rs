@@ -1,6 +1,8 @@
 //! Quantized kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1. Layers with 16-bit
 //! activations are compared with the same layers of bytes.
 //!
+//! Convolutions are in the form that is best for them; products are counted as the direct form needs them.
+//!
 //! Prints, beside what criterion says, the multiply-accumulates per second of each layer (best of
 //! all batches) and their share of the peak of exact byte products on that instruction set, measured
 //! just before each layer because clocks drift. Choose the instruction set and the threads with
@@ -14,8 +16,8 @@ use litesmith_kernels::float::Clamp;
 use litesmith_kernels::int16;
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::quantized::{
-    Conv2d, Depthwise, HybridConv2d, HybridDepthwise, HybridOutput, QuantizedSamples, Requantize, Rescale,
-    quantize_by_ranges,
+    Conv2d, Depthwise, Filter, HybridConv2d, HybridDepthwise, HybridOutput, QuantizedSamples, Requantize,
+    Rescale, WeightOrder, best_form, quantize_by_ranges,
 };
 use litesmith_kernels::{Isa, ThreadPool, Window};
 
@@ -196,7 +198,10 @@ impl Bench {
             return self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
         }
         let weights = weights(out_channels * kernel * kernel * channels);
-        let conv = Conv2d::new(self.isa, window, 1, channels, out_channels, &weights, None, 128, requantize);
+        let (order, groups, in_channels) = (WeightOrder::OutputFirst, 1, channels);
+        let filter = Filter { window, groups, in_channels, out_channels, order, weights: &weights };
+        let form = best_form(self.isa, &filter, [size; 2]);
+        let conv = Conv2d::with_form(form, self.isa, &filter, None, 128, &requantize);
         let mut output = vec![0; height * width * out_channels];
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
         let work = output.len() * kernel * kernel * channels;

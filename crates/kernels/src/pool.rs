@@ -40,6 +40,9 @@ const MAX_THREADS: usize = 1024;
 const LONGEST_SPIN: u32 = 16_384;
 const SHORTEST_SPIN: u32 = 2048;
 const CALLER_SPIN: u32 = 4096;
+/// The caller's turns after which each further batch of turns begins with an offer of its processor.
+const CALLER_PATIENCE: u32 = 256;
+const CALLER_BATCH: u32 = 32;
 
 /// Most ranges in which tasks are dealt out; where there are more threads, some share one.
 const MOST_RANGES: usize = 16;
@@ -278,11 +281,15 @@ impl Shared {
         }
     }
 
-    /// Waits until no worker is inside the closed job.
+    /// Waits until no worker is inside the closed job. A worker that takes long may wait for this
+    /// very processor, so it is offered now and then.
     fn wait_for_workers(&self) {
-        for _ in 0..CALLER_SPIN {
+        for turn in 0..CALLER_SPIN {
             if self.state.0.load(Ordering::Acquire) & INSIDE == 0 {
                 return;
+            }
+            if turn >= CALLER_PATIENCE && turn % CALLER_BATCH == 0 {
+                std::thread::yield_now();
             }
             std::hint::spin_loop();
         }
@@ -315,14 +322,22 @@ impl Shared {
 
     /// Waits for a job other than `last_job`, or for the end of the pool. Spins at most `spin`
     /// turns, which it adapts: a spin that ends in sleep was wasted, so the next one is shorter.
+    /// A job that ended before this worker could join it shows that more may come: the spin
+    /// begins anew.
     fn wait_for_job(&self, last_job: u64, spin: &mut u32) -> u64 {
         let wanted =
             |state: u64| state & STOP != 0 || (state & OPEN != 0 && state & !(ONE_JOB - 1) != last_job);
-        for _ in 0..*spin {
+        let (mut turns, mut seen_job) = (0, last_job);
+        while turns < *spin {
             let state = self.state.0.load(Ordering::Acquire);
             if wanted(state) {
                 *spin = (*spin * 2).min(LONGEST_SPIN);
                 return state;
+            }
+            if state & !(ONE_JOB - 1) == seen_job {
+                turns += 1;
+            } else {
+                (turns, seen_job) = (0, state & !(ONE_JOB - 1));
             }
             std::hint::spin_loop();
         }

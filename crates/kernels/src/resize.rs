@@ -47,7 +47,7 @@ impl Resize {
 
     /// For each output pixel along an axis: the input pixels on both sides, and how far the second
     /// one counts.
-    fn bilinear(&self, axis: usize) -> Vec<Neighbours> {
+    pub(crate) fn bilinear(&self, axis: usize) -> Vec<Neighbours> {
         let (ratio, last) = (self.ratio(axis), self.input[1 + axis].saturating_sub(1));
         (0..self.output[axis])
             .map(|i| {
@@ -63,7 +63,7 @@ impl Resize {
     }
 
     /// For each output pixel along an axis: the nearest input pixel.
-    fn nearest(&self, axis: usize) -> Vec<usize> {
+    pub(crate) fn nearest(&self, axis: usize) -> Vec<usize> {
         let (ratio, last) = (self.ratio(axis), self.input[1 + axis].saturating_sub(1));
         (0..self.output[axis])
             .map(|i| {
@@ -78,11 +78,13 @@ impl Resize {
     }
 }
 
+/// Where an output pixel lies along an axis.
 #[derive(Clone, Copy)]
-struct Neighbours {
-    low: usize,
-    high: usize,
-    weight: f32,
+pub(crate) struct Neighbours {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+    /// How far the second one counts.
+    pub(crate) weight: f32,
 }
 
 /// Takes the nearest pixel, for elements of any type.

@@ -1,6 +1,7 @@
 //! What can go wrong, by whom it can be mended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use litesmith_data::{Category, DataError};
 use litesmith_formats::FormatError;
@@ -8,6 +9,7 @@ use litesmith_graph::ModelError;
 use litesmith_passes::LegalizeError;
 use litesmith_quantize::{QuantizeError, RecipeError, StatisticsError};
 use litesmith_runtime::RuntimeError;
+use litesmith_train::TrainError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -52,6 +54,9 @@ pub enum Error {
     /// The user stopped the work; nothing was written.
     #[error("interrupted; nothing was written")]
     Interrupted,
+    /// The user stopped training; the file holds what is needed to go on.
+    #[error("interrupted; '{}' holds the state: the same command with --resume goes on", .0.display())]
+    Paused(PathBuf),
 }
 
 fn list(layers: &[Unsupported]) -> String {
@@ -71,7 +76,7 @@ impl Error {
             Error::Check(_) => 4,
             Error::Broken(_) => 5,
             Error::Limit(_) => 6,
-            Error::Interrupted => 130,
+            Error::Interrupted | Error::Paused(_) => 130,
         }
     }
 
@@ -156,6 +161,34 @@ impl From<RuntimeError> for Error {
             RuntimeError::Setting(_) => Error::Usage(error.to_string()),
             RuntimeError::Interrupted => Error::Interrupted,
             _ => Error::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<TrainError> for Error {
+    fn from(error: TrainError) -> Error {
+        match error {
+            TrainError::Unsupported(items) => {
+                let layer = |item: litesmith_train::Unsupported| Unsupported {
+                    layer: item.layer,
+                    operator: item.operator,
+                    reason: item.reason,
+                };
+                let layers = items.into_iter().map(layer).collect();
+                Error::Unsupported { what: "the model cannot be trained".into(), layers }
+            }
+            TrainError::Runtime(error) => error.into(),
+            TrainError::Data(error) => match Arc::try_unwrap(error) {
+                Ok(error) => error.into(),
+                Err(error) => Error::Broken(error.to_string()),
+            },
+            TrainError::Hook(text) => Error::Failed(text),
+            TrainError::InputSize(_)
+            | TrainError::ClassWeights
+            | TrainError::NoTargets
+            | TrainError::Watched(_)
+            | TrainError::Checkpoint(_) => Error::Usage(error.to_string()),
+            error => Error::Broken(error.to_string()),
         }
     }
 }

@@ -233,7 +233,7 @@ fn spec(
     Ok(InputSpec::new(input.name.as_str(), &shape, dtype))
 }
 
-fn element_type(dtype: DType) -> Option<ElementType> {
+pub(crate) fn element_type(dtype: DType) -> Option<ElementType> {
     Some(match dtype {
         DType::F16 => ElementType::F16,
         DType::F32 => ElementType::F32,

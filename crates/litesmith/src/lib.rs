@@ -20,11 +20,13 @@ mod error;
 mod evaluate;
 mod feed;
 mod inspect;
+mod learnt;
 mod observer;
 mod process;
 mod run;
 mod seeded;
 mod shapes;
+mod train;
 
 pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};
 pub use check::Check;
@@ -38,10 +40,15 @@ pub use inspect::{InspectResult, Layer, TensorDetails, inspect};
 pub use litesmith_data::{Crop, Preprocess};
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
 pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};
+pub use litesmith_train::{
+    ClassWeights, ConfigError, EarlyStopping, FitOptions, Loss, LossKind, Metric, MetricKind,
+    OptimizerConfig, OptimizerKind, Schedule,
+};
 pub use observer::{Observer, Silent};
 pub use process::available_memory;
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
+pub use train::{EpochResult, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train};
 
 use serde::Serialize;
 

@@ -10,6 +10,9 @@ pub trait Observer: Sync {
     /// A step of the stage is done.
     fn step(&self) {}
 
+    /// How the stage stands, to be shown beside its progress.
+    fn status(&self, _text: &str) {}
+
     /// Something that the user should know.
     fn note(&self, _text: &str) {}
 

@@ -93,6 +93,27 @@ pub fn optimize(
     run(model, OPTIMIZE, look)
 }
 
+/// What [`prepare_training`] does, in order: exact rewrites that look at no weights.
+const TRAINING: &[Pass] = &[
+    Pass { name: "fold-constants", apply: fold_constants::apply },
+    Pass { name: "drop-identities", apply: drop_identities::apply },
+    Pass { name: "recognize-clamps", apply: recognize::clamp::apply },
+    Pass { name: "recognize-gates", apply: recognize::gate::apply },
+    Pass { name: "recognize-gelu", apply: recognize::gelu::apply },
+    Pass { name: "absorb-padding", apply: merge_padding::absorb },
+    Pass { name: "remove-dead", apply: remove_dead::apply },
+];
+
+/// Simplifies a model before it is differentiated. Weights that change are inputs of its graphs, not
+/// parameters, which count as constants.
+///
+/// # Errors
+/// If the model does not fit itself.
+pub fn prepare_training(model: &mut Model) -> Result<(), ModelError> {
+    infer_model(model)?;
+    run(model, TRAINING, &mut |_, _| {}).map(drop)
+}
+
 /// Lets convolutions and maximum poolings pad by themselves instead of an operator before them: for targets
 /// that know explicit padding, after quantization. What the model computes keeps every bit. Returns the
 /// number of paddings.

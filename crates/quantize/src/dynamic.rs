@@ -10,7 +10,7 @@ use crate::recipe::{Choice, Granularity, Recipe};
 use crate::repair::{Knowledge, Moments, Product, Repair};
 use crate::report::{Outcome, Precision, Report};
 use crate::statistics::Statistics;
-use crate::weights::{Layout, for_dynamic, shared};
+use crate::weights::{Grid, Layout, for_dynamic, shared};
 
 /// Smaller constants stay float: quantizing them saves nothing.
 const FEWEST_ELEMENTS: usize = 1024;
@@ -106,7 +106,8 @@ impl Quantizable {
             Some(axis) => (axis, choice.granularity),
             None => (0, Granularity::PerTensor),
         };
-        let mut weights = for_dynamic(&values, Layout::new(&shape, axis), granularity);
+        let grid = Grid { granularity, ..choice.grid() };
+        let mut weights = for_dynamic(&values, Layout::new(&shape, axis), grid);
         let product = knowledge.and_then(|knowledge| Some((knowledge, Product::of(graph, id)?)));
         let repaired =
             product.and_then(|(knowledge, product)| knowledge.repair(graph, &product, &weights, None));

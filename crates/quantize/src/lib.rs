@@ -19,6 +19,7 @@ mod ranges;
 mod recipe;
 mod repair;
 mod report;
+mod simulate;
 mod statistics;
 mod statistics_file;
 mod weights;
@@ -33,6 +34,9 @@ pub use parameters::{activation_parameters, nearest_away};
 pub use recipe::{Granularity, Recipe, RecipeError, Rule};
 pub use repair::{Moments, Repair};
 pub use report::{Outcome, Precision, Report};
+pub use simulate::{
+    SimulatedLayer, SimulatedTensor, Simulation, learnt_ranges, place, simulation, without_simulation,
+};
 pub use statistics::{Range, Statistics, StatisticsError};
 
 use litesmith_graph::{Graph, Model, ModelError, Node};

@@ -11,14 +11,15 @@
 //! granularity = "per-tensor"  # of the weights; per-channel is the default
 //! ```
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::observer::Observer;
 use crate::repair::Repair;
+use crate::weights::Grid;
 
 /// Ordered rules; later ones win.
-#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The rules.
@@ -27,7 +28,7 @@ pub struct Recipe {
 }
 
 /// What some layers become.
-#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Pattern of layer names (`*` any text, `?` any character); all where left out.
@@ -36,7 +37,7 @@ pub struct Rule {
     pub operators: Option<Vec<String>>,
     /// Whether the layers stay float.
     pub skip: Option<bool>,
-    /// Bits of weights and activations; 8 is supported.
+    /// Bits of weights, 8 or 4. Integers of 4 bits are stored in 8: it shows what they would cost.
     pub bits: Option<u32>,
     /// How many scales weights have.
     pub granularity: Option<Granularity>,
@@ -66,7 +67,7 @@ impl Rule {
 }
 
 /// How many scales weights have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// One for each output channel.
@@ -77,7 +78,7 @@ pub enum Granularity {
 }
 
 /// How the range of an activation is found: the kinds of [`Observer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "Observer documents each")]
 pub enum ObserverKind {
@@ -95,7 +96,7 @@ pub enum RecipeError {
     #[error("this is no recipe: {0}")]
     Broken(#[from] toml::de::Error),
     /// A rule asks for something that is not supported.
-    #[error("rule {rule} of the recipe asks for {bits} bits; 8 are supported")]
+    #[error("rule {rule} of the recipe asks for {bits} bits; 8 and 4 are supported")]
     Bits {
         /// Which rule, from 1.
         rule: usize,
@@ -125,8 +126,21 @@ pub enum RecipeError {
 pub(crate) struct Choice {
     pub(crate) skip: bool,
     pub(crate) granularity: Granularity,
+    bits: Option<u32>,
     pub(crate) observer: Option<Observer>,
     pub(crate) repair: Option<Repair>,
+}
+
+impl Choice {
+    /// Bits of weights.
+    pub(crate) fn weight_bits(&self) -> u32 {
+        self.bits.unwrap_or(8)
+    }
+
+    /// Which integers weights become.
+    pub(crate) fn grid(&self) -> Grid {
+        Grid::new(self.granularity, self.weight_bits())
+    }
 }
 
 impl Recipe {
@@ -137,7 +151,7 @@ impl Recipe {
     pub fn from_toml(text: &str) -> Result<Recipe, RecipeError> {
         let recipe: Recipe = toml::from_str(text)?;
         for (index, rule) in recipe.rules.iter().enumerate() {
-            if let Some(bits) = rule.bits.filter(|bits| *bits != 8) {
+            if let Some(bits) = rule.bits.filter(|bits| ![4, 8].contains(bits)) {
                 return Err(RecipeError::Bits { rule: index + 1, bits });
             }
             if rule.repair == Some(Repair::Auto) {
@@ -186,9 +200,14 @@ impl Recipe {
             if layer && named {
                 choice.skip = rule.skip.unwrap_or(choice.skip);
                 choice.granularity = rule.granularity.unwrap_or(choice.granularity);
+                choice.bits = rule.bits.or(choice.bits);
                 choice.observer = rule.observer().or(choice.observer);
                 choice.repair = rule.repair.or(choice.repair);
             }
+        }
+        if choice.weight_bits() != 8 {
+            // Repairs know the grid of 8 bits.
+            choice.repair = Some(Repair::None);
         }
         choice
     }
@@ -254,8 +273,8 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused() {
         assert!(matches!(
-            Recipe::from_toml("[[rule]]\nbits = 4"),
-            Err(RecipeError::Bits { rule: 1, bits: 4 })
+            Recipe::from_toml("[[rule]]\nbits = 5"),
+            Err(RecipeError::Bits { rule: 1, bits: 5 })
         ));
         assert!(Recipe::from_toml("[[rule]]\nlayer = \"x\"").is_err());
         assert!(Recipe::from_toml("[[rule]]\nobserver = \"median\"").is_err());

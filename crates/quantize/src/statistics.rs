@@ -110,6 +110,14 @@ impl Statistics {
         Statistics::default()
     }
 
+    /// Statistics that consist of ranges alone, such as training learns them.
+    #[must_use]
+    pub fn of_ranges(ranges: impl IntoIterator<Item = (String, Range)>) -> Statistics {
+        let ranges: BTreeMap<String, Range> = ranges.into_iter().collect();
+        let extremes = ranges.iter().map(|(name, range)| (name.clone(), vec![*range])).collect();
+        Statistics { samples: 1, ranges, runs: vec![0], next: 1, extremes, ..Statistics::default() }
+    }
+
     /// Statistics of no sample that will also count values: what some observers need. It takes 32 KB for
     /// each tensor.
     #[must_use]

@@ -1,7 +1,8 @@
 //! Integer weights and biases.
 //!
 //! Weights are symmetric and narrow, integers in [-127, 127] with zero point 0, `scale = max|w| / 127`
-//! in single precision, one scale for each output channel or one for all.
+//! in single precision, one scale for each output channel or one for all. Of 4 bits, they lie in [-7, 7] and are
+//! stored in 8.
 
 use litesmith_graph::{Graph, Width};
 
@@ -63,11 +64,28 @@ impl Layout {
     }
 }
 
-fn extents(weights: &[f32], layout: Layout, granularity: Granularity) -> Vec<f32> {
-    let extents = layout.extents(weights);
-    match granularity {
-        Granularity::PerChannel => extents,
-        Granularity::PerTensor => vec![extents.into_iter().fold(0.0, f32::max)],
+/// Which integers weights become.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Grid {
+    pub(crate) granularity: Granularity,
+    /// The largest integer.
+    pub(crate) largest: f32,
+}
+
+impl Grid {
+    /// Weights of this many bits.
+    pub(crate) fn new(granularity: Granularity, bits: u32) -> Grid {
+        Grid { granularity, largest: ((1u32 << (bits - 1)) - 1) as f32 }
+    }
+
+    /// The largest magnitude for each scale, none too small to divide by.
+    fn extents(self, weights: &[f32], layout: Layout) -> Vec<f32> {
+        let extents = layout.extents(weights);
+        let extents = match self.granularity {
+            Granularity::PerChannel => extents,
+            Granularity::PerTensor => vec![extents.into_iter().fold(0.0, f32::max)],
+        };
+        extents.into_iter().map(|extent| extent.max(SMALLEST_EXTENT)).collect()
     }
 }
 
@@ -91,16 +109,15 @@ pub(crate) fn for_integer(
     weights: &[f32],
     bias: Option<&[f32]>,
     layout: Layout,
-    granularity: Granularity,
+    grid: Grid,
     input_scale: f32,
     width: Width,
 ) -> Weights {
-    let extents: Vec<f32> =
-        extents(weights, layout, granularity).into_iter().map(|extent| extent.max(SMALLEST_EXTENT)).collect();
-    let mut scales: Vec<f32> = extents.iter().map(|extent| extent / 127.0).collect();
+    let (extents, largest) = (grid.extents(weights, layout), grid.largest);
+    let mut scales: Vec<f32> = extents.iter().map(|extent| extent / largest).collect();
     let mut inverses: Vec<f32> = match width {
         Width::Eight => scales.iter().map(|scale| 1.0 / scale).collect(),
-        Width::Sixteen => extents.iter().map(|extent| 127.0 / extent).collect(),
+        Width::Sixteen => extents.iter().map(|extent| largest / extent).collect(),
     };
     for (channel, bias) in bias.into_iter().flatten().enumerate() {
         let index = if scales.len() == 1 { 0 } else { channel };
@@ -111,13 +128,13 @@ pub(crate) fn for_integer(
     }
     let inverse =
         |index: usize| if inverses.len() == 1 { inverses[0] } else { inverses[layout.channel(index)] };
-    let quantized = |(index, w): (usize, &f32)| nearest_weight(w * inverse(index));
+    let quantized = |(index, w): (usize, &f32)| nearest_weight(w * inverse(index), largest);
     Weights { values: weights.iter().enumerate().map(quantized).collect(), scales }
 }
 
-/// [`nearest_away`] within [-127, 127], without a call: there are millions of weights.
-fn nearest_weight(x: f32) -> i8 {
-    let x = x.clamp(-127.0, 127.0);
+/// [`nearest_away`] within the grid, without a call: there are millions of weights.
+fn nearest_weight(x: f32, largest: f32) -> i8 {
+    let x = x.clamp(-largest, largest);
     let whole = x as i32 as f32;
     // Exact, as both lie within a factor of two or the whole part is zero.
     let rest = x - whole;
@@ -125,15 +142,14 @@ fn nearest_weight(x: f32) -> i8 {
 }
 
 /// Weights for dynamic range, `q = round(w * 127 / max|w|)` in double precision.
-pub(crate) fn for_dynamic(weights: &[f32], layout: Layout, granularity: Granularity) -> Weights {
-    let extents: Vec<f32> =
-        extents(weights, layout, granularity).into_iter().map(|extent| extent.max(SMALLEST_EXTENT)).collect();
+pub(crate) fn for_dynamic(weights: &[f32], layout: Layout, grid: Grid) -> Weights {
+    let (extents, largest) = (grid.extents(weights, layout), f64::from(grid.largest));
     let extent = |index: usize| if extents.len() == 1 { extents[0] } else { extents[layout.channel(index)] };
     let quantized = |(index, w): (usize, &f32)| {
-        (f64::from(*w) * 127.0 / f64::from(extent(index))).round().clamp(-127.0, 127.0) as i8
+        (f64::from(*w) * largest / f64::from(extent(index))).round().clamp(-largest, largest) as i8
     };
     let values = weights.iter().enumerate().map(quantized).collect();
-    Weights { values, scales: extents.iter().map(|extent| extent / 127.0).collect() }
+    Weights { values, scales: extents.iter().map(|extent| extent / grid.largest).collect() }
 }
 
 /// A bias on the grid of the products, `scale = input * weight` in single precision,
@@ -151,37 +167,43 @@ mod tests {
     use super::*;
 
     const TWO: Layout = Layout { channels: 2, stride: 2 };
+    const BY_CHANNEL: Grid = Grid { granularity: Granularity::PerChannel, largest: 127.0 };
 
     #[test]
     fn each_channel_has_its_own_scale() {
-        let weights =
-            for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerChannel, 1.0, Width::Eight);
+        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, BY_CHANNEL, 1.0, Width::Eight);
         assert_eq!(weights.values, [127, -64, 0, 0]);
         assert_eq!(weights.scales, [0.01, 5e-7 / 127.0]);
-        let weights =
-            for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, Granularity::PerTensor, 1.0, Width::Eight);
+        let one = Grid::new(Granularity::PerTensor, 8);
+        let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, one, 1.0, Width::Eight);
         assert_eq!(weights.scales, [0.01]);
+    }
+
+    #[test]
+    fn four_bits_have_fifteen_integers() {
+        let grid = Grid::new(Granularity::PerTensor, 4);
+        let weights = for_integer(&[0.7, -0.35, 0.04, -0.7], None, TWO, grid, 1.0, Width::Eight);
+        assert_eq!((weights.values, weights.scales), (vec![7, -4, 0, -7], vec![0.1]));
     }
 
     #[test]
     fn weights_round_as_everything_does() {
         for x in (-2600..2600).map(|x| x as f32 / 20.0).chain([0.499_999_97, -0.499_999_97, 1.499_999_9]) {
-            assert_eq!(nearest_weight(x), nearest_away(x).clamp(-127.0, 127.0) as i8, "{x}");
+            assert_eq!(nearest_weight(x, 127.0), nearest_away(x).clamp(-127.0, 127.0) as i8, "{x}");
         }
     }
 
     #[test]
     fn channels_of_a_depthwise_kernel_alternate() {
         let layout = Layout::new(&[1, 2, 1, 2], 3);
-        let weights = for_dynamic(&[1.0, 10.0, -0.5, 5.0], layout, Granularity::PerChannel);
+        let weights = for_dynamic(&[1.0, 10.0, -0.5, 5.0], layout, BY_CHANNEL);
         assert_eq!(weights.values, [127, 127, -64, 64]);
     }
 
     #[test]
     fn a_bias_that_would_overflow_raises_the_weight_scale() {
         let (values, biases) = ([1e-6, 0.0, 1.0, 0.0], [100.0, 1.0]);
-        let granularity = Granularity::PerChannel;
-        let weights = for_integer(&values, Some(&biases), TWO, granularity, 0.1, Width::Eight);
+        let weights = for_integer(&values, Some(&biases), TWO, BY_CHANNEL, 0.1, Width::Eight);
         let (bias, scales) = bias(&biases, 0.1, &weights.scales);
         assert_eq!(bias[0], 1 << 30);
         assert_eq!(scales[1], 0.1 * (1.0 / 127.0));

@@ -1,21 +1,20 @@
 use std::collections::HashMap;
-use std::time::Instant;
 
-use litesmith_graph::{
-    DType, Dim, Graph, GraphId, Model, Node, Quantization, Shape, TensorId, infer_shapes, validate,
-};
+use litesmith_graph::{DType, Dim, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool};
 
 use crate::array::{Array, TensorView};
+use crate::batch::{self, Batch, Moment};
 use crate::bind::Machine;
 use crate::buffer::Buffer;
 use crate::eager::{CalledPlans, Computed, Eager, Watch};
 use crate::error::RuntimeError;
 use crate::fuse::fuse;
 use crate::options::{Interrupt, Options};
-use crate::plan::{self, Mode, NoPlan, Plan, Shared, enter};
+use crate::plan::{Mode, NoPlan, Plan, Shared, enter};
 use crate::prepare;
+use crate::profile::{StepTime, Times};
 use crate::states::States;
 
 /// Most plans that are kept; the one not used for longest goes.
@@ -34,21 +33,6 @@ pub struct TensorInfo {
     pub shape: Shape,
     /// How its integers stand for real numbers, if they do.
     pub quantization: Option<Quantization>,
-}
-
-/// Time that one step of a plan takes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepTime {
-    /// Name of the node, or of the first one that the step computes.
-    pub node: String,
-    /// TFLite name of its operator; of several, joined by `+`.
-    pub operator: String,
-    /// Seconds, the mean over the runs.
-    pub seconds: f64,
-    /// Multiply-accumulates.
-    pub macs: u64,
-    /// What they multiply, where kernels have a peak to be measured against.
-    pub products: Option<Products>,
 }
 
 /// Runs the main graph of a model. States of the model live in it: they keep their values from run to
@@ -76,7 +60,7 @@ struct CachedPlan {
     mode: Mode,
     shapes: Vec<Vec<usize>>,
     /// `None` where the graph is run node by node, because its shapes depend on computed values.
-    plan: Option<Plan>,
+    batch: Option<Batch>,
 }
 
 impl Interpreter {
@@ -107,6 +91,7 @@ impl Interpreter {
             pool: ThreadPool::new(options.threads()?),
             max_memory: options.max_memory,
             packed: Default::default(),
+            scratch: Default::default(),
             stored: Default::default(),
         };
         let interrupt = options.interrupt.clone();
@@ -184,30 +169,19 @@ impl Interpreter {
     pub fn run(&mut self, inputs: &[Array]) -> Result<Vec<Array>, RuntimeError> {
         self.check(inputs)?;
         self.plan(Mode::Inference, inputs.iter().map(|input| input.shape.clone()).collect())?;
-        let result = if self.plans[0].plan.is_some() {
-            self.run_plan(inputs, &mut |_, _, _| {})
+        let result = if self.plans[0].batch.is_some() {
+            self.run_batch(inputs, &mut |_, _, _| {})
         } else {
             self.run_by_node(Mode::Inference, inputs, &mut |_, _| {})
         };
         self.or_interrupted(result)
     }
 
-    /// Runs the plan in front, and tells after how many steps (0 at first) the arena holds what.
-    fn run_plan(
-        &mut self,
-        inputs: &[Array],
-        watch: &mut dyn FnMut(usize, &Plan, &[u8]),
-    ) -> Result<Vec<Array>, RuntimeError> {
-        let Some(plan) = &self.plans[0].plan else { return Ok(Vec::new()) };
+    /// Runs the plans in front.
+    fn run_batch(&mut self, inputs: &[Array], watch: batch::Watch<'_>) -> Result<Vec<Array>, RuntimeError> {
+        let Some(batch) = &self.plans[0].batch else { return Ok(Vec::new()) };
         let machine = Machine { isa: self.shared.isa, pool: &self.shared.pool, interrupt: &self.interrupt };
-        let arena = self.arena.bytes_mut();
-        write_inputs(plan, inputs, arena);
-        watch(0, plan, arena);
-        for step in 0..plan.steps.len() {
-            plan.run_step(step, machine, arena, &mut self.states)?;
-            watch(step + 1, plan, arena);
-        }
-        Ok(read_outputs(plan, arena))
+        batch.run(inputs, machine, self.arena.bytes_mut(), &mut self.states, watch)
     }
 
     fn run_by_node(
@@ -244,13 +218,13 @@ impl Interpreter {
     ) -> Result<Vec<Array>, RuntimeError> {
         self.check(inputs)?;
         self.plan(Mode::Observe, inputs.iter().map(|input| input.shape.clone()).collect())?;
-        if self.plans[0].plan.is_none() {
+        if self.plans[0].batch.is_none() {
             return self.observe_by_node(inputs, visit);
         }
         let mut shown = 0;
         let mut copy = Vec::new();
-        let mut show = |done: usize, plan: &Plan, arena: &[u8]| {
-            while let Some(value) = plan.values.get(shown).filter(|value| value.ready <= done) {
+        let mut show = |now: Moment, plan: &Plan, arena: &[u8]| {
+            while let Some(value) = plan.values.get(shown).filter(|value| value.ready <= now.done) {
                 let mut data = value.bytes(arena);
                 if value.dtype == DType::I8 {
                     copy.resize(data.len(), 0);
@@ -261,7 +235,7 @@ impl Interpreter {
                 shown += 1;
             }
         };
-        let result = self.run_plan(inputs, &mut show);
+        let result = self.run_batch(inputs, &mut show);
         self.or_interrupted(result)
     }
 
@@ -293,44 +267,27 @@ impl Interpreter {
     }
 
     /// Measures how long each step takes, the mean over `runs` runs (at least one) after one that
-    /// does not count.
+    /// does not count. What goes over a batch in slices is counted for all of it.
     ///
     /// # Errors
     /// As [`Interpreter::run`].
     pub fn profile(&mut self, inputs: &[Array], runs: usize) -> Result<Vec<StepTime>, RuntimeError> {
         self.run(inputs)?;
         let runs = runs.max(1);
-        // What is measured: steps of a plan, or nodes where there is none.
-        type Measured = (Vec<usize>, Option<&'static str>, u64);
-        let mut measured: Vec<Measured> = match &self.plans[0].plan {
-            Some(plan) => plan.steps.iter().map(|step| (step.nodes.clone(), step.name, step.macs)).collect(),
-            None => (0..self.fused.main().nodes.len()).map(|node| (vec![node], None, 0)).collect(),
+        let mut times = match &self.plans[0].batch {
+            Some(batch) => Times::of_parts(&batch.parts()),
+            None => Times::of_nodes(self.fused.main().nodes.len()),
         };
-        let mut seconds = vec![0.0; measured.len()];
         for _ in 0..runs {
-            let mut start = Instant::now();
-            let mut measure = |index: Option<usize>| {
-                if let Some(seconds) = index.and_then(|index| seconds.get_mut(index)) {
-                    *seconds += start.elapsed().as_secs_f64() / runs as f64;
-                }
-                start = Instant::now();
-            };
-            if self.plans[0].plan.is_some() {
-                self.run_plan(inputs, &mut |done, _, _| measure(done.checked_sub(1)))?;
+            times.start();
+            if self.plans[0].batch.is_some() {
+                self.run_batch(inputs, &mut |now, _, _| times.measure(now))?;
             } else {
-                measure(None);
-                self.run_by_node(Mode::Inference, inputs, &mut |node, _| measure(Some(node)))?;
+                let mut measure = |node, _: &_| times.measure(Moment { part: 0, done: node + 1 });
+                self.run_by_node(Mode::Inference, inputs, &mut measure)?;
             }
         }
-        let graph = self.fused.main();
-        let time = |((nodes, name, macs), seconds): (Measured, f64)| {
-            let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
-            let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
-            let operator = name.map_or_else(|| operators.join("+"), str::to_owned);
-            let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
-            StepTime { node: nodes[0].name.clone(), operator, seconds, macs, products }
-        };
-        Ok(measured.drain(..).zip(seconds).map(time).collect())
+        Ok(times.steps(self.fused.main(), runs))
     }
 
     /// Multiply-accumulates a second that this machine can do at most, on this interpreter's threads and
@@ -386,16 +343,16 @@ impl Interpreter {
             Some(index) => self.plans[..=index].rotate_right(1),
             None => {
                 let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
-                let plan = match plan::make(model, &shapes, mode, &self.activations, &self.shared) {
-                    Ok(plan) => Some(plan),
+                let batch = match Batch::make(model, &shapes, mode, &self.activations, &self.shared) {
+                    Ok(batch) => Some(batch),
                     Err(NoPlan::Computed) => None,
                     Err(NoPlan::Error(error)) => return Err(error),
                 };
                 self.plans.truncate(MOST_PLANS - 1);
-                self.plans.insert(0, CachedPlan { mode, shapes, plan });
+                self.plans.insert(0, CachedPlan { mode, shapes, batch });
             }
         }
-        let needed = self.plans[0].plan.as_ref().map_or(0, |plan| plan.arena);
+        let needed = self.plans[0].batch.as_ref().map_or(0, |batch| batch.arena);
         if self.arena.len() < needed {
             // The old one goes first, so that both are never there.
             self.arena = no_arena()?;
@@ -405,39 +362,10 @@ impl Interpreter {
     }
 }
 
-/// What a node that multiplies two operands multiplies.
-fn products(graph: &Graph, node: &Node) -> Option<Products> {
-    let [Some(a), Some(b), ..] = node.inputs[..] else { return None };
-    match (graph[a].dtype, graph[b].dtype) {
-        (DType::F32, DType::F32 | DType::F16) => Some(Products::Floats),
-        (DType::F32 | DType::I8 | DType::U8, DType::I8 | DType::U8 | DType::I4) => Some(Products::Bytes),
-        (DType::I16, DType::I8 | DType::I16 | DType::I4) => Some(Products::Words),
-        _ => None,
-    }
-}
-
 fn no_arena() -> Result<Buffer, RuntimeError> {
     Buffer::zeroed(0).ok_or_else(|| no_memory(0))
 }
 
 fn no_memory(needed: usize) -> RuntimeError {
     RuntimeError::Resource { what: "the arena of activations".into(), needed, limit: None }
-}
-
-fn write_inputs(plan: &Plan, inputs: &[Array], arena: &mut [u8]) {
-    for (range, input) in plan.inputs.iter().zip(inputs) {
-        if let Some(range) = range {
-            enter(input.dtype, &input.data, &mut arena[range.clone()]);
-        }
-    }
-}
-
-fn read_outputs(plan: &Plan, arena: &[u8]) -> Vec<Array> {
-    let read = |value: &plan::Value| {
-        let bytes = value.bytes(arena);
-        let mut data = vec![0; bytes.len()];
-        enter(value.dtype, bytes, &mut data);
-        Array { dtype: value.dtype, shape: value.shape.clone(), data }
-    };
-    plan.outputs.iter().map(read).collect()
 }

@@ -12,11 +12,14 @@
 //! Inside a plan an `int8` tensor is kept as `u8` with its top bit flipped (its zero point moved by
 //! 128); inputs, outputs and what [`Interpreter::observe`] shows have the model's own types.
 //!
+//! A batch whose samples are independent may go through the graph in slices, by plans for fewer samples.
+//!
 //! Results do not depend on the number of threads or on the batch that a sample is run in.
 #![forbid(unsafe_code)]
 
 mod alone;
 mod array;
+mod batch;
 mod bind;
 mod buffer;
 mod dead_pixels;
@@ -27,11 +30,15 @@ mod interpreter;
 mod options;
 mod plan;
 mod prepare;
+mod profile;
 mod states;
+mod training;
 mod updates;
 
 pub use array::{Array, TensorView};
 pub use error::{RuntimeError, Unsupported};
-pub use interpreter::{Interpreter, StepTime, TensorInfo};
+pub use interpreter::{Interpreter, TensorInfo};
 pub use litesmith_kernels::Isa;
 pub use options::{Interrupt, Options};
+pub use profile::StepTime;
+pub use training::{Roles, Training};

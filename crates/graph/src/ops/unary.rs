@@ -124,6 +124,27 @@ impl UnaryKind {
     ];
 }
 
+impl UnaryKind {
+    /// Whether its gradient is computed from its result alone, without the operand.
+    #[must_use]
+    pub fn differentiates_by_result(self) -> bool {
+        matches!(
+            self,
+            UnaryKind::Relu
+                | UnaryKind::Relu6
+                | UnaryKind::ReluN1To1
+                | UnaryKind::Elu(0.0..)
+                | UnaryKind::Selu
+                | UnaryKind::Logistic
+                | UnaryKind::Tanh
+                | UnaryKind::Sqrt
+                | UnaryKind::Rsqrt
+                | UnaryKind::Exp
+                | UnaryKind::Reciprocal
+        )
+    }
+}
+
 impl From<UnaryKind> for Unary {
     fn from(kind: UnaryKind) -> Unary {
         Unary { kind }

@@ -77,8 +77,8 @@ pub enum Unary {
 }
 
 /// Scale and alpha of the scaled exponential linear unit.
-const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
-const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+pub(crate) const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+pub(crate) const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 
 /// Evaluates `$body` with `$function` bound to the operator's function.
 macro_rules! with_function {
@@ -150,7 +150,7 @@ fn gelu<T: Float>(x: T, bend: T) -> T {
 }
 
 #[inline(always)]
-fn gelu_argument<T: Float>(x: T) -> T {
+pub(crate) fn gelu_argument<T: Float>(x: T) -> T {
     const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
     let cube = x.times(x).times(x);
     x.plus(cube.times(T::of(0.044_715))).times(T::of(SQRT_2_OVER_PI))

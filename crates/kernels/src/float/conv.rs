@@ -1,11 +1,12 @@
 //! Convolution and dense layers.
 
+use super::filters::{Filters, Order};
 use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
 use super::tile;
 use super::winograd::{Form, Winograd};
-use super::{Clamp, assert_sound, volume};
+use super::{Clamp, assert_convolution, volume};
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
@@ -22,6 +23,8 @@ pub struct Conv2d {
     pub(super) out_channels: usize,
     pub(super) clamp: Clamp,
     method: Method,
+    /// The order of the weights that are packed.
+    order: Order,
     zeros: Aligned<f32>,
 }
 
@@ -30,8 +33,18 @@ enum Method {
     Winograd(Winograd),
 }
 
+impl Method {
+    fn fill(&mut self, pool: &ThreadPool, filters: Filters<'_>, bias: Option<&[f32]>) {
+        match self {
+            Method::Direct(Direct { isa, packed, .. }) => packed.fill(*isa, pool, filters, bias),
+            Method::Winograd(winograd) => winograd.fill(pool, filters, bias),
+        }
+    }
+}
+
 /// Weights that are multiplied as they are.
 pub(super) struct Direct {
+    isa: Isa,
     pub(super) reading: Reading,
     pub(super) packed: Packed,
 }
@@ -82,39 +95,101 @@ impl Conv2d {
         bias: Option<&[f32]>,
         clamp: Clamp,
     ) -> Conv2d {
-        assert!(in_channels > 0 && out_channels > 0, "a convolution needs channels");
-        assert!(
-            groups > 0 && in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups),
-            "{groups} groups must divide {in_channels} input and {out_channels} output channels"
-        );
-        assert_sound(&window);
+        assert_convolution(&window, groups, [in_channels, out_channels]);
+        let expected = out_channels * window.taps() * (in_channels / groups);
+        assert_eq!(weights.len(), expected, "number of weights");
+        let mut conv = Conv2d::blank(form, isa, window, groups, in_channels, out_channels, clamp);
+        conv.repack(&ThreadPool::new(1), weights, bias);
+        conv
+    }
+
+    /// A convolution whose weights and biases are all zero, until they are
+    /// [`repack`](Conv2d::repack)ed.
+    ///
+    /// # Panics
+    /// As [`Conv2d::with_form`].
+    #[must_use]
+    pub fn blank(
+        form: Form,
+        isa: Isa,
+        window: Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        clamp: Clamp,
+    ) -> Conv2d {
+        Conv2d::hollow(form, isa, window, groups, in_channels, out_channels, clamp, Aligned::lasting)
+    }
+
+    /// The same with memory for the packed weights from `memory`.
+    // As above.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn hollow(
+        form: Form,
+        isa: Isa,
+        window: Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        clamp: Clamp,
+        memory: impl Fn(usize) -> Aligned<f32>,
+    ) -> Conv2d {
+        assert_convolution(&window, groups, [in_channels, out_channels]);
+        assert!(form.fits(&window, groups), "{form:?} does not fit {window:?}");
         let depth = in_channels / groups;
         let steps = window.taps() * depth;
-        let expected = volume(&[out_channels, window.kernel[0], window.kernel[1], depth]);
-        assert_eq!(weights.len(), expected, "number of weights");
-        assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
-
-        assert!(form.fits(&window, groups), "{form:?} does not fit {window:?}");
 
         let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
         let method = if form == Form::Direct {
-            let pointers = reading.pointers(&window);
-            let tiles = tile::tiles(isa);
-            let mut packed = Packed::new(
-                tiles,
-                groups,
-                out_channels / groups,
-                pointers,
-                steps / pointers,
-                Aligned::lasting,
-            );
-            packed.fill(isa, weights, bias);
-            Method::Direct(Direct { reading, packed })
+            let (tiles, pointers) = (tile::tiles(isa), reading.pointers(&window));
+            let per_group = out_channels / groups;
+            let packed = Packed::new(tiles, groups, per_group, pointers, steps / pointers, memory);
+            Method::Direct(Direct { isa, reading, packed })
         } else {
-            Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, weights, bias))
+            Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, memory))
         };
         let zeros = Aligned::zeroed(reading.zeros(&window, in_channels));
-        Conv2d { window, in_channels, out_channels, clamp, method, zeros }
+        let order = match form {
+            Form::Direct => Order::plain(out_channels / groups, 1, steps),
+            _ => Order::plain(out_channels, window.taps(), depth),
+        };
+        Conv2d { window, in_channels, out_channels, clamp, method, order, zeros }
+    }
+
+    /// Packs other weights and biases, in place of those it has: laid out as in [`Conv2d::new`]. The work
+    /// is split over `pool`, and no memory is allocated.
+    ///
+    /// # Panics
+    /// When `weights` or `bias` has another length.
+    pub fn repack(&mut self, pool: &ThreadPool, weights: &[f32], bias: Option<&[f32]>) {
+        assert_eq!(weights.len(), self.out_channels * self.order.steps(), "number of weights");
+        assert!(bias.is_none_or(|bias| bias.len() == self.out_channels), "number of biases");
+        self.method.fill(pool, Filters { data: weights, order: &self.order }, bias);
+    }
+
+    /// Packs weights that stand in any order, without biases.
+    ///
+    /// # Panics
+    /// When an output channel has another number of weights, or they end too soon.
+    pub(crate) fn pack(&mut self, pool: &ThreadPool, filters: Filters<'_>) {
+        self.method.fill(pool, filters, None);
+    }
+
+    /// Exchanges the memory of the packed weights for another; see [`floats`](Conv2d::floats). Until it
+    /// is packed anew it computes something else.
+    pub(crate) fn exchange(&mut self, memory: &mut Aligned<f32>) {
+        match &mut self.method {
+            Method::Direct(direct) => direct.packed.exchange(memory),
+            Method::Winograd(winograd) => winograd.exchange(memory),
+        }
+    }
+
+    /// Numbers that the memory of the packed weights has to hold.
+    pub(crate) fn floats(&self) -> usize {
+        match &self.method {
+            Method::Direct(direct) => direct.packed.floats(),
+            Method::Winograd(winograd) => winograd.floats(),
+        }
     }
 
     /// A dense layer: weights `[out_channels, in_channels]`. To [`run`](Conv2d::run) it on rows,

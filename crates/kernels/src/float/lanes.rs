@@ -10,16 +10,16 @@ mod neon;
 mod x86;
 
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::Neon;
+pub(crate) use neon::Neon;
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// A vector register of floats and the operations that kernels need.
 ///
 /// # Safety
 /// Of all methods: the processor has the instruction set (see [`Isa::available`](crate::Isa)), and
 /// pointers are valid for the elements named. Nothing has to be aligned.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// Floats in a register.
     const COUNT: usize;
     /// Pixels of a convolution tile: so many times two accumulators, two weights and a broadcast
@@ -71,7 +71,7 @@ pub(super) trait Lanes: Copy {
 /// Products and sums are rounded separately: without hardware support a fused multiply-add would
 /// be a function call.
 #[derive(Clone, Copy)]
-pub(super) struct Portable([f32; 4]);
+pub(crate) struct Portable([f32; 4]);
 
 impl Lanes for Portable {
     const COUNT: usize = 4;
@@ -203,7 +203,7 @@ macro_rules! for_each_isa {
         }
     };
 }
-pub(super) use for_each_isa;
+pub(crate) use for_each_isa;
 
 /// Defines a function that gives the table of functions for an instruction set.
 ///
@@ -234,7 +234,7 @@ macro_rules! table_by_isa {
         }
     };
 }
-pub(super) use table_by_isa;
+pub(crate) use table_by_isa;
 
 /// Repeats a block for each pixel of a tile, with a literal index.
 ///
@@ -251,7 +251,7 @@ macro_rules! for_each_pixel {
         })*
     };
 }
-pub(super) use for_each_pixel;
+pub(crate) use for_each_pixel;
 
 /// Most pixels in a tile of any instruction set: as many as [`for_each_pixel`] repeats.
-pub(super) const MOST_PIXELS: usize = 14;
+pub(crate) const MOST_PIXELS: usize = 14;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 pub(crate) use batch::Batch;
 
 use super::Clamp;
+use super::filters::{Filters, Order};
 use super::packed::{Addend, Output, Packed};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
@@ -80,7 +81,9 @@ pub fn matmul(
         let b = &b[batch.source_b(index) * depth * columns..][..depth * columns];
         let mut packed = Packed::new(tiles, 1, task_columns, 1, depth, Aligned::zeroed);
         if matrices.adjoint_b {
-            packed.fill(isa, &b[first_column * depth..], None);
+            let own =
+                Filters { data: &b[first_column * depth..], order: &Order::plain(task_columns, 1, depth) };
+            packed.fill(isa, pool, own, None);
         } else {
             packed.fill_columns(&b[first_column..], columns);
         }

@@ -22,21 +22,24 @@
 mod block;
 mod conv;
 mod depthwise;
-mod lanes;
+pub(crate) mod filters;
+pub(crate) mod lanes;
 pub(crate) mod matmul;
 mod packed;
 mod side_by_side;
-mod split;
+pub(crate) mod split;
 mod taps;
 mod tile;
 mod winograd;
-mod workspace;
+pub(crate) mod workspace;
 
 use crate::Window;
 
 pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
+pub(crate) use depthwise::gather::Gather;
+pub(crate) use depthwise::weights::weight_gradient;
 pub use matmul::{MatMul, matmul};
 pub use winograd::Form;
 
@@ -89,7 +92,7 @@ impl<T: Copy + PartialOrd> Clamp<T> {
 ///
 /// # Panics
 /// When a kernel size, stride or dilation is 0, or any number is 2^24 or more.
-fn assert_sound(window: &Window) {
+pub(crate) fn assert_sound(window: &Window) {
     let Window { kernel, stride, dilation, pad_before, pad_after } = window;
     let positive = [kernel, stride, dilation].into_iter().flatten().all(|number| *number > 0);
     assert!(positive, "kernel sizes, strides and dilations must be positive");
@@ -97,11 +100,26 @@ fn assert_sound(window: &Window) {
     assert!(all.into_iter().flatten().all(|number| *number < 1 << 24), "window out of range");
 }
 
+/// Refuses convolutions that have no meaning. Channels are those of input and output.
+///
+/// # Panics
+/// As [`assert_sound`], when a number of channels is 0 or `groups` does not divide it, or when the number of
+/// weights overflows.
+pub(crate) fn assert_convolution(window: &Window, groups: usize, [inputs, outputs]: [usize; 2]) {
+    assert!(inputs > 0 && outputs > 0, "a convolution needs channels");
+    assert!(
+        groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups),
+        "{groups} groups must divide {inputs} input and {outputs} output channels"
+    );
+    assert_sound(window);
+    let _ = volume(&[outputs, window.kernel[0], window.kernel[1], inputs / groups]);
+}
+
 /// The number of elements of a tensor.
 ///
 /// # Panics
 /// When it overflows.
-fn volume(dims: &[usize]) -> usize {
+pub(crate) fn volume(dims: &[usize]) -> usize {
     let product = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
     product.expect("number of elements out of range")
 }

@@ -3,17 +3,17 @@
 use std::ops::Range;
 
 use super::Clamp;
+use super::filters::Filters;
 use super::lanes::MOST_PIXELS;
-use super::side_by_side::side_by_side;
 use super::split::{Split, part};
 use super::taps::Taps;
 use super::tile::{STREAMS, Tile, Tiles, Width};
-use crate::Isa;
 use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool};
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
-const RESIDENT: usize = 256 << 10;
+const RESIDENT: usize = 320 << 10;
 /// Tiles of pixels whose inputs stay in that cache while the weights pass by.
 const FEW_TILES: usize = 6;
 
@@ -36,8 +36,9 @@ pub(super) struct Packed {
     tiles: &'static Tiles,
     panels: Vec<Panel>,
     data: Aligned<f32>,
-    /// Floats of all panels of one matrix.
+    /// Floats of all panels of one matrix, and number of matrices.
     floats_of_one: usize,
+    matrices: usize,
     taps: usize,
     depth: usize,
 }
@@ -96,27 +97,41 @@ impl Packed {
                 done += channels;
             }
         }
-        Packed { tiles, panels, data: memory(start), floats_of_one: start, taps, depth }
+        Packed { tiles, panels, data: memory(start), floats_of_one: start, matrices: 1, taps, depth }
     }
 
     /// Panels for `count` matrices of `depth` rows and `channels` columns, all zero, behind one another in
     /// one piece of memory.
-    pub(super) fn several(tiles: &'static Tiles, count: usize, channels: usize, depth: usize) -> Packed {
-        Packed::new(tiles, 1, channels, 1, depth, |floats| Aligned::lasting(count * floats))
+    pub(super) fn several(
+        tiles: &'static Tiles,
+        count: usize,
+        channels: usize,
+        depth: usize,
+        memory: impl Fn(usize) -> Aligned<f32>,
+    ) -> Packed {
+        let one = Packed::new(tiles, 1, channels, 1, depth, |floats| memory(count * floats));
+        Packed { matrices: count, ..one }
     }
 
-    /// Packs weights `[output channel][taps][depth]` and the bias.
-    pub(super) fn fill(&mut self, isa: Isa, weights: &[f32], bias: Option<&[f32]>) {
+    /// Packs weights, whose order has as many taps times channels, and the bias.
+    pub(super) fn fill(&mut self, isa: Isa, pool: &ThreadPool, filters: Filters<'_>, bias: Option<&[f32]>) {
         let steps = self.taps * self.depth;
-        for panel in &self.panels {
-            let lanes = panel.width.channels(self.tiles.lanes);
-            let (packed_bias, packed) = self.data[panel.start..][..(1 + steps) * lanes].split_at_mut(lanes);
+        assert_eq!(filters.order.steps(), steps, "weights of an output channel");
+        assert!(self.data.len() >= self.floats(), "memory for packed weights");
+        let (panels, lanes_of_one) = (&self.panels, self.tiles.lanes);
+        let data = DisjointSlice::new(&mut self.data);
+        pool.run(panels.len(), &|index| {
+            let panel = &panels[index];
+            let lanes = panel.width.channels(lanes_of_one);
+            // SAFETY: panels do not overlap.
+            let own = unsafe { data.piece(panel.start..panel.start + (1 + steps) * lanes) };
+            let (packed_bias, packed) = own.split_at_mut(lanes);
+            packed_bias.fill(0.0);
             if let Some(bias) = bias {
                 packed_bias[..panel.channels].copy_from_slice(&bias[panel.first..][..panel.channels]);
             }
-            let row = |channel: usize| &weights[(panel.first + channel) * steps..][..steps];
-            side_by_side(isa, [panel.channels, steps], row, packed, lanes);
-        }
+            filters.pack(isa, [panel.first, panel.channels], lanes, packed);
+        });
     }
 
     /// Packs some columns of a matrix, its rows being the steps, `pitch` floats apart. The slice
@@ -132,11 +147,22 @@ impl Packed {
         }
     }
 
-    /// The weights of a panel, `[taps * depth][lanes]` of each matrix, to be filled in.
-    pub(super) fn weights(&mut self, panel: usize) -> impl Iterator<Item = &mut [f32]> {
-        let lanes = self.lanes(panel);
-        let (start, floats) = (self.panels[panel].start + lanes, self.taps * self.depth * lanes);
-        self.data.chunks_exact_mut(self.floats_of_one).map(move |one| &mut one[start..][..floats])
+    /// Where the weights of a panel begin in the first of [`several`](Packed::several) matrices, and how
+    /// many floats it is from there to the next matrix.
+    pub(super) fn place(&self, panel: usize) -> [usize; 2] {
+        [self.panels[panel].start + self.lanes(panel), self.floats_of_one]
+    }
+
+    /// All packed numbers.
+    pub(super) fn data(&mut self) -> &mut [f32] {
+        let floats = self.floats();
+        &mut self.data[..floats]
+    }
+
+    /// Exchanges the memory of the packed numbers for another. Before it is multiplied by, it must hold
+    /// at least as many [`floats`](Packed::floats).
+    pub(super) fn exchange(&mut self, memory: &mut Aligned<f32>) {
+        std::mem::swap(&mut self.data, memory);
     }
 
     /// Lanes of a panel.
@@ -160,9 +186,9 @@ impl Packed {
         self.panels.len()
     }
 
-    /// Floats of all panels.
+    /// Floats of all panels of all matrices.
     pub(super) fn floats(&self) -> usize {
-        self.data.len()
+        self.matrices * self.floats_of_one
     }
 
     /// Computes one task of `split`, which has this many panels.
@@ -171,6 +197,7 @@ impl Packed {
     /// No other thread writes the pixels and channels of this task; `taps` points, for each of
     /// the pixels of the split, to this many taps with as many floats as all groups read.
     pub(super) unsafe fn run(&self, taps: &mut Taps<'_>, split: &Split, task: usize, output: &Output<'_>) {
+        assert!(self.data.len() >= self.floats(), "weights were not packed");
         let (tiles, panels) = split.task(task);
         let panels = &self.panels[panels];
         let largest = (1 + self.taps * self.depth) * 2 * self.tiles.lanes * size_of::<f32>();
@@ -183,7 +210,9 @@ impl Packed {
                 unsafe { self.run_few(taps, split, tiles, panels, output) };
                 continue;
             }
-            for panels in panels.chunks((RESIDENT / largest).max(1)) {
+            let groups = panels.len().div_ceil((RESIDENT / largest).max(1));
+            for group in 0..groups {
+                let panels = &panels[part(panels.len(), group, groups)];
                 for tile in tiles.clone() {
                     let pixels = split.pixels(tile..tile + 1);
                     let pointers = taps.find(pixels.start, pixels.len());
@@ -208,6 +237,7 @@ impl Packed {
         output: &Output<'_>,
     ) {
         debug_assert_eq!(self.taps, 1);
+        assert!(self.data.len() >= self.floats(), "weights were not packed");
         let tiles = rows.count.div_ceil(self.tiles.pixels);
         for panel in &self.panels[panels] {
             let row = panel.width.channels(self.tiles.lanes);
@@ -309,14 +339,40 @@ impl Packed {
         panels: &[Panel],
         output: &Output<'_>,
     ) {
-        for panel in panels {
-            let here = self.data[panel.start..].as_ptr();
-            let tile = self.tile(pointers, &pixels, panel, output, (here, 0));
+        // What the next tile reads and where its results go is asked for: both may still be in memory.
+        let steps = self.taps * self.depth;
+        let whole = panels.len() == self.panels.len();
+        let results = pixels.len() * output.pitch;
+        let next = output.data.as_ptr().wrapping_add(output.first + pixels.end * output.pitch).cast_const();
+        for (index, panel) in panels.iter().enumerate() {
+            let ahead = match index {
+                // SAFETY: there is a pointer for each pixel.
+                0 if self.taps == 1 => unsafe { self.next_inputs(pointers, pixels.len()) },
+                _ if whole => {
+                    let share = index * results / panels.len();
+                    (next.wrapping_add(share), results.div_ceil(panels.len() * steps))
+                }
+                _ => (next, 0),
+            };
+            let tile = self.tile(pointers, &pixels, panel, output, ahead);
             let function = self.tiles.function(panel.width, pixels.len());
             // SAFETY: `tile::tiles` checked the instruction set; the panel was packed for these
             // taps, this depth and this width; the rest is the caller's promise.
             unsafe { function(&tile) };
         }
+    }
+
+    /// Where the pixels behind a tile of the only tap lie, and how far it is from one step to the next until
+    /// as many have been passed, if pixels follow each other.
+    ///
+    /// # Safety
+    /// There are as many pointers.
+    #[inline(always)]
+    unsafe fn next_inputs(&self, pointers: *const *const f32, pixels: usize) -> (*const f32, usize) {
+        // SAFETY: the caller's promise.
+        let [first, last] = unsafe { [*pointers, *pointers.add(pixels - 1)] };
+        let follow = first.wrapping_add((pixels - 1) * self.depth) == last;
+        (last.wrapping_add(self.depth), if follow { pixels } else { 0 })
     }
 
     /// What a tile function has to know for one panel.

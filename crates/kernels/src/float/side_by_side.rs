@@ -65,17 +65,28 @@ unsafe fn square(rows: &[&[f32]; SIDE], out: &mut [f32], pitch: usize) {
     assert!(rows.iter().all(|row| row.len() >= SIDE) && out.len() >= (SIDE - 1) * pitch + SIDE);
     // SAFETY: each row has eight numbers, and there is room for eight at each step, as just checked.
     unsafe {
-        // The halves of rows `i` and `i + 4`, so that what follows never leaves the halves of a register.
-        let halves = |index: usize, half: usize| {
-            let [low, high] =
-                [index, index + 4].map(|index| _mm_loadu_ps(rows[index].as_ptr().add(4 * half)));
-            _mm256_set_m128(high, low)
-        };
         for half in 0..2 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|index| halves(index, half));
-            let low = |a, b| _mm256_castps_pd(_mm256_unpacklo_ps(a, b));
-            let high = |a, b| _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
-            let [ab_low, ab_high, cd_low, cd_high] = [low(a, b), high(a, b), low(c, d), high(c, d)];
+            // Macros, not closures, some of which would not be compiled for these instructions. The halves
+            // of rows `i` and `i + 4` come together, so that what follows never leaves the halves of a
+            // register.
+            macro_rules! halves {
+                ($row:literal) => {
+                    _mm256_set_m128(
+                        _mm_loadu_ps(rows[$row + 4].as_ptr().add(4 * half)),
+                        _mm_loadu_ps(rows[$row].as_ptr().add(4 * half)),
+                    )
+                };
+            }
+            macro_rules! pairs {
+                ($unpack:ident, $a:ident, $b:ident) => {
+                    _mm256_castps_pd($unpack($a, $b))
+                };
+            }
+            let (a, b, c, d) = (halves!(0), halves!(1), halves!(2), halves!(3));
+            let ab_low = pairs!(_mm256_unpacklo_ps, a, b);
+            let ab_high = pairs!(_mm256_unpackhi_ps, a, b);
+            let cd_low = pairs!(_mm256_unpacklo_ps, c, d);
+            let cd_high = pairs!(_mm256_unpackhi_ps, c, d);
             let steps = [
                 _mm256_unpacklo_pd(ab_low, cd_low),
                 _mm256_unpackhi_pd(ab_low, cd_low),

@@ -87,7 +87,7 @@ fn idle(things: usize, threads: usize) -> f64 {
 }
 
 /// Part `index` of `total` things in `parts` even parts.
-pub(super) fn part(total: usize, index: usize, parts: usize) -> Range<usize> {
+pub(crate) fn part(total: usize, index: usize, parts: usize) -> Range<usize> {
     total * index / parts..total * (index + 1) / parts
 }
 

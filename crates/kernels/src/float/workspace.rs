@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Calls `work` with `len` floats that start on a cache line and hold any numbers.
-pub(super) fn with_workspace<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+pub(crate) fn with_workspace<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let kept = KEPT.take().filter(|kept| kept.len() >= len);
     let mut space = kept.unwrap_or_else(|| Aligned::zeroed(len));
     let result = work(&mut space[..len]);

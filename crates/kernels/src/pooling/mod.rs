@@ -79,13 +79,8 @@ multiversion! {
         for (row, output) in (first_row..).zip(output.chunks_exact_mut(output_width * channels)) {
             let (image, y) = (row / output_height, row % output_height);
             let rows = Span::new(window, 0, height, y);
-            columns.fill(F::START);
-            for tap in 0..rows.taps {
-                let start = (image * height + rows.first + tap * rows.step) * row_len;
-                for (column, &tap) in columns.iter_mut().zip(&input[start..start + row_len]) {
-                    *column = F::add(*column, tap);
-                }
-            }
+            let start = (image * height + rows.first) * row_len;
+            fold_rows::<T, F>(&input[start..], rows.step * row_len, rows.taps, &mut columns);
             for (span, output) in spans.iter().zip(output.chunks_exact_mut(channels)) {
                 for group in Groups::new(0, channels) {
                     let output = &mut output[group.outputs];
@@ -104,6 +99,30 @@ multiversion! {
                 }
             }
         }
+    }
+}
+
+/// Columns that are folded at a time, in registers.
+const COLUMNS: usize = 64;
+
+/// Folds rows of the input that begin `step` apart, from its beginning on.
+#[inline(always)]
+fn fold_rows<T: Copy, F: Fold<T>>(input: &[T], step: usize, taps: usize, columns: &mut [F::State]) {
+    let mut first = 0;
+    let mut chunks = columns.chunks_exact_mut(COLUMNS);
+    for columns in &mut chunks {
+        let mut states = [F::START; COLUMNS];
+        for tap in 0..taps {
+            let row = &input[tap * step + first..][..COLUMNS];
+            for (state, &value) in states.iter_mut().zip(row) {
+                *state = F::add(*state, value);
+            }
+        }
+        columns.copy_from_slice(&states);
+        first += COLUMNS;
+    }
+    for (index, column) in (first..).zip(chunks.into_remainder()) {
+        *column = (0..taps).fold(F::START, |state, tap| F::add(state, input[tap * step + index]));
     }
 }
 

@@ -1,17 +1,18 @@
 //! Convolution of `u8` activations to `u8` activations.
 
+use crate::float::Form;
 use crate::{Isa, ThreadPool, Window};
 
 use super::addition::{Addend, Adding, ByteAdder, ByteSum};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
+use super::formed::FormedProduct;
 use super::gather::Source;
-use super::product::ByteProduct;
 use super::requantize::Requantize;
 
 /// A quantized convolution (grouped or not) with its weights packed for one instruction set.
 pub struct Conv2d {
-    product: ByteProduct,
+    product: FormedProduct,
     /// Bias less the input's zero point times the weights, by lane.
     initial: Vec<i32>,
     epilogue: Requantizer,
@@ -44,7 +45,7 @@ impl Conv2d {
     ) -> Conv2d {
         let order = WeightOrder::OutputFirst;
         let filter = Filter { window, groups, in_channels, out_channels, order, weights };
-        Conv2d::from_filter(isa, &filter, bias, input_zero_point, &requantize)
+        Conv2d::with_form(Form::Direct, isa, &filter, bias, input_zero_point, &requantize)
     }
 
     /// Packs a matrix product: a convolution that looks at one pixel. `weights` is `[out_channels,
@@ -66,8 +67,15 @@ impl Conv2d {
         Conv2d::new(isa, window, 1, in_channels, out_channels, weights, bias, input_zero_point, requantize)
     }
 
-    /// Packs a convolution with this filter.
-    pub(super) fn from_filter(
+    /// Packs a convolution with this filter in any form, which the results do not depend on:
+    /// [`best_form`](super::best_form) tells the fastest for an image. Where a form is not possible the
+    /// convolution is direct.
+    ///
+    /// # Panics
+    /// As [`Conv2d::new`].
+    #[must_use]
+    pub fn with_form(
+        form: Form,
         isa: Isa,
         filter: &Filter,
         bias: Option<&[i32]>,
@@ -75,7 +83,7 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = ByteProduct::new(requantize.level(isa), filter, Requantizer::PACKED);
+        let product = FormedProduct::new(requantize.level(isa), form, filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];
@@ -89,7 +97,8 @@ impl Conv2d {
     /// If a slice has another length.
     pub fn run(&self, pool: &ThreadPool, input: &[u8], shape: [usize; 3], output: &mut [u8]) {
         let source = Source::new(self.product.geometry(), input, shape, &self.border);
-        self.product.run(pool, &source, &self.initial, &self.epilogue, output);
+        let begin = || &self.epilogue;
+        self.product.run_each::<Requantizer, _>(pool, &source, &self.initial, begin, output);
     }
 
     /// [`run`](Conv2d::run) with a tensor added: a residual connection. The bits are those of the
@@ -108,7 +117,7 @@ impl Conv2d {
         let source = Source::new(self.product.geometry(), input, shape, &self.border);
         let adding = Adding::new(addend.sum, &self.epilogue);
         let adder = ByteAdder::new(&self.epilogue, &adding, addend.tensor, output);
-        self.product.run(pool, &source, &self.initial, &adder, output);
+        self.product.run_each::<ByteAdder, _>(pool, &source, &self.initial, || &adder, output);
     }
 }
 

@@ -53,7 +53,8 @@ impl Depthwise {
     ) -> Depthwise {
         let filter = Filter::depthwise(window, in_channels, multiplier, weights);
         if multiplier > 1 {
-            return Depthwise(Form::Multiple(Conv2d::from_filter(
+            return Depthwise(Form::Multiple(Conv2d::with_form(
+                crate::float::Form::Direct,
                 isa,
                 &filter,
                 bias,

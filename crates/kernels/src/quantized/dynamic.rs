@@ -127,6 +127,40 @@ pub fn quantize_by_ranges(
     });
 }
 
+/// Quantizes every pixel of images, `[batch, height, width, channels]`, that lies a multiple of `step` rows
+/// and columns from the first one: as [`quantize_by_ranges`] would, by the ranges of whole images.
+///
+/// # Panics
+/// If there are no channels, a step is 0 or a length does not fit.
+pub fn quantize_pixels(
+    isa: Isa,
+    pool: &ThreadPool,
+    input: &[f32],
+    [batch, height, width, channels]: [usize; 4],
+    step: [usize; 2],
+    ranges: &[[f32; 2]],
+    output: &mut [u8],
+) {
+    let [rows, columns] = [height.div_ceil(step[0]), width.div_ceil(step[1])];
+    let row_len = columns * channels;
+    assert_eq!(input.len(), batch * height * width * channels, "the input must have its shape's length");
+    assert_eq!((output.len(), ranges.len()), (batch * rows * row_len, batch), "one byte for each value");
+    let target = DisjointSlice::new(output);
+    pool.run(batch * rows, &|task| {
+        let (sample, row) = (task / rows, task % rows);
+        let [low, high] = ranges[sample];
+        let quantization = SampleQuantization::of_range(low, high);
+        // SAFETY: each task writes its own row.
+        let output = unsafe { target.piece(task * row_len..(task + 1) * row_len) };
+        let row = &input[(sample * height + row * step[0]) * width * channels..][..width * channels];
+        for (pixel, output) in
+            row.chunks_exact(channels).step_by(step[1]).zip(output.chunks_exact_mut(channels))
+        {
+            quantize(isa, pixel, quantization, output);
+        }
+    });
+}
+
 /// Quantizes `input`, `batch` samples of equal length, into `output`, each by its own range, and
 /// tells how.
 ///

@@ -1,15 +1,17 @@
 //! Convolutions of `f32` activations with 8-bit weights (*dynamic range*): each sample is quantized
 //! by its own range when it arrives, multiplied in integers and scaled back.
 
-use crate::float::Clamp;
+use crate::float::{self, Clamp};
 use crate::{Isa, ThreadPool, Window};
 
 use super::addition::Addend;
 use super::depthwise::Channelwise;
 use super::dynamic::{QuantizedSamples, SampleQuantization};
+use super::epilogue::Epilogue;
 use super::filter::{Filter, WeightOrder};
+use super::formed::FormedProduct;
 use super::layer::Layer;
-use super::product::ByteProduct;
+use super::rescaler::Rescaler;
 
 /// How a sum of products becomes an `f32` output.
 ///
@@ -60,7 +62,7 @@ pub enum HybridOutput<'a> {
 }
 
 /// A dynamic-range convolution (grouped or not) with its weights packed for one instruction set.
-pub struct HybridConv2d(Layer<ByteProduct>);
+pub struct HybridConv2d(Layer<FormedProduct>);
 
 impl HybridConv2d {
     /// Packs a convolution; `weights` is `[out_channels, kh, kw, in_channels / groups]`.
@@ -81,6 +83,17 @@ impl HybridConv2d {
         let order = WeightOrder::OutputFirst;
         let filter = Filter { window, groups, in_channels, out_channels, order, weights };
         HybridConv2d(Layer::new(isa, &filter, rescale))
+    }
+
+    /// Packs a convolution with this filter in any form, which the results do not depend on: see
+    /// [`Conv2d::with_form`](super::Conv2d::with_form).
+    ///
+    /// # Panics
+    /// As [`HybridConv2d::new`].
+    #[must_use]
+    pub fn with_form(form: float::Form, isa: Isa, filter: &Filter, rescale: &Rescale) -> HybridConv2d {
+        let product = FormedProduct::new(isa, form, filter, Rescaler::PACKED);
+        HybridConv2d(Layer::of_product(isa, product, filter, rescale))
     }
 
     /// Packs a matrix product: a convolution that looks at one pixel. `weights` is `[out_channels,

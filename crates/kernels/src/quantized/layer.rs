@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::ops::Range;
 
 use crate::aligned::Aligned;
-use crate::float::Clamp;
+use crate::float::{Clamp, Form};
 use crate::{Isa, ThreadPool};
 
 use super::addition::{Addend, FloatAdder, Places};
@@ -15,9 +15,9 @@ use super::dynamic::{
 };
 use super::epilogue::{Epilogue, at_least, at_most};
 use super::filter::Filter;
+use super::formed::FormedProduct;
 use super::gather::{Geometry, Source};
 use super::hybrid::{HybridOutput, Rescale};
-use super::product::ByteProduct;
 use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
 use super::requantizing::Requantizing;
 use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
@@ -44,10 +44,10 @@ pub(super) trait Products: Sync {
 }
 
 macro_rules! products {
-    ($($kernel:ty)*) => {
+    ($($kernel:ty, |$isa:ident, $filter:ident| $new:expr;)*) => {
         $(impl Products for $kernel {
-            fn new(isa: Isa, filter: &Filter) -> Self {
-                <$kernel>::new(isa, filter, Rescaler::PACKED)
+            fn new($isa: Isa, $filter: &Filter) -> Self {
+                $new
             }
 
             fn geometry(&self) -> &Geometry {
@@ -71,7 +71,10 @@ macro_rules! products {
         })*
     };
 }
-products!(ByteProduct Channelwise);
+products! {
+    FormedProduct, |isa, filter| FormedProduct::new(isa, Form::Direct, filter, Rescaler::PACKED);
+    Channelwise, |isa, filter| Channelwise::new(isa, filter, Rescaler::PACKED);
+}
 
 /// A layer with its weights packed for one instruction set.
 pub(super) struct Layer<P> {
@@ -89,7 +92,11 @@ impl<P: Products> Layer<P> {
     /// # Panics
     /// Unless the filter's counts agree and the fields of `rescale` suit it.
     pub(super) fn new(isa: Isa, filter: &Filter, rescale: &Rescale) -> Layer<P> {
-        let product = P::new(isa, filter);
+        Layer::of_product(isa, P::new(isa, filter), filter, rescale)
+    }
+
+    /// A layer of a product that is packed.
+    pub(super) fn of_product(isa: Isa, product: P, filter: &Filter, rescale: &Rescale) -> Layer<P> {
         let (scales, channels) = (rescale.scale.len(), filter.out_channels);
         assert!(scales == 1 || scales == channels, "{scales} scales for {channels} channels");
         let biases = rescale.bias.as_ref();

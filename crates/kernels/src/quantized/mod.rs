@@ -18,6 +18,7 @@ mod depthwise;
 mod dynamic;
 pub(crate) mod epilogue;
 mod filter;
+mod formed;
 pub(crate) mod gather;
 mod hybrid;
 mod layer;
@@ -31,6 +32,8 @@ mod rescaler;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod winograd;
 
 pub use addition::{Addend, ByteSum};
 #[cfg(target_arch = "x86_64")]
@@ -39,9 +42,11 @@ pub(crate) use product::{tile_products, tiles_are_granted};
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub use dynamic::{
-    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_samples, sample_ranges,
+    QuantizedSamples, SampleQuantization, quantize_by_ranges, quantize_pixels, quantize_samples,
+    sample_ranges,
 };
 pub use filter::{Filter, WeightOrder};
+pub use formed::best_form;
 pub use hybrid::{HybridConv2d, HybridDepthwise, HybridOutput, Rescale};
 pub use mapped::map_samples;
 pub use matmul::{Matrices, matmul};

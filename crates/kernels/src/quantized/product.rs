@@ -5,7 +5,7 @@
 //! shared, also with the products of 16-bit activations, which have kernels of their own.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
 pub(crate) mod portable;

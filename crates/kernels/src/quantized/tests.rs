@@ -477,3 +477,23 @@ fn ranges_give_the_expected_steps() {
     // 127.5 is halfway; the even neighbour of the signed -0.5 is 0.
     assert_eq!(of(-1.0, 1.0), (127.5, 128));
 }
+
+#[test]
+fn pixels_become_what_they_become_among_all() {
+    let shape @ [batch, height, width, channels] = [2, 5, 4, 19];
+    let input: Vec<f32> =
+        (0..batch * height * width * channels).map(|i| (i * 37 % 101) as f32 - 40.0).collect();
+    let pool = ThreadPool::new(2);
+    for isa in Isa::available_levels() {
+        let mut ranges = [[0.0; 2]; 2];
+        sample_ranges(isa, &pool, &input, &mut ranges);
+        let mut all = vec![0; input.len()];
+        quantize_by_ranges(isa, &pool, &input, &ranges, &mut all);
+        let mut some = vec![0; batch * 3 * 2 * channels];
+        quantize_pixels(isa, &pool, &input, shape, [2, 3], &ranges, &mut some);
+        let pixels = all.chunks(channels).enumerate().filter(|(pixel, _)| {
+            (pixel / width % height).is_multiple_of(2) && (pixel % width).is_multiple_of(3)
+        });
+        assert_eq!(some, pixels.flat_map(|(_, pixel)| pixel.to_vec()).collect::<Vec<u8>>());
+    }
+}

@@ -54,7 +54,7 @@ impl ConvShape {
 
     /// Calls `visit(tap, input index of the tap's first channel)` for every tap of an output
     /// pixel that is not in the padding.
-    fn taps(&self, [sample, y, x]: [usize; 3], mut visit: impl FnMut(usize, usize)) {
+    pub(super) fn taps(&self, [sample, y, x]: [usize; 3], mut visit: impl FnMut(usize, usize)) {
         let [_, height, width] = self.input;
         for row in 0..self.window.kernel[0] {
             for column in 0..self.window.kernel[1] {

@@ -2,7 +2,9 @@
 
 pub mod convolution;
 pub mod elementwise;
+pub mod gradient;
 pub mod int16;
+pub mod optimizer;
 pub mod pooling;
 pub mod quantized;
 pub mod recurrent;

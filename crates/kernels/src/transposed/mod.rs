@@ -260,7 +260,7 @@ impl<C: Sync, T: Copy + Send + Sync> Parts<C, T> {
 }
 
 /// Copies pixels of `channels` elements to every `step`-th pixel of a line, beginning at `first`.
-fn copy_spread<T: Copy>(from: &[T], channels: usize, step: usize, line: &mut [T], first: usize) {
+pub(crate) fn copy_spread<T: Copy>(from: &[T], channels: usize, step: usize, line: &mut [T], first: usize) {
     if from.is_empty() {
         return;
     }

@@ -81,6 +81,7 @@ pub fn convert(
 ) -> Result<ConvertResult, Error> {
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
+    let options = &options.with_learnt(input)?;
     options.check(target)?;
     observer.stage("read", 0);
     let source = read(input, options)?;
@@ -271,7 +272,7 @@ fn statistics(
             let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
             Statistics::from_json(&text).map_err(|error| Error::from(error).about(path))?
         }
-        None => Statistics::new(),
+        None => options.learnt.clone().unwrap_or_default(),
     };
     let mut moments = None;
     if let Some(feed) = samples.feed() {

@@ -1,13 +1,14 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use litesmith_graph::Width;
-use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe, Repair};
+use litesmith_quantize::{InterfaceType, Mode, Observer, Options, Ranges, Recipe, Repair, Statistics};
 use litesmith_runtime::Options as RunOptions;
 
 use super::write::Target;
 use crate::Quantization;
 use crate::error::Error;
 use crate::feed::DataOptions;
+use crate::learnt::Learnt;
 use crate::shapes::BatchSize;
 
 /// The order of an image's axes.
@@ -34,6 +35,8 @@ pub struct ConvertOptions {
     pub calibration: Option<DataOptions>,
     /// Saved ranges to use or to add to.
     pub statistics: Option<PathBuf>,
+    /// Ranges that the source has learnt by quantization-aware training.
+    pub(super) learnt: Option<Statistics>,
     /// Where to save the ranges.
     pub save_statistics: Option<PathBuf>,
     /// How the range of an activation is found, where the recipe says nothing else.
@@ -137,6 +140,26 @@ impl ConvertOptions {
         needs(self.observer) || self.recipe.observers().any(needs) || self.save_statistics.is_some()
     }
 
+    /// These options, for a source that was trained to be quantized: by what it has learnt, unless other
+    /// ranges are asked for.
+    pub(super) fn with_learnt(&self, source: &Path) -> Result<ConvertOptions, Error> {
+        let mut options = self.clone();
+        let integer = self.mode().and_then(Mode::width) == Some(Width::Eight);
+        let given = self.calibration.is_some() || self.statistics.is_some();
+        if integer
+            && !given
+            && let Some(learnt) = Learnt::read(source)?
+        {
+            // Weights are where training has brought them.
+            options.repair = self.repair.or(Some(Repair::None));
+            if options.recipe.rules.is_empty() {
+                options.recipe = learnt.recipe.clone();
+            }
+            options.learnt = Some(learnt.statistics);
+        }
+        Ok(options)
+    }
+
     /// Refuses options that would have no effect.
     pub(super) fn check(&self, target: Target) -> Result<(), Error> {
         if target != Target::Onnx {
@@ -192,7 +215,7 @@ impl ConvertOptions {
             return refuse("a recipe", "choose a mode with --quantize");
         }
         self.observer.check().map_err(Error::Usage)?;
-        if integer && self.calibration.is_none() && self.statistics.is_none() {
+        if integer && self.calibration.is_none() && self.statistics.is_none() && self.learnt.is_none() {
             return Err(Error::Usage(format!(
                 "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",
                 self.quantize

@@ -17,7 +17,7 @@ use crate::statistics::Range;
 
 /// The parameters that each tensor has as an integer; `None` for those that are no real numbers or
 /// fixed.
-pub(super) fn assign(
+pub(crate) fn assign(
     graph: &Graph,
     decisions: &[Decision],
     ranges: &[Option<Range>],

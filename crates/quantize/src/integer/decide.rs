@@ -9,7 +9,7 @@ use crate::statistics::Range;
 
 /// What becomes of one node.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// It has an integer kernel and its real-valued tensors become integers.
     Integer(Choice),
     /// It stays float, for this reason.
@@ -19,13 +19,13 @@ pub(super) enum Decision {
 }
 
 impl Decision {
-    pub(super) fn is_integer(&self) -> bool {
+    pub(crate) fn is_integer(&self) -> bool {
         matches!(self, Decision::Integer(_))
     }
 }
 
 /// Decides on every node of a graph.
-pub(super) fn decide(
+pub(crate) fn decide(
     graph: &Graph,
     recipe: &Recipe,
     width: Width,

@@ -1,8 +1,8 @@
 //! Full-integer quantization: decide which operators become integer, give every tensor its scale and
 //! zero point, rewrite the graph.
 
-mod assign;
-mod decide;
+pub(crate) mod assign;
+pub(crate) mod decide;
 mod repairs;
 mod rewrite;
 

@@ -279,14 +279,8 @@ impl Rewriter<'_> {
             check_finite(&node.name, &self.old[id].name, bias)?;
         }
         let layout = Layout::new(&shape, place.axis);
-        let mut integer = for_integer(
-            &weights,
-            bias_values.as_deref(),
-            layout,
-            choice.granularity,
-            input_scale,
-            self.width,
-        );
+        let mut integer =
+            for_integer(&weights, bias_values.as_deref(), layout, choice.grid(), input_scale, self.width);
         let grid = |scales: Vec<f32>, axis: usize| match choice.granularity {
             Granularity::PerChannel => Quantization::per_channel(scales, axis),
             Granularity::PerTensor => Quantization::per_tensor(scales[0], 0),

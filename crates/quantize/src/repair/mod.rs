@@ -30,7 +30,7 @@ use std::collections::HashMap;
 use litesmith_graph::{Graph, NodeId, TensorId};
 use litesmith_kernels::ThreadPool;
 use litesmith_kernels::float::{MatMul, matmul};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use channels::Channels;
 pub(crate) use judge::nearness;
@@ -44,7 +44,7 @@ use crate::weights::{LARGEST_BIAS, Weights};
 use rounding::{Metric, keep_sum, nearest};
 
 /// What is done against the error of quantization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repair {
     /// Nothing: each weight becomes the nearest integer, as in TensorFlow's converter.

@@ -1,21 +1,22 @@
 //! Convolutions, dense layers and matrix products: float32, quantized, and hybrid (8-bit weights
 //! with float activations, also called dynamic range). Plain loops for float64.
 
-use std::any::Any;
 use std::borrow::Cow;
 
 use litesmith_graph::DType;
 use litesmith_graph::ops::{Activation, BatchMatMul, Conv2D, DepthwiseConv2D, FullyConnected};
 use litesmith_kernels::float::{self, Clamp, MatMul};
-use litesmith_kernels::quantized::{self, HybridConv2d, HybridDepthwise, Requantize, Rescale};
+use litesmith_kernels::quantized::{
+    self, Filter, HybridConv2d, HybridDepthwise, Requantize, Rescale, WeightOrder,
+};
 use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
 use super::layer::{Form, Kernel, PackedLayer};
-use super::samples::Samples;
+use super::samples::{Pixels, Samples};
 use super::site::stored_bounds;
 use super::window::window;
-use super::{Bound, Operand, Site, Task, int16, legacy};
+use super::{Bound, Operand, Site, Task, gradient, int16, legacy};
 use crate::error::{Refusal, refuse};
 use crate::plan::Mode;
 
@@ -49,55 +50,66 @@ impl Kind {
     }
 }
 
-pub(super) fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<Bound, Refusal> {
-    let (image, weights) = (site.input(0)?, site.input(1)?);
+/// A convolution of this image by these weights.
+pub(super) fn conv_layer(image: &Operand<'_>, weights: &Operand<'_>, op: &Conv2D) -> Result<Layer, Refusal> {
     let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
-    bind(
-        site,
-        Layer {
-            shape: [image.shape[0], image.shape[1], image.shape[2]],
-            window,
-            in_channels: image.shape[3],
-            out_channels: weights.shape[0],
-            kind: Kind::Conv { groups: op.groups },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [image.shape[0], image.shape[1], image.shape[2]],
+        window,
+        in_channels: image.shape[3],
+        out_channels: weights.shape[0],
+        kind: Kind::Conv { groups: op.groups },
+        activation: op.activation,
+    })
 }
 
-pub(super) fn depthwise(site: &Site<'_>, op: &DepthwiseConv2D) -> Result<Bound, Refusal> {
-    let (image, weights) = (site.input(0)?, site.input(1)?);
+/// A depthwise convolution of this image by these weights.
+pub(super) fn depthwise_layer(
+    image: &Operand<'_>,
+    weights: &Operand<'_>,
+    op: &DepthwiseConv2D,
+) -> Result<Layer, Refusal> {
     let window = window(image, [weights.shape[1], weights.shape[2]], op.stride, op.dilation, op.padding)?;
-    bind(
-        site,
-        Layer {
-            shape: [image.shape[0], image.shape[1], image.shape[2]],
-            window,
-            in_channels: image.shape[3],
-            out_channels: weights.shape[3],
-            kind: Kind::Depthwise { multiplier: op.multiplier },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [image.shape[0], image.shape[1], image.shape[2]],
+        window,
+        in_channels: image.shape[3],
+        out_channels: weights.shape[3],
+        kind: Kind::Depthwise { multiplier: op.multiplier },
+        activation: op.activation,
+    })
 }
 
-pub(super) fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> Result<Bound, Refusal> {
-    let (input, weights) = (site.input(0)?, site.input(1)?);
+/// A product of these rows with these weights.
+pub(super) fn dense_layer(
+    input: &Operand<'_>,
+    weights: &Operand<'_>,
+    op: &FullyConnected,
+) -> Result<Layer, Refusal> {
     let [out_channels, in_channels] = [weights.shape[0], weights.shape[1]];
     if in_channels == 0 {
         refuse!("a layer without inputs is not supported");
     }
-    bind(
-        site,
-        Layer {
-            shape: [input.elements / in_channels, 1, 1],
-            window: Window::POINT,
-            in_channels,
-            out_channels,
-            kind: Kind::Conv { groups: 1 },
-            activation: op.activation,
-        },
-    )
+    Ok(Layer {
+        shape: [input.elements / in_channels, 1, 1],
+        window: Window::POINT,
+        in_channels,
+        out_channels,
+        kind: Kind::Conv { groups: 1 },
+        activation: op.activation,
+    })
+}
+
+pub(super) fn conv_2d(site: &Site<'_>, op: &Conv2D) -> Result<Bound, Refusal> {
+    bind(site, conv_layer(site.input(0)?, site.input(1)?, op)?)
+}
+
+pub(super) fn depthwise(site: &Site<'_>, op: &DepthwiseConv2D) -> Result<Bound, Refusal> {
+    bind(site, depthwise_layer(site.input(0)?, site.input(1)?, op)?)
+}
+
+pub(super) fn fully_connected(site: &Site<'_>, op: &FullyConnected) -> Result<Bound, Refusal> {
+    bind(site, dense_layer(site.input(0)?, site.input(1)?, op)?)
 }
 
 fn bind(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
@@ -127,20 +139,6 @@ pub(super) fn check_bias(site: &Site<'_>, place: usize, expected: DType) -> Resu
 pub(super) fn clamp(activation: Activation) -> Clamp {
     let (min, max) = activation.bounds();
     Clamp { min, max }
-}
-
-/// The kernels of one family for this layer, packed the first time. They are made for a number of
-/// groups or a multiplier.
-fn packed<C: Any + Send + Sync, D: Any + Send + Sync>(
-    site: &Site<'_>,
-    layer: &Layer,
-    conv: impl FnOnce(usize) -> C,
-    depthwise: impl FnOnce(usize) -> D,
-) -> Form<C, D> {
-    match layer.kind {
-        Kind::Conv { groups } => Form::Conv(site.pack(layer.window, || conv(groups))),
-        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(layer.window, || depthwise(multiplier))),
-    }
 }
 
 fn float_conv(
@@ -173,7 +171,7 @@ fn float_form(mode: Mode, layer: &Layer, groups: usize) -> float::Form {
     let &Layer { shape: [_, height, width], window, in_channels, out_channels, .. } = layer;
     match mode {
         Mode::Inference => float::Form::best(&window, groups, in_channels, out_channels, [height, width]),
-        Mode::Observe => float::Form::Direct,
+        Mode::Observe | Mode::Train(_) => float::Form::Direct,
     }
 }
 
@@ -183,23 +181,7 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let shape = layer.shape;
     if weights.data.is_none() || bias.is_some_and(|bias| bias.data.is_none()) {
         // Weights that change are packed in every run.
-        let has_bias = bias.is_some();
-        return Ok(Task::new(move |machine, mut io| {
-            let (input, weights) = (io.inputs.get(0), io.inputs.get(1));
-            let bias = has_bias.then(|| io.inputs.get::<f32>(2));
-            let (isa, pool, output) = (machine.isa, machine.pool, io.output_as());
-            match layer.kind {
-                Kind::Conv { groups } => {
-                    float_conv(float::Form::Direct, isa, &layer, groups, weights, bias)
-                        .run(pool, input, shape, output);
-                }
-                Kind::Depthwise { multiplier } => {
-                    float_depthwise(isa, &layer, multiplier, weights, bias).run(pool, input, shape, output);
-                }
-            }
-            Ok(())
-        })
-        .into());
+        return Ok(gradient::forward(site, layer, bias.is_some()));
     }
     let weights = weights.floats("weights")?;
     let bias = bias.map(|bias| bias.floats("bias")).transpose()?;
@@ -288,24 +270,15 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let requantize = Requantize { scale, zero_point: output.zero_point, min, max };
     let (isa, bias, zero_point) = (site.isa, bias.as_deref(), input.zero_point);
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| {
-            let requantize = requantize.clone();
-            quantized::Conv2d::new(
-                isa,
-                window,
-                groups,
-                in_channels,
-                out_channels,
-                &weights,
-                bias,
-                zero_point,
-                requantize,
-            )
-        },
-        |multiplier| {
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || quantized::Conv2d::with_form(form, isa, &filter, bias, zero_point, &requantize);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => Form::Depthwise(site.pack(window, || {
             let requantize = requantize.clone();
             quantized::Depthwise::new(
                 isa,
@@ -317,26 +290,46 @@ fn bind_quantized(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
                 zero_point,
                 requantize,
             )
-        },
-    );
+        })),
+    };
     Ok(Bound::Layer(PackedLayer { kernel: Kernel::Quantized(form), shape }))
 }
 
 /// Each sample is quantized by its own range with a zero point, also where the model does not ask
 /// for one (`asymmetric_quantize_inputs`): that only makes the steps finer.
-fn bind_hybrid(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
+fn bind_hybrid(site: &Site<'_>, mut layer: Layer) -> Result<Bound, Refusal> {
     let (weights, scales) = symmetric_weights(site.input(1)?, &layer)?;
     let bias = site.optional(2).map(|bias| bias.floats("bias")).transpose()?;
     let bias = bias.map(Cow::into_owned);
     let rescale = Rescale { scale: scales.to_vec(), bias, clamp: clamp(layer.activation) };
+    let mut samples = Samples { elements: site.input(0)?.elements, batch: layer.shape[0], pixels: None };
+    // Of pixels that are stepped over only the range counts: the others are quantized, side by side.
+    let [batch, height, width] = layer.shape;
+    let image = [height, width, layer.in_channels];
+    if let (Kind::Conv { .. }, Mode::Inference, Some(pixels)) =
+        (layer.kind, site.mode, Pixels::seen(&layer.window, image))
+        && samples.elements > 0
+    {
+        let [rows, columns] = layer.window.output([height, width]);
+        let elements = batch * rows * columns * layer.in_channels;
+        samples = Samples { elements, pixels: Some(pixels), ..samples };
+        (layer.shape, layer.window) = ([batch, rows, columns], Window::POINT);
+    }
     let Layer { shape, window, in_channels, out_channels, .. } = layer;
-    let form = packed(
-        site,
-        &layer,
-        |groups| HybridConv2d::new(site.isa, window, groups, in_channels, out_channels, &weights, &rescale),
-        |multiplier| HybridDepthwise::new(site.isa, window, in_channels, multiplier, &weights, &rescale),
-    );
-    let samples = Samples { elements: site.input(0)?.elements, batch: shape[0] };
+    let isa = site.isa;
+    let form = match layer.kind {
+        Kind::Conv { groups } => {
+            let (order, weights) = (WeightOrder::OutputFirst, &weights[..]);
+            let filter = Filter { window, groups, in_channels, out_channels, order, weights };
+            let form = quantized::best_form(isa, &filter, [shape[1], shape[2]]);
+            let make = || HybridConv2d::with_form(form, isa, &filter, &rescale);
+            Form::Conv(site.pack_as(window, form, make))
+        }
+        Kind::Depthwise { multiplier } => {
+            let make = || HybridDepthwise::new(isa, window, in_channels, multiplier, &weights, &rescale);
+            Form::Depthwise(site.pack(window, make))
+        }
+    };
     let kernel = Kernel::Hybrid(form, samples);
     Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }
@@ -345,7 +338,9 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (a, b) = (site.input(0)?, site.input(1)?);
     let quantized = a.is_quantized() && b.is_quantized();
     let wide = a.is_wide() && b.is_wide();
-    if !quantized && !wide && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
+    let double = (a.dtype, b.dtype) == (DType::F64, DType::F64)
+        && a.shape[..a.shape.len() - 2] == b.shape[..b.shape.len() - 2];
+    if !quantized && !wide && !double && (a.dtype, b.dtype) != (DType::F32, DType::F32) {
         refuse!("there is no kernel for products of {} and {}", a.dtype, b.dtype);
     }
     let (a_batch, a_matrix) = a.shape.split_at(a.shape.len() - 2);
@@ -354,6 +349,9 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
     let (rows, depth) = if op.adjoint_a { (a_matrix[1], a_matrix[0]) } else { (a_matrix[0], a_matrix[1]) };
     let columns = if op.adjoint_b { b_matrix[0] } else { b_matrix[1] };
     let matrices = MatMul { rows, depth, columns, adjoint_a: op.adjoint_a, adjoint_b: op.adjoint_b };
+    if double {
+        return Ok(double_matmul(matrices));
+    }
     if wide {
         return int16::batch_matmul(site, matrices, [a_batch, b_batch]);
     }
@@ -366,6 +364,21 @@ pub(super) fn batch_matmul(site: &Site<'_>, op: &BatchMatMul) -> Result<Bound, R
         Ok(())
     })
     .into())
+}
+
+/// Plain loops.
+fn double_matmul(matrices: MatMul) -> Bound {
+    let MatMul { rows, depth, columns, .. } = matrices;
+    Task::new(move |_, mut io| {
+        let (a, b) = (io.inputs.get::<f64>(0), io.inputs.get::<f64>(1));
+        let pairs = a.chunks((rows * depth).max(1)).zip(b.chunks((depth * columns).max(1)));
+        let outputs = io.output_as::<f64>().chunks_mut((rows * columns).max(1));
+        for (output, (a, b)) in outputs.zip(pairs) {
+            output.copy_from_slice(&reference::matmul(&matrices, a, b));
+        }
+        Ok(())
+    })
+    .into()
 }
 
 fn quantized_matmul(

@@ -90,6 +90,16 @@ impl PackedLayer {
                 }
                 Ok(())
             }),
+            Kernel::Hybrid(Form::Conv(conv), samples) if samples.pixels.is_some() => {
+                let task = Task::new(move |machine, io| {
+                    samples.fill(machine, io.inputs.get(0), &[], io.scratch);
+                    let values = bytemuck::cast_slice_mut(io.output);
+                    let output = HybridOutput::Floats { values, ranges: None };
+                    conv.apply(machine.pool, samples.quantized(io.scratch), shape, output);
+                    Ok(())
+                });
+                task.with_scratch(samples.block_bytes())
+            }
             Kernel::Hybrid(form, samples) => Task::new(move |machine, io| {
                 let (pool, input) = (machine.pool, io.inputs.get(0));
                 let output = bytemuck::cast_slice_mut(io.output);

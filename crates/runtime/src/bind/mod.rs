@@ -6,6 +6,7 @@ mod control;
 mod convert;
 mod convolution;
 mod elementwise;
+mod gradient;
 mod int16;
 mod layer;
 mod legacy;
@@ -32,6 +33,7 @@ use crate::error::{Fault, Refusal, refuse};
 use crate::options::Interrupt;
 use crate::plan::{Io, lock};
 pub(crate) use control::Called;
+pub(crate) use gradient::SharedScratch;
 pub(crate) use layer::{Addition, PackedLayer};
 pub(crate) use samples::{Results, Samples};
 pub(crate) use site::{Operand, Site};
@@ -259,6 +261,7 @@ pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
         Op::AssignState(_) => state::assign(site),
         Op::BatchMatMul(op) => convolution::batch_matmul(site, op),
         Op::BatchNorm(op) => reduce::batch_norm(site, op),
+        Op::BatchNormTraining(op) => gradient::batch_norm_training(site, op),
         Op::BatchToSpace(op) => movement::batch_to_space(site, op),
         Op::Binary(op) => elementwise::binary(site, op),
         Op::BroadcastTo(_) => movement::broadcast_to(site),
@@ -276,11 +279,14 @@ pub(crate) fn bind(site: &Site<'_>) -> Result<Bound, Refusal> {
             site.same_parameters()?;
             Ok(Bound::Alias(0))
         }
+        Op::DropoutTraining(op) => gradient::dropout_training(site, op),
         Op::FakeQuant(op) => convert::fake_quant(site, op),
+        Op::FakeQuantTraining(op) => gradient::fake_quant_training(site, op),
         Op::Fill(_) => movement::fill(site),
         Op::FullyConnected(op) => convolution::fully_connected(site, op),
         Op::Gather(op) => movement::gather(site, op),
         Op::GatherNd(_) => movement::gather_nd(site),
+        Op::Gradient(op) => gradient::gradient(site, op),
         Op::If(_) => control::if_else(site),
         Op::L2Norm(_) => reduce::l2_norm(site),
         Op::Logical(op) => elementwise::logical(site, op.kind),

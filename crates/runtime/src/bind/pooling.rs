@@ -14,7 +14,7 @@ use crate::error::{Refusal, refuse};
 /// Most taps of a quantized average: the sum must fit 32 bits.
 const MOST_TAPS: usize = 1 << 24;
 
-fn sizes(image: &Operand<'_>) -> Result<[usize; 4], Refusal> {
+pub(super) fn sizes(image: &Operand<'_>) -> Result<[usize; 4], Refusal> {
     match image.shape[..] {
         [batch, height, width, channels] => Ok([batch, height, width, channels]),
         _ => refuse!("an image must have four axes, it has {}", image.shape.len()),
@@ -83,9 +83,8 @@ fn average<T: Float + bytemuck::Pod>(window: Window, shape: [usize; 4], clamp: [
     .into()
 }
 
-pub(super) fn resize(site: &Site<'_>, op: &litesmith_graph::ops::Resize) -> Result<Bound, Refusal> {
-    site.same_parameters()?;
-    let image = site.input(0)?;
+/// How an image is scaled.
+pub(super) fn scaling(image: &Operand<'_>, op: &litesmith_graph::ops::Resize) -> Result<Resize, Refusal> {
     let input = sizes(image)?;
     if input[1] == 0 || input[2] == 0 {
         refuse!("an image without pixels cannot be scaled");
@@ -95,7 +94,13 @@ pub(super) fn resize(site: &Site<'_>, op: &litesmith_graph::ops::Resize) -> Resu
         (_, true) => Coordinates::HalfPixelCenters,
         _ => Coordinates::Corners,
     };
-    let resize = Resize { input, output: op.size, coordinates };
+    Ok(Resize { input, output: op.size, coordinates })
+}
+
+pub(super) fn resize(site: &Site<'_>, op: &litesmith_graph::ops::Resize) -> Result<Bound, Refusal> {
+    site.same_parameters()?;
+    let image = site.input(0)?;
+    let resize = scaling(image, op)?;
     match (op.kind, image.dtype) {
         (ResizeKind::Nearest, dtype) => by_size!(dtype, T => Ok(Task::new(move |machine, mut io| {
             resize::resize_nearest(machine.pool, &resize, io.inputs.get::<T>(0), io.output_as());

@@ -6,7 +6,7 @@ use litesmith_kernels::elementwise::Affine;
 use litesmith_kernels::float;
 use litesmith_kernels::{Isa, Window};
 
-use super::{Called, Packed};
+use super::{Called, Packed, SharedScratch};
 use crate::error::{Refusal, refuse};
 use crate::plan::Mode;
 
@@ -28,6 +28,8 @@ pub(crate) struct Site<'a> {
     pub isa: Isa,
     /// Kernels that were packed before.
     pub packed: &'a Packed,
+    /// Memory that layers with changing weights use one after the other.
+    pub scratch: &'a SharedScratch,
 }
 
 /// What is known of a tensor.
@@ -108,7 +110,7 @@ impl Site<'_> {
         self.pack_as(window, float::Form::Direct, make)
     }
 
-    /// The same for a float convolution, which can be packed in several forms.
+    /// The same for a convolution, which can be packed in several forms.
     pub(crate) fn pack_as<T: std::any::Any + Send + Sync>(
         &self,
         window: Window,

@@ -6,12 +6,12 @@
 //!   and layers that only read each other may be computed in one pass;
 //! - multiplications by constants by channel: an addition of such constants is done in their loop.
 
-use litesmith_graph::{Facts, Graph, Inputs, TensorId};
+use litesmith_graph::{Facts, Graph, Inputs, Node, TensorId};
 use litesmith_kernels::elementwise::{ChannelMap, MultiplyAdd, Table};
 
 use super::forms::Forms;
 use super::layout::Layout;
-use super::{Mode, bytes_of};
+use super::{Mode, bytes_of, reads};
 use crate::bind::{
     Addition, Bound, PackedLayer, Pair, Results, Scaling, Target, Task, map_task, multiply_add_task,
     table_task,
@@ -153,7 +153,7 @@ impl<'a> Drafting<'a> {
     fn one_function(&self, node: usize, pair: &Pair) -> Option<(TensorId, Table)> {
         let node = &self.graph.nodes[node];
         let [Some(a), Some(b)] = node.inputs[..] else { return None };
-        if self.mode == Mode::Observe {
+        if self.mode != Mode::Inference {
             return None;
         }
         let argument = |id: TensorId, constant: Option<u8>| match constant {
@@ -228,7 +228,7 @@ impl<'a> Drafting<'a> {
             return Ok(form);
         }
         let form = self.layout.add_hidden();
-        let ranges = self.forms.ranges(input, samples);
+        let ranges = self.forms.ranges(input, samples.whole());
         let size = samples.range_bytes().ok_or_else(|| self.too_large(node))?;
         let parts = [(form, samples.elements), (self.layout.add_hidden(), size)];
         let task = samples.quantize();
@@ -402,7 +402,12 @@ impl<'a> Drafting<'a> {
     }
 
     fn add_tasks(&mut self, node: usize, tasks: Vec<Task>) -> Result<(), RuntimeError> {
-        let (inputs, outputs) = (&self.graph.nodes[node].inputs, &self.graph.nodes[node].outputs);
+        let Node { inputs, outputs, .. } = &self.graph.nodes[node];
+        // What only lends its shape need not be there any more.
+        let read = |(index, input): (usize, &Option<TensorId>)| {
+            input.filter(|_| reads(&self.graph.nodes[node], index))
+        };
+        let inputs: Vec<Option<TensorId>> = inputs.iter().enumerate().map(read).collect();
         for input in inputs.iter().flatten() {
             self.settle(*input)?;
         }
@@ -410,11 +415,11 @@ impl<'a> Drafting<'a> {
         for task in tasks {
             let macs = std::mem::take(&mut macs);
             match task.target {
-                Target::Output(output) => self.add_step(&[node], macs, inputs, outputs[output], task)?,
+                Target::Output(output) => self.add_step(&[node], macs, &inputs, outputs[output], task)?,
                 Target::All => {
                     let with_size = |id: &TensorId| Ok((*id, bytes_of(self.graph, *id, self.facts)?));
                     let outputs = outputs.iter().map(with_size).collect::<Result<Vec<_>, RuntimeError>>()?;
-                    let added = self.layout.add_step_for_all(&[node], macs, inputs, &outputs, task);
+                    let added = self.layout.add_step_for_all(&[node], macs, &inputs, &outputs, task);
                     added.ok_or_else(|| self.too_large(node))?;
                 }
             }

@@ -12,12 +12,9 @@ pub(super) struct Forms {
     /// For each tensor, the layers that read it as samples.
     readers: Vec<Readers>,
     /// Which tensor holds the quantized samples of another, and which one the ranges.
-    quantized: HashMap<(TensorId, Key), TensorId>,
-    ranges: HashMap<(TensorId, Key), TensorId>,
+    quantized: HashMap<(TensorId, Samples), TensorId>,
+    ranges: HashMap<(TensorId, Samples), TensorId>,
 }
-
-/// How a tensor is cut into samples.
-type Key = [usize; 2];
 
 /// Layers that read a tensor as samples.
 #[derive(Clone, Copy, Default)]
@@ -25,13 +22,18 @@ struct Readers {
     count: usize,
     /// The number of samples that they see; 0 where it is not the same for all.
     batch: usize,
+    /// Whether one may step over pixels.
+    steps: bool,
 }
 
 impl Forms {
     pub(super) fn new(graph: &Graph, facts: &[Facts]) -> Forms {
         let mut readers = vec![Readers::default(); graph.tensors.len()];
-        for (id, batch) in graph.nodes.iter().filter_map(|node| samples_read(node, facts)) {
+        for (node, (id, batch)) in
+            graph.nodes.iter().filter_map(|node| Some((node, samples_read(node, facts)?)))
+        {
             let own: &mut Readers = &mut readers[id.index()];
+            own.steps |= may_step_over_pixels(node, facts);
             own.batch = if own.count == 0 || own.batch == batch { batch } else { 0 };
             own.count += 1;
         }
@@ -40,39 +42,39 @@ impl Forms {
 
     /// The samples of a tensor, if somebody reads them and they are `batch`.
     pub(super) fn wanted(&self, id: TensorId, batch: usize, facts: &[Facts]) -> Option<Samples> {
-        let Readers { count, batch: read } = self.readers[id.index()];
+        let Readers { count, batch: read, .. } = self.readers[id.index()];
         let elements = facts[id.index()].shape.elements()?;
-        (count > 0 && read == batch && batch > 0 && elements > 0).then_some(Samples { elements, batch })
+        (count > 0 && read == batch && batch > 0 && elements > 0).then_some(Samples {
+            elements,
+            batch,
+            pixels: None,
+        })
     }
 
-    /// The samples of a tensor, if it is read as these and in no other way; `readers` are all that read
-    /// it.
+    /// The samples of a tensor, if it is read as these, all of them, and in no other way; `readers` are all
+    /// that read it.
     pub(super) fn sole_samples(&self, id: TensorId, readers: &[usize], facts: &[Facts]) -> Option<Samples> {
-        let Readers { count, batch } = self.readers[id.index()];
-        self.wanted(id, batch, facts).filter(|_| count == readers[id.index()])
+        let Readers { count, batch, steps } = self.readers[id.index()];
+        self.wanted(id, batch, facts).filter(|_| count == readers[id.index()] && !steps)
     }
 
     /// The tensor that holds these quantized samples of another one.
     pub(super) fn quantized(&self, id: TensorId, samples: Samples) -> Option<TensorId> {
-        self.quantized.get(&(id, key(samples))).copied()
+        self.quantized.get(&(id, samples)).copied()
     }
 
     pub(super) fn keep_quantized(&mut self, id: TensorId, samples: Samples, form: TensorId) {
-        self.quantized.insert((id, key(samples)), form);
+        self.quantized.insert((id, samples), form);
     }
 
     /// The tensor that holds the ranges of these samples of another one.
     pub(super) fn ranges(&self, id: TensorId, samples: Samples) -> Option<TensorId> {
-        self.ranges.get(&(id, key(samples))).copied()
+        self.ranges.get(&(id, samples)).copied()
     }
 
     pub(super) fn keep_ranges(&mut self, id: TensorId, samples: Samples, ranges: TensorId) {
-        self.ranges.insert((id, key(samples)), ranges);
+        self.ranges.insert((id, samples), ranges);
     }
-}
-
-fn key(samples: Samples) -> Key {
-    [samples.elements, samples.batch]
 }
 
 /// The tensor that a layer of dynamic range reads, and the number of its samples.
@@ -90,4 +92,14 @@ fn samples_read(node: &Node, facts: &[Facts]) -> Option<(TensorId, usize)> {
         _ => return None,
     };
     Some((input, batch))
+}
+
+/// Whether a layer may be one of those that step over pixels (`Pixels::seen` in `bind`).
+fn may_step_over_pixels(node: &Node, facts: &[Facts]) -> bool {
+    let is_point = |weights: &TensorId| {
+        let dims = facts[weights.index()].shape.to_fixed();
+        matches!(dims.as_deref(), Some([_, 1, 1, _]))
+    };
+    matches!(&node.op, Op::Conv2D(op) if op.stride != [1, 1])
+        && node.inputs.get(1).copied().flatten().as_ref().is_some_and(is_point)
 }

@@ -22,6 +22,8 @@ enum Holder {
     Part(usize, Range<usize>),
     /// A constant, which is made where a step reads it.
     Fixed(TensorId),
+    /// A variable that the caller of each run lends, by index.
+    Variable(usize),
 }
 
 /// A block of the arena.
@@ -37,6 +39,8 @@ pub(super) struct Layout {
     /// For each block, the one that it lies in (itself, if none).
     parents: Vec<usize>,
     steps: Vec<Draft>,
+    /// Bytes of each variable.
+    variables: Vec<usize>,
 }
 
 struct Draft {
@@ -60,6 +64,7 @@ impl Layout {
             blocks: Vec::new(),
             parents: Vec::new(),
             steps: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
@@ -78,6 +83,12 @@ impl Layout {
 
     pub(super) fn add_input(&mut self, id: TensorId, bytes: usize) {
         self.holders[id.index()] = Holder::Block(self.add_block(bytes, 0));
+    }
+
+    /// The next variable that the caller of a run lends.
+    pub(super) fn add_variable(&mut self, id: TensorId, bytes: usize) {
+        self.holders[id.index()] = Holder::Variable(self.variables.len());
+        self.variables.push(bytes);
     }
 
     pub(super) fn add_fixed(&mut self, id: TensorId) {
@@ -210,6 +221,7 @@ impl Layout {
                 Ok(Source::Arena(start + part.start..start + part.end))
             }
             Holder::Fixed(id) => Ok(Source::Fixed(fixed(*id)?)),
+            Holder::Variable(index) => Ok(Source::Variable(*index)),
         };
         let value = |id: &TensorId| {
             Ok(Value {
@@ -238,7 +250,7 @@ impl Layout {
         let steps = std::mem::take(&mut self.steps).into_iter().map(step);
         let steps = steps.collect::<Result<_, RuntimeError>>()?;
         let names = graph.nodes.iter().map(|node| (node.name.clone(), node.op.name())).collect();
-        Ok(Some(Plan { steps, inputs, outputs, values, arena, names }))
+        Ok(Some(Plan { steps, inputs, variables: self.variables, outputs, values, arena, names }))
     }
 
     /// Lets steps that can do so write over their first input where nobody reads it afterwards.

@@ -17,12 +17,13 @@ use litesmith_graph::{
 };
 use litesmith_kernels::{Isa, ThreadPool};
 
-use crate::bind::{Bound, Called, Machine, Operand, Packed, Site, Work, bind};
+use crate::bind::{Bound, Called, Machine, Operand, Packed, SharedScratch, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
 use crate::states::States;
 use drafting::Drafting;
 use layout::Layout;
 pub(crate) use operands::{Inputs, Io, Source, Stored, enter, grouped};
+pub(crate) use place::{Life, place};
 
 /// What a plan is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) enum Mode {
     Inference,
     /// Every activation is looked at once it is computed.
     Observe,
+    /// Only the outputs are wanted; inputs from this index on are variables, which stay where they are.
+    Train(usize),
 }
 
 /// What the plans of one interpreter share.
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     pub max_memory: Option<usize>,
     /// Packed weights.
     pub packed: Packed,
+    /// Memory that layers with changing weights use one after the other.
+    pub scratch: SharedScratch,
     /// Fixed tensors that steps read, in the plan's form.
     pub stored: Mutex<HashMap<(GraphId, TensorId), Arc<Stored>>>,
 }
@@ -53,6 +58,8 @@ pub(crate) struct Plan {
     pub steps: Vec<Step>,
     /// Where each input is to be written; `None` where nobody reads it.
     pub inputs: Vec<Option<Range<usize>>>,
+    /// Bytes of each variable that the caller of a run lends (`Mode::Train` only).
+    pub variables: Vec<usize>,
     /// Where each output is found, with its type and shape.
     pub outputs: Vec<Value>,
     /// Every activation in the order in which they become ready (`Mode::Observe` only).
@@ -100,7 +107,13 @@ impl Plan {
         arena: &mut [u8],
         states: &mut States,
     ) -> Result<(), RuntimeError> {
-        (0..self.steps.len()).try_for_each(|step| self.run_step(step, machine, arena, states))
+        (0..self.steps.len()).try_for_each(|step| self.run_step(step, machine, arena, states, &[]))
+    }
+
+    /// Name of the first node of a step and the operator.
+    pub(crate) fn name(&self, step: &Step) -> (String, &'static str) {
+        let (node, operator) = &self.names[step.nodes[0]];
+        (node.clone(), step.name.unwrap_or(operator))
     }
 
     /// Runs the kernel of one step.
@@ -110,9 +123,11 @@ impl Plan {
         machine: Machine<'_>,
         arena: &mut [u8],
         states: &mut States,
+        variables: &[&[u8]],
     ) -> Result<(), RuntimeError> {
         let step = &self.steps[step];
-        let io = Io::new(arena, &step.sources, &step.output, &step.scratch, step.in_place, states);
+        let Step { sources, output, scratch, in_place, .. } = step;
+        let io = Io::new(arena, sources, output, scratch, *in_place, states, variables);
         (step.work)(machine, io).map_err(|fault| {
             let (node, operator) = &self.names[step.nodes[0]];
             RuntimeError::Step { node: node.clone(), operator: (*operator).to_owned(), reason: fault.0 }
@@ -126,7 +141,8 @@ impl Value {
         match &self.source {
             Source::Arena(range) => &arena[range.clone()],
             Source::Fixed(stored) => stored.bytes(),
-            Source::Absent => &[],
+            // No output is a variable, which the caller has.
+            Source::Variable(_) | Source::Absent => &[],
         }
     }
 }
@@ -168,19 +184,23 @@ impl<E: Into<RuntimeError>> From<E> for NoPlan {
     }
 }
 
-/// Plans the main graph of a prepared model for inputs of these shapes. `order` lists the
-/// activations that `Mode::Observe` is to show.
+/// What is known of the tensors of the main graph for inputs of these shapes.
+pub(crate) fn facts(model: &Model, shapes: &[Vec<usize>]) -> Result<Vec<Facts>, RuntimeError> {
+    let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
+    infer_shapes(model, GraphId(0), Some(&shapes)).map_err(input_error)
+}
+
+/// Plans the main graph of a prepared model, or part of it, where this is known of its tensors. `order`
+/// lists the activations that `Mode::Observe` is to show.
 pub(crate) fn make(
     model: &Model,
-    shapes: &[Vec<usize>],
+    facts: &[Facts],
     mode: Mode,
     order: &[TensorId],
     shared: &Shared,
 ) -> Result<Plan, NoPlan> {
-    let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
-    let facts = infer_shapes(model, GraphId(0), Some(&shapes)).map_err(input_error)?;
     let order = if mode == Mode::Observe { order } else { &[] };
-    make_graph(model, GraphId(0), &facts, mode, order, shared)
+    make_graph(model, GraphId(0), facts, mode, order, shared)
 }
 
 /// Plans a graph that is called with these arguments.
@@ -204,7 +224,7 @@ fn make_graph(
 ) -> Result<Plan, NoPlan> {
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
-    let layout = layout_of_given(model, graph, facts, &needed)?;
+    let layout = layout_of_given(model, graph, facts, &needed, mode)?;
     let wanted = |id: &TensorId| needed[id.index()] && !layout.is_fixed(*id);
     let run = |id: &NodeId| graph[*id].outputs.iter().any(wanted) || graph[*id].op.has_effect();
     let nodes: Vec<NodeId> = graph.node_ids().filter(run).collect();
@@ -284,11 +304,17 @@ fn layout_of_given(
     graph: &Graph,
     facts: &[Facts],
     needed: &[bool],
+    mode: Mode,
 ) -> Result<Layout, RuntimeError> {
     let mut layout = Layout::new(graph.tensors.len());
-    let is_input = |input: &&TensorId| needed[input.index()] && !graph[**input].is_fixed();
-    for input in graph.inputs.iter().filter(is_input) {
-        layout.add_input(*input, bytes_of(graph, *input, facts)?);
+    let variables = if let Mode::Train(first) = mode { first } else { graph.inputs.len() };
+    for (index, input) in graph.inputs.iter().enumerate() {
+        let bytes = bytes_of(graph, *input, facts)?;
+        if index >= variables {
+            layout.add_variable(*input, bytes);
+        } else if needed[input.index()] && !graph[*input].is_fixed() {
+            layout.add_input(*input, bytes);
+        }
     }
     let fixed = |tensor: &TensorId| {
         needed[tensor.index()]
@@ -337,7 +363,7 @@ fn bytes_of(graph: &Graph, id: TensorId, facts: &[Facts]) -> Result<usize, Runti
 }
 
 /// The elements of a tensor whose integers follow from shapes alone.
-fn known(facts: &Facts) -> Option<Data> {
+pub(crate) fn known(facts: &Facts) -> Option<Data> {
     let integers = facts.integers()?;
     match facts.dtype {
         DType::I32 => {
@@ -350,7 +376,7 @@ fn known(facts: &Facts) -> Option<Data> {
 
 /// Which tensors must be there: those that outputs are computed from, or all but parameters of which only
 /// something computed is read.
-fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
+pub(crate) fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
     if mode == Mode::Observe {
         let parameter = |tensor: &Tensor| matches!(tensor.kind, TensorKind::Parameter(_));
         let mut needed: Vec<bool> = graph.tensors.iter().map(|tensor| !parameter(tensor)).collect();
@@ -369,7 +395,7 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
         }
         for (index, input) in node.inputs.iter().enumerate() {
             if let Some(input) = input
-                && reads(&node.op, index)
+                && reads(node, index)
             {
                 needed[input.index()] = true;
             }
@@ -379,8 +405,9 @@ fn needed(graph: &Graph, facts: &[Facts], mode: Mode) -> Vec<bool> {
 }
 
 /// Whether the elements of this input are looked at when the shapes are known.
-fn reads(op: &Op, input: usize) -> bool {
-    match op {
+pub(crate) fn reads(node: &Node, input: usize) -> bool {
+    match &node.op {
+        Op::Gradient(op) => op.reads(input, node.inputs.len()),
         Op::ShapeOf(_) => false,
         Op::BroadcastTo(_) | Op::Pad(_) | Op::Reshape(_) | Op::Resize(_) | Op::Tile(_) => input == 0,
         Op::Fill(_) => input == 1,
@@ -423,7 +450,8 @@ pub(crate) fn site<'a>(
         let passes = inputs.iter().enumerate().map(|(place, input)| outputs.get(place) == Some(input));
         called.push(Called { plan: Arc::new(plan), passes: passes.collect() });
     }
-    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: shared.isa, packed: &shared.packed })
+    let Shared { isa, packed, scratch, .. } = shared;
+    Ok(Site { node, graph: id, inputs, outputs, called, mode, isa: *isa, packed, scratch })
 }
 
 fn operand<'a>(model: &'a Model, tensor: &'a Tensor, facts: &Facts) -> Result<Operand<'a>, NoSite> {

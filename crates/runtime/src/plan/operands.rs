@@ -16,6 +16,8 @@ pub(crate) enum Source {
     Arena(Range<usize>),
     /// Outside, the same in every run.
     Fixed(Arc<Stored>),
+    /// Outside, the variable of this index, which the caller of the run lends.
+    Variable(usize),
     /// It was left out.
     Absent,
 }
@@ -96,6 +98,7 @@ impl<'a> Io<'a> {
         scratch: &Range<usize>,
         in_place: bool,
         states: &'a mut States,
+        variables: &'a [&'a [u8]],
     ) -> Io<'a> {
         // An empty range at the start of the other comes before it.
         let output_first = (output.start, output.end) <= (scratch.start, scratch.end);
@@ -105,7 +108,7 @@ impl<'a> Io<'a> {
         let (between, rest) = rest.split_at_mut(high.start - low.end);
         let (high_bytes, after) = rest.split_at_mut(high.len());
         let pieces = [(0, &*before), (low.end, &*between), (high.end, &*after)];
-        let inputs = Inputs { sources, pieces };
+        let inputs = Inputs { sources, pieces, variables };
         let (output, scratch) = if output_first { (low_bytes, high_bytes) } else { (high_bytes, low_bytes) };
         Io { inputs, output, scratch, states, in_place }
     }
@@ -117,7 +120,7 @@ impl<'a> Io<'a> {
         scratch: &'a mut [u8],
         states: &'a mut States,
     ) -> Io<'a> {
-        let inputs = Inputs { sources, pieces: [(0, &[]); 3] };
+        let inputs = Inputs { sources, pieces: [(0, &[]); 3], variables: &[] };
         Io { inputs, output, scratch, states, in_place: false }
     }
 
@@ -133,6 +136,7 @@ pub(crate) struct Inputs<'a> {
     sources: &'a [Source],
     /// What is left of the arena beside output and scratch, each piece with its offset.
     pieces: [(usize, &'a [u8]); 3],
+    variables: &'a [&'a [u8]],
 }
 
 impl<'a> Inputs<'a> {
@@ -155,6 +159,7 @@ impl<'a> Inputs<'a> {
                 &piece[range.start - start..range.end - start]
             }
             Some(Source::Fixed(stored)) => stored.bytes(),
+            Some(Source::Variable(index)) => self.variables[*index],
             Some(Source::Absent) | None => &[],
         }
     }
@@ -170,7 +175,7 @@ mod tests {
         let sources = [Source::Arena(0..4), Source::Arena(20..22), Source::Absent, Source::Arena(90..100)];
         for (output, scratch) in [(4..20, 60..70), (60..70, 4..20), (4..20, 0..0)] {
             let mut states = States::default();
-            let io = Io::new(&mut arena, &sources, &output, &scratch, false, &mut states);
+            let io = Io::new(&mut arena, &sources, &output, &scratch, false, &mut states, &[]);
             assert_eq!((io.output[0], io.output.len()), (output.start as u8, output.len()));
             assert_eq!(io.scratch.len(), scratch.len());
             assert_eq!(io.inputs.bytes(0), [0, 1, 2, 3]);

@@ -354,3 +354,28 @@ fn a_residual_connection_behind_a_3x3_convolution_is_close_to_the_plain_one() {
         assert_eq!(names, ["CONV_2D+ADD"], "{isa}");
     }
 }
+
+#[test]
+fn pixels_that_a_layer_of_dynamic_range_steps_over_count_in_its_range_alone() {
+    let text = r#"graph main(%x: f32[batch,9,7,24]) -> (%y) {
+  %w: i8[24,1,1,24] q{"scales":[0.01],"zero_points":[0]} = splat(3)
+  %c: f32[batch,9,7,24] = Conv2D(%x, %w)
+  %a: f32[batch,9,7,24] = Binary(%c, %x) {"activation":"relu"}
+  %v: i8[40,1,1,24] q{"scales":[0.02],"zero_points":[0]} = splat(5)
+  %p: f32[batch,5,3,40] = Conv2D(%a, %v) {"stride":[2,3]}
+  %u: i8[40,1,1,24] q{"scales":[0.03],"zero_points":[0]} = splat(-4)
+  %q: f32[batch,5,3,40] = Conv2D(%a, %u) {"stride":[2,3],"padding":"same"}
+  %y: f32[batch,5,3,40] = Binary(%p, %q)
+}"#;
+    let model = model(text);
+    for threads in [1, 2] {
+        let mut interpreter = Interpreter::new(&model, &Options::default().with_threads(threads)).unwrap();
+        for batch in [1, 3] {
+            let x = Array::from_f32(&[batch, 9, 7, 24], &noise(batch * 9 * 7 * 24, 5));
+            let run = interpreter.run(std::slice::from_ref(&x)).unwrap();
+            // Observed, each layer quantizes all pixels by itself.
+            assert_eq!(run, interpreter.observe(std::slice::from_ref(&x), &mut |_, _| {}).unwrap());
+            assert!(run[0].floats().iter().any(|y| *y != 0.0));
+        }
+    }
+}

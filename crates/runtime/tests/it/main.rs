@@ -1,5 +1,6 @@
 //! Whole flows: from a model as text to results.
 
+mod batch;
 mod control;
 mod errors;
 mod float;

@@ -1,7 +1,9 @@
 //! Depthwise convolution: every channel on its own.
 
+pub(crate) mod gather;
 pub(super) mod patch;
 mod strip;
+pub(crate) mod weights;
 
 use std::ops::Range;
 
@@ -12,6 +14,9 @@ use crate::aligned::Aligned;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
+/// Packed weights that are worth a task of their own.
+const PACK_ELEMENTS: usize = 16 * 1024;
+
 /// A depthwise convolution, channels last, with its weights packed for one instruction set.
 ///
 /// Output channel `c * multiplier + m` sees input channel `c` alone.
@@ -21,7 +26,13 @@ enum Method {
     /// One output channel per input channel: lanes are channels.
     Single(Single),
     /// Several: a convolution in as many groups as there are input channels.
-    Grouped(Conv2d),
+    Grouped(Grouped),
+}
+
+/// A convolution in groups, and the instruction set that it is packed for.
+struct Grouped {
+    isa: Isa,
+    conv: Conv2d,
 }
 
 impl Depthwise {
@@ -48,15 +59,27 @@ impl Depthwise {
         let [height, width] = window.kernel;
         assert_eq!(weights.len(), volume(&[height, width, channels]), "number of weights");
         assert!(bias.is_none_or(|bias| bias.len() == channels), "number of biases");
-        if multiplier == 1 {
-            return Depthwise(Method::Single(Single::new(isa, window, channels, weights, bias, clamp)));
+        Depthwise(if multiplier == 1 {
+            Method::Single(Single::new(isa, window, channels, weights, bias, clamp))
+        } else {
+            Method::Grouped(Grouped::new(isa, window, in_channels, channels, weights, bias, clamp))
+        })
+    }
+
+    /// Takes other weights and biases, of the same shapes. With multiplier 1 nothing is allocated.
+    ///
+    /// # Panics
+    /// When `weights` or `bias` has another length.
+    pub fn repack(&mut self, pool: &ThreadPool, weights: &[f32], bias: Option<&[f32]>) {
+        match &mut self.0 {
+            Method::Single(single) => single.pack(pool, weights, bias),
+            Method::Grouped(grouped) => {
+                let Conv2d { window, in_channels, out_channels, clamp, .. } = grouped.conv;
+                assert_eq!(weights.len(), volume(&[window.taps(), out_channels]), "number of weights");
+                let isa = grouped.isa;
+                *grouped = Grouped::new(isa, window, in_channels, out_channels, weights, bias, clamp);
+            }
         }
-        let by_channel: Vec<f32> = (0..channels)
-            .flat_map(|channel| weights.iter().skip(channel).step_by(channels))
-            .copied()
-            .collect();
-        let conv = Conv2d::new(isa, window, in_channels, in_channels, channels, &by_channel, bias, clamp);
-        Depthwise(Method::Grouped(conv))
     }
 
     /// Computes the whole output `[batch, output height, output width, in_channels * multiplier]`
@@ -67,7 +90,7 @@ impl Depthwise {
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
         match &self.0 {
             Method::Single(single) => single.run(pool, input, shape, output),
-            Method::Grouped(conv) => conv.run(pool, input, shape, output),
+            Method::Grouped(grouped) => grouped.conv.run(pool, input, shape, output),
         }
     }
 
@@ -79,6 +102,25 @@ impl Depthwise {
             }
             _ => None,
         }
+    }
+}
+
+impl Grouped {
+    fn new(
+        isa: Isa,
+        window: Window,
+        in_channels: usize,
+        channels: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        clamp: Clamp,
+    ) -> Grouped {
+        let by_channel: Vec<f32> = (0..channels)
+            .flat_map(|channel| weights.iter().skip(channel).step_by(channels))
+            .copied()
+            .collect();
+        let conv = Conv2d::new(isa, window, in_channels, in_channels, channels, &by_channel, bias, clamp);
+        Grouped { isa, conv }
     }
 }
 
@@ -134,20 +176,35 @@ impl Single {
                 (functions.lanes, Tiling::Strips(functions))
             }
         };
-        let rows = 1 + window.taps();
-        let mut packed = Aligned::zeroed(channels.div_ceil(lanes) * rows * lanes);
-        for (block, packed) in packed.chunks_exact_mut(rows * lanes).enumerate() {
-            let first = block * lanes;
-            let count = lanes.min(channels - first);
-            let (packed_bias, packed) = packed.split_at_mut(lanes);
-            if let Some(bias) = bias {
-                packed_bias[..count].copy_from_slice(&bias[first..][..count]);
+        let packed = Aligned::zeroed(channels.div_ceil(lanes) * (1 + window.taps()) * lanes);
+        let zeros = Aligned::zeroed(channels);
+        let mut single = Single { window, channels, clamp, lanes, packed, zeros, tiling };
+        single.pack(&ThreadPool::new(1), weights, bias);
+        single
+    }
+
+    /// Packs weights `[taps][channels]` and biases, over those that are there.
+    fn pack(&mut self, pool: &ThreadPool, weights: &[f32], bias: Option<&[f32]>) {
+        let Single { channels, lanes, .. } = *self;
+        let taps = self.window.taps();
+        assert_eq!(weights.len(), taps * channels, "number of weights");
+        assert!(bias.is_none_or(|bias| bias.len() == channels), "number of biases");
+        let row_len = (1 + taps) * lanes;
+        let per_task = pool.rows_per_task(channels.div_ceil(lanes), PACK_ELEMENTS.div_ceil(row_len));
+        pool.run_rows(&mut self.packed, row_len, per_task, |first, blocks| {
+            for (block, packed) in (first..).zip(blocks.chunks_exact_mut(row_len)) {
+                let first = block * lanes;
+                let count = lanes.min(channels - first);
+                let (packed_bias, packed) = packed.split_at_mut(lanes);
+                match bias {
+                    Some(bias) => packed_bias[..count].copy_from_slice(&bias[first..][..count]),
+                    None => packed_bias.fill(0.0),
+                }
+                for (tap, packed) in packed.chunks_exact_mut(lanes).enumerate() {
+                    packed[..count].copy_from_slice(&weights[tap * channels + first..][..count]);
+                }
             }
-            for (tap, packed) in packed.chunks_exact_mut(lanes).enumerate() {
-                packed[..count].copy_from_slice(&weights[tap * channels + first..][..count]);
-            }
-        }
-        Single { window, channels, clamp, lanes, packed, zeros: Aligned::zeroed(channels), tiling }
+        });
     }
 
     fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {

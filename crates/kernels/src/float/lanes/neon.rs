@@ -10,7 +10,7 @@ use super::Lanes;
 
 /// Four floats.
 #[derive(Clone, Copy)]
-pub(in crate::float) struct Neon(float32x4_t);
+pub(crate) struct Neon(float32x4_t);
 
 // SAFETY of every block below: every aarch64 processor this crate runs on has Advanced SIMD, and
 // the pointers are valid for the elements read or written, by the trait's contract.

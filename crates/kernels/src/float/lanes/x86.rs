@@ -11,7 +11,7 @@ use super::Lanes;
 
 /// Eight floats.
 #[derive(Clone, Copy)]
-pub(in crate::float) struct Avx2(__m256);
+pub(crate) struct Avx2(__m256);
 
 impl Avx2 {
     /// A mask that selects the first `count` lanes.
@@ -161,7 +161,7 @@ unsafe fn add_scaled_pair_avx2(mut acc: [Avx2; 2], x: *const f32, k: usize, w: [
 
 /// Sixteen floats.
 #[derive(Clone, Copy)]
-pub(in crate::float) struct Avx512(__m512);
+pub(crate) struct Avx512(__m512);
 
 // SAFETY of every block below: the processor has AVX-512 F and the pointers are valid for the
 // elements read or written, by the trait's contract.

@@ -17,6 +17,8 @@ pub enum Form {
 const FETCH: f64 = 11.0;
 /// The time to transform an element of a tile, on the way in or out, in products.
 const TRANSFORM: f64 = 6.0;
+/// The time to pack a weight, in products.
+const PACK: f64 = 25.0;
 
 impl Form {
     /// The form that should take the least time for an image of this height and width. It depends on
@@ -32,20 +34,20 @@ impl Form {
         out_channels: usize,
         image: [usize; 2],
     ) -> Form {
-        if !Form::Winograd2.fits(window, groups) {
-            return Form::Direct;
-        }
-        let output = window.output(image);
-        let time = |form: Form| {
-            let [side, seen] = form.tile();
-            let [tiles, points] =
-                [output.map(|size| size.div_ceil(side) as f64).iter().product(), (seen * seen) as f64];
-            let [inputs, outputs] = [in_channels as f64, out_channels as f64];
-            let transforms = if form == Form::Direct { 0.0 } else { TRANSFORM * tiles * (inputs + outputs) };
-            points * (inputs * outputs * tiles.max(FETCH) + transforms)
-        };
-        let forms = [Form::Direct, Form::Winograd2, Form::Winograd4];
-        forms.into_iter().min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(Form::Direct)
+        fastest(window, groups, [in_channels, out_channels], [1, image[0], image[1]], 0.0)
+    }
+
+    /// The form that should take the least time where weights are packed anew for each input, of `shape` =
+    /// batch, height, width. It depends on neither the machine nor the instruction set.
+    #[must_use]
+    pub fn best_repacked(
+        window: &Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        shape: [usize; 3],
+    ) -> Form {
+        fastest(window, groups, [in_channels, out_channels], shape, PACK)
     }
 
     /// Whether a convolution can be computed like this.
@@ -56,13 +58,32 @@ impl Form {
     }
 
     /// Outputs of a tile along one side, and its products along one side.
-    pub(super) fn tile(self) -> [usize; 2] {
+    pub(crate) fn tile(self) -> [usize; 2] {
         match self {
             Form::Direct => [1, 3],
             Form::Winograd2 => [2, 4],
             Form::Winograd4 => [4, 6],
         }
     }
+}
+
+/// The fastest form for an input of `shape`, where packing a weight takes as long as `pack` products.
+fn fastest(window: &Window, groups: usize, channels: [usize; 2], shape: [usize; 3], pack: f64) -> Form {
+    if !Form::Winograd2.fits(window, groups) {
+        return Form::Direct;
+    }
+    let [batch, height, width] = shape;
+    let output = window.output([height, width]);
+    let time = |form: Form| {
+        let [side, seen] = form.tile();
+        let tiles: f64 = output.map(|size| size.div_ceil(side) as f64).iter().product();
+        let (tiles, points) = (tiles * batch as f64, (seen * seen) as f64);
+        let [inputs, outputs] = channels.map(|channels| channels as f64);
+        let transforms = if form == Form::Direct { 0.0 } else { TRANSFORM * tiles * (inputs + outputs) };
+        points * (inputs * outputs * (tiles.max(FETCH) + pack) + transforms)
+    };
+    let forms = [Form::Direct, Form::Winograd2, Form::Winograd4];
+    forms.into_iter().min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(Form::Direct)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use output::OutputTile;
 use transform::MOST_POINTS;
 
 use super::Clamp;
+use super::filters::Filters;
 use super::packed::{Addend, Output, Packed, Rows};
 use super::split::{Split, Work, part};
 use super::taps::Image;
@@ -70,27 +71,43 @@ struct Space<'a> {
 }
 
 impl Winograd {
-    /// Packs weights `[out_channels, 3, 3, in_channels]`.
+    /// Room for the weights, in memory from `memory`, to be [`fill`](Winograd::fill)ed.
     pub(super) fn new(
         isa: Isa,
         form: Form,
         in_channels: usize,
         out_channels: usize,
-        weights: &[f32],
-        bias: Option<&[f32]>,
+        memory: impl Fn(usize) -> Aligned<f32>,
     ) -> Winograd {
         let tiles = tiles(isa);
         let [_, side] = form.tile();
-        let mut packed = Packed::several(tiles, side * side, out_channels, in_channels);
-        match form {
-            Form::Winograd4 => weights::fill::<6>(isa, &mut packed, weights, in_channels),
-            _ => weights::fill::<4>(isa, &mut packed, weights, in_channels),
+        let weights = Packed::several(tiles, side * side, out_channels, in_channels, memory);
+        Winograd { form, isa, tiles, in_channels, out_channels, weights, bias: Aligned::zeroed(out_channels) }
+    }
+
+    /// Transforms and packs weights, whose order has nine taps, and the bias.
+    pub(super) fn fill(&mut self, pool: &ThreadPool, filters: Filters<'_>, bias: Option<&[f32]>) {
+        assert_eq!(filters.order.steps(), 9 * self.in_channels, "weights of an output channel");
+        match self.form {
+            Form::Winograd4 => {
+                weights::fill::<6>(self.isa, pool, &mut self.weights, filters, self.in_channels)
+            }
+            _ => weights::fill::<4>(self.isa, pool, &mut self.weights, filters, self.in_channels),
         }
-        let mut own_bias = Aligned::zeroed(out_channels);
-        if let Some(bias) = bias {
-            own_bias.copy_from_slice(bias);
+        match bias {
+            Some(bias) => self.bias.copy_from_slice(bias),
+            None => self.bias.fill(0.0),
         }
-        Winograd { form, isa, tiles, in_channels, out_channels, weights: packed, bias: own_bias }
+    }
+
+    /// Exchanges the memory of the packed weights for another.
+    pub(super) fn exchange(&mut self, memory: &mut Aligned<f32>) {
+        self.weights.exchange(memory);
+    }
+
+    /// Floats of packed weights.
+    pub(super) fn floats(&self) -> usize {
+        self.weights.floats()
     }
 
     /// Computes the whole output of `image`, which has pixels.

@@ -1,11 +1,14 @@
 //! Packing: each 3x3 filter becomes one weight for each point.
 
+use std::ops::Range;
+
 use super::transform::{MOST_POINTS, SIDE_BY_SIDE, Weights, weights};
-use crate::Isa;
+use crate::float::filters::Filters;
 use crate::float::packed::Packed;
-use crate::float::side_by_side::side_by_side;
+use crate::float::workspace::with_workspace;
 use crate::multiversion::multiversion;
-use crate::prefetch::prefetch;
+use crate::pool::DisjointSlice;
+use crate::{Isa, ThreadPool};
 
 /// Taps of a window.
 const TAPS: usize = 9;
@@ -14,47 +17,84 @@ const STEPS: usize = 16;
 /// Floats of a cache line.
 const LINE: usize = 16;
 
-/// Fills in the matrices of all points from weights `[output channel][taps][depth]`.
-pub(super) fn fill<const N: usize>(isa: Isa, points: &mut Packed, weights: &[f32], depth: usize) {
-    for panel in 0..points.panels() {
-        let lanes = points.lanes(panel);
-        let channels = points.channels(panel);
-        let own = &weights[channels.start * TAPS * depth..channels.end * TAPS * depth];
-        let mut rows: Vec<&mut [f32]> = points.weights(panel).collect();
-        let mut together = vec![0.0; STEPS * TAPS * lanes];
-        for first in (0..depth).step_by(STEPS) {
-            let steps = STEPS.min(depth - first);
-            let next = first + steps..(first + 2 * STEPS).min(depth);
-            own.chunks_exact(depth).for_each(|row| prefetch(&row[next.clone()]));
-            for tap in 0..TAPS {
-                let row = |channel: usize| &own[(channel * TAPS + tap) * depth + first..][..steps];
-                side_by_side(isa, [channels.len(), steps], row, &mut together[tap * lanes..], TAPS * lanes);
-            }
-            let filters = &together[..steps * TAPS * lanes];
-            match N {
-                4 => transform_4(isa, filters, first * lanes, lanes, &mut rows),
-                _ => transform_6(isa, filters, first * lanes, lanes, &mut rows),
+/// Fills in the matrices of all points from weights of nine taps and `depth` input channels.
+pub(super) fn fill<const N: usize>(
+    isa: Isa,
+    pool: &ThreadPool,
+    points: &mut Packed,
+    filters: Filters<'_>,
+    depth: usize,
+) {
+    let panels: Vec<Panel> = (0..points.panels())
+        .map(|panel| {
+            let [start, apart] = points.place(panel);
+            Panel { start, apart, lanes: points.lanes(panel), channels: points.channels(panel) }
+        })
+        .collect();
+    let data = DisjointSlice::new(points.data());
+    let blocks = depth.div_ceil(STEPS);
+    pool.run(panels.len() * blocks, &|task| {
+        let Panel { start, apart, lanes, channels } = &panels[task / blocks];
+        let first = task % blocks * STEPS;
+        let steps = STEPS.min(depth - first);
+        if first == 0 {
+            for point in 0..N * N {
+                let bias = *start + point * apart;
+                // SAFETY: as below; the biases stand before the weights.
+                unsafe { data.piece(bias - lanes..bias).fill(0.0) };
             }
         }
+        let start = start + first * lanes;
+        // SAFETY: matrices, panels and blocks of input channels do not overlap.
+        let mut rows: [&mut [f32]; MOST_POINTS * MOST_POINTS] = std::array::from_fn(|point| unsafe {
+            let rows = if point < N * N {
+                start + point * apart..start + point * apart + steps * lanes
+            } else {
+                0..0
+            };
+            data.piece(rows)
+        });
+        with_workspace(steps * TAPS * lanes, |together| {
+            if channels.len() < *lanes {
+                together.fill(0.0);
+            }
+            for tap in 0..TAPS {
+                let own = [channels.start, channels.len()];
+                filters.gather(isa, tap, own, [first, steps], &mut together[tap * lanes..], TAPS * lanes);
+            }
+            match N {
+                4 => transform_4(isa, together, *lanes, &mut rows),
+                _ => transform_6(isa, together, *lanes, &mut rows),
+            }
+        });
+    });
+}
+
+/// A panel of the points' matrices.
+struct Panel {
+    /// Where its weights begin in the first point's matrix, and from there to the next point's.
+    start: usize,
+    apart: usize,
+    lanes: usize,
+    channels: Range<usize>,
+}
+
+multiversion! {
+    fn transform_4(filters: &[f32], lanes: usize, points: &mut [&mut [f32]]) {
+        transform::<4>(filters, lanes, points);
     }
 }
 
 multiversion! {
-    fn transform_4(filters: &[f32], start: usize, lanes: usize, points: &mut [&mut [f32]]) {
-        transform::<4>(filters, start, lanes, points);
-    }
-}
-
-multiversion! {
-    fn transform_6(filters: &[f32], start: usize, lanes: usize, points: &mut [&mut [f32]]) {
-        transform::<6>(filters, start, lanes, points);
+    fn transform_6(filters: &[f32], lanes: usize, points: &mut [&mut [f32]]) {
+        transform::<6>(filters, lanes, points);
     }
 }
 
 /// Transforms the filters `[taps][lanes]` of some input channels into the `lanes` weights of each channel
-/// that begin at `start` in each point's matrix.
+/// in each point's matrix.
 #[inline(always)]
-fn transform<const N: usize>(filters: &[f32], start: usize, lanes: usize, points: &mut [&mut [f32]]) {
+fn transform<const N: usize>(filters: &[f32], lanes: usize, points: &mut [&mut [f32]]) {
     // The points' matrices lie far apart: they are written a cache line at a time.
     let mut lines = [[0.0; LINE]; MOST_POINTS * MOST_POINTS];
     for (step, filters) in filters.chunks_exact(TAPS * lanes).enumerate() {
@@ -74,11 +114,11 @@ fn transform<const N: usize>(filters: &[f32], start: usize, lanes: usize, points
                     }
                 }
             }
-            for (line, point) in lines.iter().zip(points.iter_mut()) {
-                let to = &mut point[start + step * lanes + first..][..own];
-                // A copy of known length is a move of one register.
-                match to.first_chunk_mut() {
-                    Some(whole) => *whole = *line,
+            for (line, point) in lines.iter().zip(points.iter_mut()).take(N * N) {
+                let to = &mut point[step * lanes + first..][..own];
+                // A call of a copying function would take longer than the copy.
+                match to.first_chunk_mut::<LINE>() {
+                    Some(to) => *to = *line,
                     None => to.copy_from_slice(&line[..own]),
                 }
             }

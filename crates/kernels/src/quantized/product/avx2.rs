@@ -15,7 +15,7 @@ use super::{Kernel, Layout, Operands, Panel};
 
 /// Rows whose sums, twelve, with two vectors of weights, one of inputs and one of products fill the
 /// sixteen registers.
-const HALF: usize = 6;
+pub(in super::super) const HALF: usize = 6;
 
 /// Two such halves share what a tile costs, and a panel's weights while they are near.
 const ROWS: usize = 2 * HALF;
@@ -312,7 +312,7 @@ macro_rules! rows {
 /// AVX2 must be there, `inputs` hold `count * R` aligned vectors and `weights` 16 times `count`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_chunks<const R: usize>(
+pub(in super::super) unsafe fn add_chunks<const R: usize>(
     sums: &mut [[__m256i; 2]; HALF],
     inputs: *const u8,
     weights: *const u8,

@@ -93,6 +93,9 @@ pub(super) fn spell(s: &mut Spelling<'_, '_>) -> Result<(), Refusal> {
                 .into(),
         )),
         Op::Custom(op) => Err(Refusal(format!("ONNX has no operator '{}'", op.name))),
+        Op::BatchNormTraining(_) | Op::DropoutTraining(_) | Op::FakeQuantTraining(_) | Op::Gradient(_) => {
+            Err(Refusal("it only exists while a model is trained: write the trained model instead".into()))
+        }
         Op::Recurrent(_) => Err(Refusal("legalize the model first, which makes it a loop".into())),
     }
 }

@@ -96,9 +96,15 @@ pub(super) fn of(site: &Site<'_>) -> Result<Option<Options>, String> {
         | Op::TopK(_)
         | Op::Transpose(_)
         | Op::UpdateSlice(_) => return Ok(None),
-        // High-level operators have been refused.
-        Op::BatchNorm(_) | Op::Dropout(_) | Op::FakeQuant(_) | Op::Identity(_) | Op::Recurrent(_) => {
-            return Ok(None);
-        }
+        // High-level operators, and those of training, have been refused.
+        Op::BatchNorm(_)
+        | Op::BatchNormTraining(_)
+        | Op::Dropout(_)
+        | Op::DropoutTraining(_)
+        | Op::FakeQuant(_)
+        | Op::FakeQuantTraining(_)
+        | Op::Gradient(_)
+        | Op::Identity(_)
+        | Op::Recurrent(_) => return Ok(None),
     }))
 }

@@ -1,0 +1,92 @@
+//! The products of a convolution in whichever form.
+
+use std::borrow::Borrow;
+
+use crate::float::Form;
+use crate::{Isa, ThreadPool};
+
+use super::epilogue::Epilogue;
+use super::filter::Filter;
+use super::gather::{Geometry, Source};
+use super::product::ByteProduct;
+#[cfg(target_arch = "x86_64")]
+use super::winograd::{self, Winograd};
+
+/// The form in which a convolution of bytes should take the least time for an image of this height and
+/// width. The results are the same in every form.
+#[must_use]
+pub fn best_form(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
+    #[cfg(target_arch = "x86_64")]
+    if has_winograd(isa) {
+        return winograd::best(isa, filter, image);
+    }
+    let _ = (isa, filter, image);
+    Form::Direct
+}
+
+/// Whether products of words, of which the other forms need fewer, may be fast enough beside those of bytes.
+#[cfg(target_arch = "x86_64")]
+fn has_winograd(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx2 | Isa::Avx512 | Isa::Vnni)
+}
+
+/// A product of bytes, packed in one of the forms.
+pub(super) enum FormedProduct {
+    Direct(ByteProduct),
+    #[cfg(target_arch = "x86_64")]
+    Winograd(Winograd),
+}
+
+impl FormedProduct {
+    /// Packs a filter in this form, or directly where the instruction set has no kernels for it or its
+    /// sums would not be exact; lanes in `packed` order or not, where kernels know one.
+    pub(super) fn new(isa: Isa, form: Form, filter: &Filter, packed: bool) -> FormedProduct {
+        #[cfg(target_arch = "x86_64")]
+        if form != Form::Direct && has_winograd(isa) {
+            filter.check();
+            assert!(isa.available(), "this machine cannot run '{isa}'");
+            if winograd::is_possible(form, filter) {
+                return FormedProduct::Winograd(Winograd::new(isa, form, filter));
+            }
+        }
+        let _ = form;
+        FormedProduct::Direct(ByteProduct::new(isa, filter, packed))
+    }
+
+    /// The taps it reads.
+    pub(super) fn geometry(&self) -> &Geometry {
+        match self {
+            FormedProduct::Direct(product) => product.geometry(),
+            #[cfg(target_arch = "x86_64")]
+            FormedProduct::Winograd(product) => product.geometry(),
+        }
+    }
+
+    /// The output channel at each lane.
+    pub(super) fn lanes(&self) -> &[Option<usize>] {
+        match self {
+            FormedProduct::Direct(product) => product.lanes(),
+            #[cfg(target_arch = "x86_64")]
+            FormedProduct::Winograd(product) => product.lanes(),
+        }
+    }
+
+    /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
+    /// epilogue that each task begins with.
+    pub(super) fn run_each<E: Epilogue, B: Borrow<E>>(
+        &self,
+        pool: &ThreadPool,
+        source: &Source,
+        initial: &[i32],
+        begin: impl Fn() -> B + Sync,
+        output: &mut [E::Out],
+    ) {
+        match self {
+            FormedProduct::Direct(product) => product.run_each::<E, B>(pool, source, initial, begin, output),
+            #[cfg(target_arch = "x86_64")]
+            FormedProduct::Winograd(product) => {
+                product.run_each::<E, B>(pool, source, initial, begin, output)
+            }
+        }
+    }
+}

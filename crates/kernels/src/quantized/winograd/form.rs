@@ -1,0 +1,62 @@
+//! Which form is possible, and which the fastest.
+
+use super::WIDTH;
+use super::transform::shift;
+use crate::Isa;
+use crate::float::Form;
+use crate::quantized::filter::{Filter, WeightOrder};
+
+/// The time to fetch a weight from memory, in products.
+const FETCH: f64 = 8.0;
+/// The same where products of bytes are the rule. Weights for the points take eight times as much room
+/// there, and time to pack: what products save must be worth that too.
+const FETCH_BESIDE_BYTES: f64 = 40.0;
+/// The time of a product of bytes there, in products of words.
+const BYTES: f64 = 0.45;
+/// The time to transform an element of a tile, on the way in or out, in products.
+const TRANSFORM: f64 = 7.0;
+
+/// The possible form that should take the least time for an image of this height and width.
+///
+/// Time is counted in products of words: those of all tiles, where every weight costs at least as much as
+/// it takes to fetch it, and the transforms.
+pub(in super::super) fn best(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
+    if !Form::Winograd2.fits(&filter.window, filter.groups) {
+        return Form::Direct;
+    }
+    let output = filter.window.output(image);
+    let (fetch, direct) = if isa == Isa::Vnni { (FETCH_BESIDE_BYTES, BYTES) } else { (FETCH, 1.0) };
+    let time = |form: &Form| {
+        let [side, seen] = form.tile();
+        let tiles: f64 = output.map(|size| size.div_ceil(side) as f64).iter().product();
+        let [inputs, outputs] = [filter.in_channels as f64, filter.out_channels as f64];
+        if *form == Form::Direct {
+            return (seen * seen) as f64 * inputs * outputs * tiles * direct;
+        }
+        let outputs = filter.out_channels.next_multiple_of(WIDTH) as f64;
+        let transforms = TRANSFORM * tiles * (inputs + outputs);
+        (seen * seen) as f64 * (inputs * outputs * tiles.max(fetch) + transforms)
+    };
+    let mut forms = [Form::Direct, Form::Winograd2, Form::Winograd4];
+    forms.sort_by(|a, b| time(a).total_cmp(&time(b)));
+    forms.into_iter().find(|form| is_possible(*form, filter)).unwrap_or(Form::Direct)
+}
+
+/// Whether a filter can be computed in a form, and its sums are [exact](is_exact).
+pub(in super::super) fn is_possible(form: Form, filter: &Filter) -> bool {
+    let whole = filter.in_channels.is_multiple_of(WIDTH) && filter.order == WeightOrder::OutputFirst;
+    form == Form::Direct || form.fits(&filter.window, filter.groups) && whole && is_exact(form, filter)
+}
+
+/// Whether all sums that a filter can give, multiplied by the form's power of two, fit 32 bits.
+fn is_exact(form: Form, filter: &Filter) -> bool {
+    let most = 1_i64 << (31 - shift(form.tile()[1], 0, 0));
+    (0..filter.out_channels).all(|channel| {
+        let (mut positive, mut negative) = (0_i64, 0_i64);
+        for &weight in filter.row(channel).iter() {
+            positive += i64::from(weight.max(0));
+            negative -= i64::from(weight.min(0));
+        }
+        positive.max(negative) * i64::from(u8::MAX) < most
+    })
+}

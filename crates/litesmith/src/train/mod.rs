@@ -1,0 +1,196 @@
+//! `train`: trains or fine-tunes a model.
+
+mod options;
+mod outcome;
+mod simulated;
+mod watch;
+
+use std::path::Path;
+use std::time::Instant;
+
+use bytes::Bytes;
+use litesmith_data::{Dataset, InputSpec, Options as DatasetOptions};
+use litesmith_formats::{keras, mapping};
+use litesmith_graph::{Format, Model};
+use litesmith_train::{Position, Setup, Trainer, fit, restore};
+
+pub use options::TrainOptions;
+pub use outcome::{EpochResult, StepOperator, StepTime, TrainResult};
+pub use simulated::QuantizeAware;
+
+use crate::convert::write::put;
+use crate::error::Error;
+use crate::feed::{DataOptions, element_type};
+use crate::learnt::Learnt;
+use crate::observer::{Observer, go_on};
+use crate::process::peak_rss_mb;
+use simulated::{Simulated, agreement};
+use watch::Watch;
+
+/// Trains the model of a Keras file on labelled data and writes the file with its new weights.
+///
+/// Beside `output`, a file `output.checkpoint` holds all that is needed to go on where training was when it
+/// was interrupted; it goes when training ends.
+///
+/// # Errors
+/// If the model or the data cannot be read, do not fit each other or cannot be trained; if a loss is no
+/// number. Where training was interrupted, the checkpoint stays and `output` is not written.
+pub fn train(
+    input: &Path,
+    output: &Path,
+    options: &TrainOptions,
+    observer: &dyn Observer,
+) -> Result<TrainResult, Error> {
+    let start = Instant::now();
+    let original = mapping::open(input)?;
+    let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
+    check_formats(&model, input, output)?;
+    if options.quantize_aware.is_some() && model.source.format == Format::H5 {
+        let reason =
+            "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";
+        return Err(Error::Usage(reason.into()));
+    }
+    observer.stage("read", 0);
+    let (training, validation) = datasets(&model, options)?;
+    let compiled = options::compile_config(&original, model.source.format)?;
+    let setup = options.setup(&model, &training, compiled.as_ref())?;
+    let fit_options = options.fit_options(training.len());
+    let about = fingerprint(&original, &setup, &training, options);
+    let simulated = match &options.quantize_aware {
+        Some(aware) => Some(Simulated::new(&model, aware, &training, &options.run, observer)?),
+        None => None,
+    };
+    let trained = simulated.as_ref().map_or(&model, |simulated| &simulated.model).clone();
+    let mut trainer = Trainer::new(trained, setup, options.fit.batch_size)?;
+    go_on(observer)?;
+    let checkpoint = output.with_added_extension("checkpoint");
+    let position = match options.resume && checkpoint.exists() {
+        true => {
+            let bytes = std::fs::read(&checkpoint).map_err(|error| Error::io(&checkpoint, &error))?;
+            let position = restore(&mut trainer, &bytes, &about);
+            position.map_err(|error| Error::from(error).about(&checkpoint))?
+        }
+        false => Position::default(),
+    };
+    let mut watch = Watch::new(observer, &checkpoint, &about);
+    let position = fit(&mut trainer, &training, validation.as_ref(), &fit_options, position, &mut watch)?;
+    let (times, stopped) = watch.finish();
+    if stopped {
+        return Err(Error::Paused(checkpoint));
+    }
+    let (trained, learnt) = match &simulated {
+        Some(simulated) => {
+            let (model, learnt) = simulated.finish(&trainer.model(), &training, observer)?;
+            (model, Some(learnt))
+        }
+        None => (trainer.model(), None),
+    };
+    let held_out = validation.as_ref().unwrap_or(&training);
+    let agreement = match &learnt {
+        Some(learnt) => Some(agreement(&mut trainer, &trained, learnt, held_out, &options.run, observer)?),
+        None => None,
+    };
+    observer.stage("write", 0);
+    write(&original, &trained, learnt.as_ref(), output)?;
+    // Training is complete: nothing is left to go on with.
+    let _ = std::fs::remove_file(&checkpoint);
+    let mut result =
+        TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
+    result.integer_agreement = agreement;
+    Ok(if options.profile { result.with_profile(&trainer) } else { result })
+}
+
+/// Weights are written into a copy of the file that they came from.
+fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error> {
+    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+    let (own, expected) = match model.source.format {
+        Format::Keras => ("a .keras file", "keras"),
+        Format::H5 => ("an .h5 file", "h5"),
+        format => {
+            let reason = format!(
+                "{}: a model read from {format:?} cannot be trained; start from a Keras file",
+                input.display()
+            );
+            return Err(Error::Usage(reason));
+        }
+    };
+    if extension != expected {
+        let output = output.display();
+        return Err(Error::Usage(format!("{output}: what was {own} is written as one again, .{expected}")));
+    }
+    Ok(())
+}
+
+fn write(original: &Bytes, model: &Model, learnt: Option<&Learnt>, output: &Path) -> Result<(), Error> {
+    let bytes = match (model.source.format, learnt) {
+        (Format::H5, _) => keras::write_h5(original, model)?,
+        (_, Some(learnt)) => learnt.write(original, model)?,
+        (_, None) => keras::write_keras(original, model, &[])?,
+    };
+    put(output, &bytes)
+}
+
+/// The data to learn from, and those to validate on: a set of its own, or the last ones of the first, as
+/// Keras splits.
+fn datasets(model: &Model, options: &TrainOptions) -> Result<(Dataset, Option<Dataset>), Error> {
+    let all = open(model, &options.data)?;
+    if let Some(validation) = &options.validation {
+        return Ok((all, Some(open(model, validation)?)));
+    }
+    let share = options.validation_split;
+    if !(0.0..1.0).contains(&share) {
+        return Err(Error::Usage(format!("a validation split of {share} is none: it must be below 1")));
+    }
+    if share == 0.0 {
+        return Ok((all, None));
+    }
+    let kept = (all.len() as f64 * (1.0 - share)).floor() as usize;
+    if kept == 0 || kept == all.len() {
+        let (samples, share) = (all.len(), share);
+        return Err(Error::Usage(format!(
+            "a validation split of {share} leaves nothing of {samples} samples"
+        )));
+    }
+    let (first, rest): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|index| *index < kept);
+    Ok((all.subset(&first)?, Some(all.subset(&rest)?)))
+}
+
+fn open(model: &Model, data: &DataOptions) -> Result<Dataset, Error> {
+    let graph = model.main();
+    let spec = |id: &litesmith_graph::TensorId| {
+        let tensor = &graph[*id];
+        let sizes = tensor.shape.dims().iter().skip(1).map(litesmith_graph::Dim::fixed);
+        let mut sizes: Vec<Option<usize>> = sizes.collect();
+        if let (Some([height, width]), [h, w, _]) = (data.image_size, &mut sizes[..]) {
+            (*h, *w) = (h.or(Some(height)), w.or(Some(width)));
+        }
+        let dtype = element_type(tensor.dtype).ok_or_else(|| {
+            Error::Usage(format!("input '{}' takes {}, which no data give", tensor.name, tensor.dtype))
+        })?;
+        Ok(InputSpec::new(&tensor.name, &sizes, dtype))
+    };
+    let specs = graph.inputs.iter().map(spec).collect::<Result<Vec<_>, Error>>()?;
+    let mut options = DatasetOptions::default();
+    (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
+    Ok(Dataset::open(&data.path, &specs, &options)?)
+}
+
+/// What must be the same for a checkpoint to be gone on from.
+fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainOptions) -> String {
+    // FNV-1a (Fowler, Noll, Vo) over words: to tell files apart, not to withstand forgery.
+    let (words, rest) = original.as_chunks::<8>();
+    let hash =
+        words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
+    let hash = hash.fold(0xcbf2_9ce4_8422_2325u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
+    let fit = &options.fit;
+    format!(
+        "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}{}",
+        data.len(),
+        fit.batch_size,
+        if fit.shuffle { "" } else { " in order" },
+        setup.seed,
+        setup.loss.to_json(),
+        setup.optimizer.to_json(),
+        options.quantize_aware.as_ref().map(|aware| format!(", {aware:?}")).unwrap_or_default(),
+    )
+}

@@ -1,0 +1,74 @@
+use std::path::Path;
+
+use litesmith_train::{Checkpoint, EpochReport, Flow, Hooks, Measures, StepReport, TrainError};
+
+use crate::convert::write::put;
+use crate::observer::Observer;
+
+/// Shows how training goes, keeps checkpoints, and stops where the user wants it.
+pub(super) struct Watch<'a> {
+    observer: &'a dyn Observer,
+    checkpoint: &'a Path,
+    about: &'a str,
+    seconds: Vec<f64>,
+    stopped: bool,
+    shown: Option<usize>,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(observer: &'a dyn Observer, checkpoint: &'a Path, about: &'a str) -> Watch<'a> {
+        Watch { observer, checkpoint, about, seconds: Vec::new(), stopped: false, shown: None }
+    }
+
+    /// Seconds of each step, and whether the user stopped training.
+    pub(super) fn finish(self) -> (Vec<f64>, bool) {
+        (self.seconds, self.stopped)
+    }
+
+    fn flow(&mut self) -> Flow {
+        self.stopped |= self.observer.stopped();
+        if self.stopped { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// `loss 0.1234  accuracy 0.9876`
+fn told(measures: &Measures) -> String {
+    let metrics = measures.metrics.iter().map(|metric| format!("  {} {:.4}", metric.name, metric.result()));
+    format!("loss {:.4}{}", measures.loss.result(), metrics.collect::<String>())
+}
+
+impl Hooks for Watch<'_> {
+    fn on_step(&mut self, report: &StepReport<'_>) -> Flow {
+        if self.shown != Some(report.epoch) {
+            self.observer.stage(&format!("epoch {}", report.epoch + 1), report.steps);
+            (1..report.step).for_each(|_| self.observer.step());
+            self.shown = Some(report.epoch);
+        }
+        self.observer.step();
+        let rate = report.samples as f64 / report.seconds;
+        self.observer.status(&format!("{}  {rate:.0} samples/s", told(report.measures)));
+        self.seconds.push(report.seconds);
+        self.flow()
+    }
+
+    fn on_epoch(&mut self, epoch: usize, report: &EpochReport) -> Flow {
+        let named = |prefix: &str, metrics: &[(String, f64)]| -> String {
+            metrics.iter().map(|(name, value)| format!("  {prefix}{name} {value:.4}")).collect()
+        };
+        let validated = report.val_loss.map(|loss| format!("  val_loss {loss:.4}")).unwrap_or_default();
+        self.observer.note(&format!(
+            "epoch {}: loss {:.4}{}{validated}{}  {:.1} s",
+            epoch + 1,
+            report.loss,
+            named("", &report.metrics),
+            named("val_", &report.val_metrics),
+            report.seconds
+        ));
+        self.flow()
+    }
+
+    fn on_checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), TrainError> {
+        let written = put(self.checkpoint, &checkpoint.to_bytes(self.about));
+        written.map_err(|error| TrainError::Hook(error.to_string()))
+    }
+}
