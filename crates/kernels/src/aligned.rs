@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
-use memmap2::MmapMut;
+
+use crate::pages::Pages;
 
 /// One cache line.
 #[derive(Clone, Copy)]
@@ -16,11 +17,8 @@ unsafe impl Zeroable for Line {}
 // SAFETY: as above, and 64 bytes with an alignment of 64 have no padding.
 unsafe impl Pod for Line {}
 
-/// Bytes from which on memory that stays is asked of the system page by page.
-const PAGES_FROM: usize = 128 << 10;
-
-/// Bytes from which on huge pages are asked for: two of them, of which one is surely whole.
-const HUGE_FROM: usize = 4 << 20;
+/// Bytes from which on packed weights are cut from maps.
+const PAGES_FROM: usize = 16 << 10;
 
 /// A slice whose first element starts a cache line, so that no full vector of it crosses one.
 pub(crate) struct Aligned<T> {
@@ -31,7 +29,7 @@ pub(crate) struct Aligned<T> {
 
 enum Memory {
     Lines(Vec<Line>),
-    Pages(MmapMut),
+    Pages(Pages),
 }
 
 impl<T: Pod> Aligned<T> {
@@ -41,32 +39,15 @@ impl<T: Pod> Aligned<T> {
         Aligned { memory: Memory::Lines(bytemuck::zeroed_vec(lines)), len, element: PhantomData }
     }
 
-    /// `len` elements of zero for packed weights, which are written once, at once, and stay: the system
-    /// hands out all pages together, which is much faster than one by one as they are touched, and large
-    /// ones where it can, which spares look-ups of addresses ever after.
+    /// `len` elements of zero for packed weights, which are written once, at once, and stay.
     pub(crate) fn lasting(len: usize) -> Aligned<T> {
         let bytes = len * size_of::<T>();
-        match (bytes >= PAGES_FROM).then(|| MmapMut::map_anon(bytes)) {
-            Some(Ok(pages)) => {
-                prepare(&pages);
-                Aligned { memory: Memory::Pages(pages), len, element: PhantomData }
-            }
-            _ => Aligned::zeroed(len),
+        match (bytes >= PAGES_FROM).then(|| Pages::zeroed(bytes)).flatten() {
+            Some(pages) => Aligned { memory: Memory::Pages(pages), len, element: PhantomData },
+            None => Aligned::zeroed(len),
         }
     }
 }
-
-/// Asks for the pages of a map. A system that refuses gives them when they are touched.
-#[cfg(target_os = "linux")]
-fn prepare(pages: &MmapMut) {
-    if pages.len() >= HUGE_FROM {
-        let _ = pages.advise(memmap2::Advice::HugePage);
-    }
-    let _ = pages.advise(memmap2::Advice::PopulateWrite);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn prepare(_pages: &MmapMut) {}
 
 impl<T: Pod> FromIterator<T> for Aligned<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Aligned<T> {
@@ -83,7 +64,7 @@ impl<T: AnyBitPattern> Deref for Aligned<T> {
     fn deref(&self) -> &[T] {
         let bytes = match &self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice(lines),
-            Memory::Pages(pages) => &pages[..self.len * size_of::<T>()],
+            Memory::Pages(pages) => pages.bytes(),
         };
         &bytemuck::cast_slice(bytes)[..self.len]
     }
@@ -93,7 +74,7 @@ impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         let bytes = match &mut self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
-            Memory::Pages(pages) => &mut pages[..self.len * size_of::<T>()],
+            Memory::Pages(pages) => pages.bytes_mut(),
         };
         &mut bytemuck::cast_slice_mut(bytes)[..self.len]
     }

@@ -2,6 +2,7 @@
 
 use super::side_by_side::side_by_side;
 use crate::Isa;
+use crate::prefetch::prefetch;
 
 /// The order of weights in memory, for each group of channels and each tap.
 pub(crate) struct Order {
@@ -85,6 +86,16 @@ impl Filters<'_> {
                 }
             }
         }
+    }
+
+    /// Asks for the weights of input channels from `first` on that will be gathered next.
+    pub(super) fn prefetch(self, tap: usize, [channel, channels]: [usize; 2], [first, steps]: [usize; 2]) {
+        let Order { channels: of_group, group, depth, .. } = *self.order;
+        let (Along::Inputs(apart), Some(start)) = (&self.order.along, self.order.taps[tap]) else { return };
+        let next = first.min(depth)..(first + steps).min(depth);
+        let start = channel / of_group * group + start + channel % of_group * apart;
+        let rows = self.data[start..].chunks(*apart).take(channels);
+        rows.for_each(|row| prefetch(&row[next.clone()]));
     }
 
     /// Writes the weights of a panel, `[taps][depth][lanes]`: those of `channels` output channels from

@@ -130,8 +130,9 @@ pub(super) fn initial_sums(
     input_zero_point: u8,
 ) -> Vec<i32> {
     assert!(bias.is_none_or(|bias| bias.len() == filter.out_channels), "one bias per output channel");
+    let sums = filter.weight_sums();
     let of_channel = |channel: usize| {
-        let share = filter.weight_sum(channel).wrapping_mul(i32::from(input_zero_point));
+        let share = sums[channel].wrapping_mul(i32::from(input_zero_point));
         bias.map_or(0, |bias| bias[channel]).wrapping_sub(share)
     };
     lanes.iter().map(|channel| channel.map_or(0, of_channel)).collect()

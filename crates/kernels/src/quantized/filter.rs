@@ -87,11 +87,16 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// The sum of the weights of one output channel: what one step of the input's zero point is
-    /// worth. Wraps around beyond 32 bits.
+    /// The sums of the weights of each output channel: what one step of the input's zero point is
+    /// worth. They wrap around beyond 32 bits.
     #[must_use]
-    pub fn weight_sum(&self, out: usize) -> i32 {
-        sum(Isa::Amx, &self.row(out))
+    pub fn weight_sums(&self) -> Vec<i32> {
+        let mut sums = vec![0; self.out_channels];
+        match self.order {
+            WeightOrder::OutputFirst => add_rows(Isa::Amx, self.weights, self.depth(), &mut sums),
+            WeightOrder::OutputLast => add_columns(Isa::Amx, self.weights, &mut sums),
+        }
+        sums
     }
 
     /// Panics unless the counts agree with each other.
@@ -112,8 +117,19 @@ impl<'a> Filter<'a> {
 }
 
 multiversion! {
-    /// The sum of weights, which wraps around.
-    fn sum(weights: &[i8]) -> i32 {
-        weights.iter().fold(0, |sum: i32, weight| sum.wrapping_add((*weight).into()))
+    /// Adds to each sum the numbers of one row.
+    fn add_rows(weights: &[i8], depth: usize, sums: &mut [i32]) {
+        for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
+            *sum = row.iter().fold(*sum, |sum: i32, weight| sum.wrapping_add((*weight).into()));
+        }
+    }
+}
+
+multiversion! {
+    /// Adds to each sum the numbers of one column.
+    fn add_columns(weights: &[i8], sums: &mut [i32]) {
+        for row in weights.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, weight)| *sum = sum.wrapping_add((*weight).into()));
+        }
     }
 }

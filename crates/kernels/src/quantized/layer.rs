@@ -101,9 +101,10 @@ impl<P: Products> Layer<P> {
         assert!(scales == 1 || scales == channels, "{scales} scales for {channels} channels");
         let biases = rescale.bias.as_ref();
         assert!(biases.is_none_or(|bias| bias.len() == channels), "one bias per output channel");
+        let sums = filter.weight_sums();
         let constants = Rescaling::new(
             product.lanes(),
-            |channel| filter.weight_sum(channel),
+            |channel| sums[channel],
             |channel| rescale.scale_of(channel),
             |channel| rescale.bias_of(channel),
             rescale.clamp,

@@ -6,6 +6,7 @@ mod layout;
 mod operands;
 mod place;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -260,7 +261,8 @@ fn make_graph(
     }
 }
 
-/// Binds nodes on all threads: most of the time goes into packing their weights.
+/// Binds nodes on all threads: most of the time goes into packing their weights. The largest come first,
+/// so that the threads end together.
 fn bind_all(
     model: &Model,
     graph: GraphId,
@@ -270,11 +272,25 @@ fn bind_all(
     shared: &Shared,
 ) -> Vec<Result<Bound, NoSite>> {
     let bound: Vec<Mutex<Option<_>>> = nodes.iter().map(|_| Mutex::new(None)).collect();
-    shared.pool.run(nodes.len(), &|index| {
+    let order = largest_first(model, &model.graphs[graph.0 as usize], nodes, shared.pool.threads());
+    shared.pool.run(nodes.len(), &|task| {
+        let index = order[task];
         let site = site(model, graph, nodes[index], facts, mode, shared);
         *lock(&bound[index]) = Some(site.and_then(|site| bind(&site).map_err(NoSite::Refused)));
     });
     bound.into_iter().filter_map(|bound| bound.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+}
+
+/// Places of nodes such that each thread, which begins with its own part of them, meets those with the
+/// largest constants first.
+fn largest_first(model: &Model, graph: &Graph, nodes: &[NodeId], threads: usize) -> Vec<usize> {
+    let constants = |place: &usize| {
+        let data = graph[nodes[*place]].present_inputs().filter_map(|input| model.data(&graph[input]));
+        Reverse(data.map(Data::len).max())
+    };
+    let mut sorted: Vec<usize> = (0..nodes.len()).collect();
+    sorted.sort_by_cached_key(constants);
+    (0..threads).flat_map(|thread| sorted.iter().skip(thread).step_by(threads)).copied().collect()
 }
 
 /// Locks whether or not a panic passed by: what is locked here is never left half written.

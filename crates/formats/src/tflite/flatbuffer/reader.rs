@@ -170,7 +170,9 @@ impl<'a> Table<'a> {
         let Some(position) = self.child(slot)? else { return Ok(None) };
         let elements = self.file.vector(position, T::SIZE)?;
         self.file.charge(elements.len())?;
-        Ok(Some(self.file.bytes[elements].chunks_exact(T::SIZE).filter_map(T::read).collect()))
+        let mut numbers = Vec::with_capacity(elements.len() / T::SIZE);
+        numbers.extend(self.file.bytes[elements].chunks_exact(T::SIZE).filter_map(T::read));
+        Ok(Some(numbers))
     }
 
     /// A vector of bytes; it shares the file's memory.

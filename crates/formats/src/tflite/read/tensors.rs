@@ -183,7 +183,11 @@ fn quantization(
         Ok(small) if (low..=high).contains(point) => Ok(small),
         _ => Err(format!("zero point {point} is no {dtype}")),
     };
-    let zero_points = zero_points.iter().map(point).collect::<Result<Vec<_>, _>>()?;
+    let mut own = Vec::with_capacity(zero_points.len());
+    for zero_point in zero_points {
+        own.push(point(zero_point)?);
+    }
+    let zero_points = own;
     if scales.len() == 1 {
         return Ok(Some(Quantization { scales, zero_points, axis: None }));
     }

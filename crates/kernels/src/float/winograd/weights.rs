@@ -60,6 +60,7 @@ pub(super) fn fill<const N: usize>(
             }
             for tap in 0..TAPS {
                 let own = [channels.start, channels.len()];
+                filters.prefetch(tap, own, [first + steps, STEPS]);
                 filters.gather(isa, tap, own, [first, steps], &mut together[tap * lanes..], TAPS * lanes);
             }
             match N {

@@ -152,13 +152,13 @@ impl<K: Kernel> Packed<K> {
             .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
             .collect();
         let mut weights = Aligned::zeroed(lanes.len() * geometry.slots());
-        for (lane, channel) in lanes.iter().enumerate() {
-            let Some(channel) = *channel else { continue };
-            let (block, lane) = (lane / K::WIDTH, lane % K::WIDTH);
-            for tap in 0..filter.depth() {
-                let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
-                let position = (bundle * K::WIDTH + lane) * K::BUNDLE + tap % K::BUNDLE;
-                weights[position] = filter.weight(channel, tap).into();
+        for (tap, (block, lanes)) in (0..filter.depth())
+            .flat_map(|tap| lanes.chunks_exact(K::WIDTH).enumerate().map(move |own| (tap, own)))
+        {
+            let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
+            let bundles = weights[bundle * K::WIDTH * K::BUNDLE..].chunks_exact_mut(K::BUNDLE);
+            for (bundle, channel) in bundles.zip(lanes) {
+                bundle[tap % K::BUNDLE] = channel.map_or(0, |channel| filter.weight(channel, tap)).into();
             }
         }
         Packed { geometry, channels, lanes, weights }

@@ -63,13 +63,14 @@ impl Sliding {
             _ => 4,
         };
         let mut weights = Aligned::zeroed(lanes.len() * width * quads * rows * BUNDLE);
-        for (lane, channel) in lanes.iter().enumerate() {
-            let Some(channel) = *channel else { continue };
-            for (tap, row) in (0..filter.depth()).flat_map(|tap| (0..rows).map(move |row| (tap, row))) {
-                let down = row * window.stride[0] + tap / width;
-                let quad = (lane / WIDTH * width + tap % width) * quads + down / BUNDLE;
-                let position = ((quad * rows + row) * WIDTH + lane % WIDTH) * BUNDLE + down % BUNDLE;
-                weights[position] = filter.weight(channel, tap);
+        for (tap, row) in (0..filter.depth()).flat_map(|tap| (0..rows).map(move |row| (tap, row))) {
+            let down = row * window.stride[0] + tap / width;
+            for (block, lanes) in lanes.chunks_exact(WIDTH).enumerate() {
+                let quad = (block * width + tap % width) * quads + down / BUNDLE;
+                let bundles = weights[(quad * rows + row) * WIDTH * BUNDLE..].chunks_exact_mut(BUNDLE);
+                for (bundle, channel) in bundles.zip(lanes) {
+                    bundle[down % BUNDLE] = channel.map_or(0, |channel| filter.weight(channel, tap));
+                }
             }
         }
         let geometry = Geometry::of_channels(window, channels, 1);
