@@ -310,7 +310,8 @@ impl<'a> Drafting<'a> {
             let input = self.graph.inputs[place];
             fix_batch(&mut self.graph[input], self.options.batch)?;
         }
-        // Inputs and outputs keep their places from here on, tensors do not.
+        // Inputs and outputs keep their places from here on, tensors do not: those that are left of parameters go.
+        self.graph.remove_dead();
         let mut model = Model::new(self.graph);
         prepare_training(&mut model)?;
         let facts = infer_shapes(&model, GraphId(0), None)?;
