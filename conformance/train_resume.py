@@ -23,7 +23,7 @@ ASSETS = command.REPOSITORY / "crates/litesmith/assets"
 
 
 def arguments(output, *more):
-    common = ["train", ASSETS / "fashion.keras", "--data", ASSETS / "fashion-train.npz", "-o", output, "--epochs", 3]
+    common = ["train", ASSETS / "fashion.keras", "--data", ASSETS / "fashion-train.npz", "-o", output, "--epochs", 12]
     common += ["--samples", 1500, "--batch-size", 32, "--checkpoint-steps", 5, "--learning-rate", 0.0005, "--quiet"]
     return [str(command.BINARY), *(str(a) for a in (*common, *more))]
 
@@ -42,7 +42,7 @@ def killed(output, kills, seconds, *more):
         resume = ["--resume"] if attempt else []
         process = subprocess.Popen(arguments(output, *more, *resume), stdout=subprocess.DEVNULL, start_new_session=True)
         if attempt < kills:
-            time.sleep(chance.uniform(0.05, 1.3 * seconds / kills + 0.15))
+            time.sleep(chance.uniform(0.1, seconds / (kills + 2) + 0.1))
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 died += 1
