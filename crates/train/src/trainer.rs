@@ -348,7 +348,9 @@ impl Trainer {
         measures.loss.add(value, batch_size(samples) as f64);
         if !measures.metrics.is_empty() {
             let activated = activated(program.cut, run.isa(), run.pool(), &prediction);
-            let shown = Batch { predictions: activated.as_deref().unwrap_or(&predictions), ..batch };
+            // Keras' metrics count every sample alike.
+            let predictions = activated.as_deref().unwrap_or(&predictions);
+            let shown = Batch { predictions, weights: None, ..batch };
             for metric in &mut measures.metrics {
                 metric.update(&shown)?;
             }

@@ -5,7 +5,7 @@ use litesmith_graph::ops::{Softmax, Unary, UnaryKind};
 use litesmith_graph::{Format, Model, Op};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_train::{
-    CompileConfig, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig, Setup,
+    CompileConfig, ConfigError, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig, Setup,
 };
 use serde_json::Value;
 
@@ -90,36 +90,82 @@ impl TrainOptions {
         data: &Dataset,
         compiled: Option<&Value>,
     ) -> Result<Setup, Error> {
-        let compiled = match compiled {
-            // What is given here counts, whatever the file says.
-            Some(value) if self.loss.is_none() || self.optimizer.is_none() => {
-                let config = CompileConfig::from_keras(value, &[""]);
-                Some(config.map_err(|error| Error::Usage(format!("as the file was compiled, {error}")))?)
-            }
-            _ => None,
+        let compiled = Compiled { config: compiled, output: output_layer(model) };
+        let optimizer = match &self.optimizer {
+            Some(optimizer) => Some(optimizer.clone()),
+            None => compiled.optimizer()?,
         };
-        let own_optimizer = compiled.as_ref().and_then(|config| config.optimizer.clone());
-        let mut optimizer = match self.optimizer.clone().or(own_optimizer) {
+        let mut optimizer = match optimizer {
             Some(optimizer) => optimizer,
-            None => {
-                OptimizerConfig::from_json(&"adam".into()).map_err(|error| Error::Usage(error.to_string()))?
-            }
+            None => OptimizerConfig::from_json(&"adam".into()).map_err(unclear)?,
         };
         if let Some(rate) = self.learning_rate {
             optimizer.learning_rate = litesmith_train::Schedule::Constant(rate);
         }
-        let own_loss = compiled.as_ref().and_then(|config| config.losses.first()?.clone());
-        let loss = self.loss.clone().or(own_loss.map(|term| term.loss));
+        let loss = match &self.loss {
+            Some(loss) => Some(loss.clone()),
+            None => compiled.loss()?,
+        };
         let loss = loss.unwrap_or_else(|| usual_loss(model, data));
-        let own_metrics =
-            compiled.and_then(|mut config| config.metrics.pop()).filter(|list| !list.is_empty());
+        let metrics = match &self.metrics {
+            Some(metrics) => Some(metrics.clone()),
+            None => compiled.metrics()?,
+        };
         let accuracy = data.labels().map(|_| vec![Metric::new("accuracy", MetricKind::Accuracy)]);
-        let metrics = self.metrics.clone().or(own_metrics).or(accuracy).unwrap_or_default();
+        let metrics = metrics.or(accuracy).unwrap_or_default();
         let mut setup =
             Setup::new(loss, optimizer).with_metrics(metrics).with_seed(self.seed).with_run(self.run.clone());
         setup.batch_statistics = !self.freeze_batch_norm;
         Ok(setup)
     }
+}
+
+/// How the file says that its model was compiled; each part is only looked at where nothing else is given.
+struct Compiled<'a> {
+    config: Option<&'a Value>,
+    /// The name of the layer that the output comes from.
+    output: String,
+}
+
+impl Compiled<'_> {
+    fn optimizer(&self) -> Result<Option<OptimizerConfig>, Error> {
+        let Some(config) = self.config else { return Ok(None) };
+        CompileConfig::optimizer_of(config).map_err(unclear)
+    }
+
+    fn loss(&self) -> Result<Option<Loss>, Error> {
+        let Some(config) = self.config else { return Ok(None) };
+        let term = CompileConfig::losses_of(config, &[&self.output]).map_err(unclear)?.pop().flatten();
+        match term {
+            Some(term) if term.weight != 1.0 => Err(Error::Usage(format!(
+                "the file weighs its loss by {}, which is not supported; choose a learning rate and give --loss",
+                term.weight
+            ))),
+            term => Ok(term.map(|term| term.loss)),
+        }
+    }
+
+    /// Both kinds: weights of samples make the difference, which metrics do not get here.
+    fn metrics(&self) -> Result<Option<Vec<Metric>>, Error> {
+        let Some(config) = self.config else { return Ok(None) };
+        let mut all = Vec::new();
+        for key in ["metrics", "weighted_metrics"] {
+            let metrics = CompileConfig::metrics_of(config, key, &[&self.output]).map_err(unclear)?;
+            all.extend(metrics.into_iter().flatten());
+        }
+        Ok((!all.is_empty()).then_some(all))
+    }
+}
+
+fn unclear(error: ConfigError) -> Error {
+    Error::Usage(format!("as the file was compiled, {error}"))
+}
+
+fn output_layer(model: &Model) -> String {
+    let graph = model.main();
+    let output = graph.outputs.first();
+    let node = output.and_then(|output| graph.nodes.iter().find(|node| node.outputs.contains(output)));
+    node.map(|node| node.name.clone()).unwrap_or_default()
 }
 
 /// Cross-entropy for labels, of probabilities or of logits as the model gives them; else the mean squared
