@@ -35,7 +35,8 @@ pub use recipe::{Granularity, Recipe, RecipeError, Rule};
 pub use repair::{Moments, Repair};
 pub use report::{Outcome, Precision, Report};
 pub use simulate::{
-    SimulatedLayer, SimulatedTensor, Simulation, learnt_ranges, place, simulation, without_simulation,
+    SimulatedLayer, SimulatedTensor, Simulation, learnt_ranges, place, simulation, unfused_name,
+    without_simulation,
 };
 pub use statistics::{Range, Statistics, StatisticsError};
 

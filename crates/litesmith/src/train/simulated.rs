@@ -5,7 +5,7 @@ use litesmith_graph::Model;
 use litesmith_passes::{Target, legalize, optimize};
 use litesmith_quantize::{
     Mode, Range, Recipe, Repair, Simulation, Statistics, calibrate, learnt_ranges, lower, place, simulation,
-    without_simulation,
+    unfused_name, without_simulation,
 };
 use litesmith_runtime::{Array, Interpreter, Options as RunOptions};
 use litesmith_train::{Trainer, arrays};
@@ -84,7 +84,7 @@ impl<'a> Simulated<'a> {
             measured.ranges.iter().map(|(name, range)| (name.clone(), *range)).collect();
         let learnt: std::collections::HashMap<String, Range> = learnt_ranges(trained).into_iter().collect();
         for (name, range) in &mut ranges {
-            *range = learnt.get(name).copied().unwrap_or(*range);
+            *range = learnt.get(unfused_name(name)).copied().unwrap_or(*range);
         }
         let recipe = self.options.recipe.clone();
         Ok((model, Learnt { recipe, statistics: Statistics::of_ranges(ranges) }))

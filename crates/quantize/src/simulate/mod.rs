@@ -82,17 +82,28 @@ pub fn simulation(
         let real = |integer: i32| scale * (integer - zero_point) as f32;
         let fixed = own && matches!(rule, Some(OutputRule::Fixed { .. }));
         let range = Range { min: real(-128), max: real(127) };
-        simulation.activations.push(SimulatedTensor { name: graph[id].name.clone(), range, fixed });
+        simulation.activations.push(SimulatedTensor {
+            name: unfused_name(&graph[id].name).to_owned(),
+            range,
+            fixed,
+        });
     }
     for (node, decision) in graph.nodes.iter().zip(&decisions) {
         if let (decide::Decision::Integer(choice), Some(weights)) = (decision, node.op.quantization().weights)
             && node.inputs.get(weights.input).copied().flatten().is_some_and(|id| graph[id].is_fixed())
         {
-            let output = graph[node.outputs[0]].name.clone();
+            let output = unfused_name(&graph[node.outputs[0]].name).to_owned();
             simulation.layers.push(SimulatedLayer { output, choice: *choice });
         }
     }
     Ok(simulation)
+}
+
+/// The name that a tensor of the optimized model has in the unfused one: what has become part of one operator
+/// joins its names, the last one being that of the result.
+#[must_use]
+pub fn unfused_name(name: &str) -> &str {
+    name.rsplit(';').next().unwrap_or(name)
 }
 
 /// The tensor of this name that a node computes or the caller gives.
