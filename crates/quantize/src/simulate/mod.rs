@@ -110,3 +110,37 @@ pub fn unfused_name(name: &str) -> &str {
 fn tensor_named(graph: &Graph, name: &str) -> Option<TensorId> {
     graph.tensor_ids().find(|id| graph[*id].name == name && !graph[*id].is_fixed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mode::Mode;
+    use litesmith_graph::{Op, text};
+    use litesmith_passes::{Target, legalize, optimize};
+
+    const SOURCE: &str = "parameter @w: f32[4,1,1,3] trainable = random(1)
+parameter @mean: f32[4] = splat(0)
+parameter @variance: f32[4] = splat(1)
+graph main(%x: f32[batch,2,2,3]) -> (%r) {
+  %c: f32[batch,2,2,4] = Conv2D(%x, @w, _) # conv
+  %n: f32[batch,2,2,4] = BatchNorm(%c, _, _, @mean, @variance) # norm
+  %r: f32[batch,2,2,4] = Unary(%n) # relu
+}";
+
+    #[test]
+    fn what_has_become_one_operator_is_simulated_where_it_was_several() {
+        let source = text::parse(SOURCE).unwrap();
+        let mut lowered = source.clone();
+        optimize(&mut lowered, &mut |_, _| {}).unwrap();
+        legalize(&mut lowered, Target::Tflite).unwrap();
+        crate::lower(&mut lowered, Mode::Int8, &Recipe::default()).unwrap();
+        let ranges =
+            lowered.main().tensors.iter().map(|tensor| (tensor.name.clone(), Range { min: 0.0, max: 1.0 }));
+        let plan = simulation(&lowered, &Recipe::default(), &Statistics::of_ranges(ranges)).unwrap();
+        let mut model = source;
+        assert_eq!(place(&mut model, &plan, 0.9), Vec::<String>::new());
+        let simulated = model.main().nodes.iter().filter(|node| matches!(node.op, Op::FakeQuantTraining(_)));
+        // The input, the weights, the result.
+        assert_eq!(simulated.count(), 3);
+    }
+}
