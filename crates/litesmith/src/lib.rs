@@ -48,7 +48,9 @@ pub use observer::{Observer, Silent};
 pub use process::available_memory;
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
-pub use train::{EpochResult, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train};
+pub use train::{
+    EpochResult, PerOutput, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train,
+};
 
 use serde::Serialize;
 
