@@ -152,6 +152,14 @@ def metrics():
     yield metric_case(m.TopKCategoricalAccuracy(k=3), twice(scores, rows, weights))
     yield metric_case(m.RootMeanSquaredError(), twice(scores, rows, weights))
     yield metric_case(m.Accuracy(), [(np.round(scores[0]), rows[0], None)])
+    chances = [short(random.uniform(0, 1, (8, 1))) for _ in range(2)]
+    chances[0][:3, 0] = [0.0, 0.5, 1.0]
+    columns = [b[:, None] for b in binary]
+    for metric in [m.Precision(), m.Precision(thresholds=0.3), m.Recall(), m.Recall(thresholds=[0.7]), m.AUC()]:
+        yield metric_case(metric, twice(chances, columns, weights))
+    yield metric_case(m.AUC(num_thresholds=11, curve="PR"), twice(chances, columns))
+    yield metric_case(m.AUC(num_thresholds=5), twice(scores, rows))
+    yield metric_case(m.AUC(from_logits=True), twice([4 * (c - 0.5) for c in chances], columns))
     for name in ["mse", "mae", "kl_divergence", "cosine_similarity", "categorical_crossentropy"]:
         yield metric_case(name, twice(scores, rows, weights))
 

@@ -155,6 +155,17 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
         }
         let _ = write!(text, "\n{}", rendered(&operators));
     }
+    if let Some(simulated) = &result.simulated {
+        let (layers, tensors) = (simulated.layers, simulated.tensors);
+        let _ = writeln!(
+            text,
+            "\nintegers were simulated in the weights of {layers} layers and in {tensors} tensors"
+        );
+        if !simulated.missing.is_empty() {
+            let _ =
+                writeln!(text, "not in {}, which only the optimized model has", simulated.missing.join(", "));
+        }
+    }
     if let Some(agreement) = result.integer_agreement {
         let _ = writeln!(
             text,
@@ -266,7 +277,7 @@ pub(crate) fn demo(result: &DemoResult) -> String {
     for row in &result.rows {
         let file = row.file.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());
         table.row([
-            row.mode.to_string(),
+            if row.quantize_aware { format!("{}, QAT", row.mode) } else { row.mode.to_string() },
             human::bytes(row.bytes),
             human::percent(row.accuracy),
             human::percent(row.agreement),

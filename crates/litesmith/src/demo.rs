@@ -14,11 +14,13 @@ use crate::error::Error;
 use crate::evaluate::{EvaluateResult, evaluate};
 use crate::feed::DataOptions;
 use crate::observer::{Observer, Silent, go_on};
+use crate::train::{QuantizeAware, TrainOptions, train};
 
 /// A Fashion-MNIST classifier trained by `examples/fashion/train.py`, and images of that set (MIT).
 const MODEL: &[u8] = include_bytes!("../assets/fashion.keras");
 const CALIBRATION: &[u8] = include_bytes!("../assets/fashion-calibration.npz");
 const TEST: &[u8] = include_bytes!("../assets/fashion-test.npz");
+const TRAINING: &[u8] = include_bytes!("../assets/fashion-train.npz");
 
 /// Modes in the order of the table, with the ending of the file's name that the field knows.
 const MODES: [(Quantization, &str); 5] = [
@@ -28,6 +30,9 @@ const MODES: [(Quantization, &str); 5] = [
     (Quantization::Int8, "integer_quant"),
     (Quantization::Int8Only, "full_integer_quant"),
 ];
+
+/// Learning rate of the epoch in which the model gets used to integers.
+const LEARNING_RATE: f64 = 1e-4;
 
 /// Runs that each latency is the median of.
 const RUNS: usize = 200;
@@ -68,6 +73,9 @@ pub struct DemoResult {
 pub struct DemoRow {
     /// The mode.
     pub mode: Quantization,
+    /// Whether the model was trained for another epoch with simulated integers before, and converted without
+    /// data.
+    pub quantize_aware: bool,
     /// The written file.
     pub file: PathBuf,
     /// Its size.
@@ -82,7 +90,8 @@ pub struct DemoRow {
     pub snr_db: Option<f64>,
 }
 
-/// Converts the carried model in every mode, evaluates and times each.
+/// Converts the carried model in every mode, and once more after quantization-aware training; evaluates
+/// and times each.
 ///
 /// # Errors
 /// If a file cannot be written, or the user stops the demo.
@@ -100,16 +109,31 @@ pub fn demo(options: &DemoOptions, observer: &dyn Observer) -> Result<DemoResult
         model: place("fashion.keras", MODEL)?,
         calibration: DataOptions::new(place("fashion-calibration.npz", CALIBRATION)?),
         test: DataOptions::new(place("fashion-test.npz", TEST)?),
+        training: DataOptions::new(place("fashion-train.npz", TRAINING)?),
     };
-    observer.stage("demo", MODES.len() + 1);
+    observer.stage("demo", MODES.len() + 3);
     let source = evaluate(&files.model, &files.test, &options.run, &Silent)?;
     observer.step();
     let mut rows = Vec::with_capacity(MODES.len());
     for (mode, ending) in MODES {
         go_on(observer)?;
-        rows.push(row(mode, &folder.join(format!("fashion_{ending}.tflite")), &files, &source, options)?);
+        let convert_options = ConvertOptions::new(mode).with_calibration(files.calibration.clone());
+        let file = folder.join(format!("fashion_{ending}.tflite"));
+        let timed = Conversion { from: &files.model, to: file, options: convert_options };
+        rows.push(row(timed, &files, &source, options)?);
         observer.step();
     }
+    let aware = folder.join("fashion_quantize_aware.keras");
+    train_with_integers(&files, &aware, options)?;
+    observer.step();
+    go_on(observer)?;
+    let conversion = Conversion {
+        from: &aware,
+        to: folder.join("fashion_quantize_aware.tflite"),
+        options: ConvertOptions::new(Quantization::Int8Only),
+    };
+    rows.push(DemoRow { quantize_aware: true, ..row(conversion, &files, &source, options)? });
+    observer.step();
     Ok(DemoResult {
         schema_version: 1,
         folder,
@@ -125,26 +149,43 @@ struct Files {
     model: PathBuf,
     calibration: DataOptions,
     test: DataOptions,
+    training: DataOptions,
+}
+
+/// An epoch with simulated integers.
+fn train_with_integers(files: &Files, to: &Path, options: &DemoOptions) -> Result<(), Error> {
+    let mut train_options = TrainOptions::new(files.training.clone());
+    train_options.quantize_aware = Some(QuantizeAware::default());
+    train_options.learning_rate = Some(LEARNING_RATE);
+    train_options.run = options.run.clone();
+    train(&files.model, to, &train_options, &Silent).map(drop)
+}
+
+struct Conversion<'a> {
+    from: &'a Path,
+    to: PathBuf,
+    options: ConvertOptions,
 }
 
 fn row(
-    mode: Quantization,
-    file: &Path,
+    conversion: Conversion<'_>,
     files: &Files,
     source: &EvaluateResult,
     options: &DemoOptions,
 ) -> Result<DemoRow, Error> {
-    let mut convert_options = ConvertOptions::new(mode).with_calibration(files.calibration.clone());
+    let Conversion { from, to: file, options: mut convert_options } = conversion;
+    let mode = convert_options.quantize;
     convert_options.run = options.run.clone();
-    let converted = convert(&files.model, file, &convert_options, &Silent)?;
-    let evaluated = evaluate(file, &files.test, &options.run, &Silent)?;
+    let converted = convert(from, &file, &convert_options, &Silent)?;
+    let evaluated = evaluate(&file, &files.test, &options.run, &Silent)?;
     let mut bench_options = BenchOptions::new(1, RUNS);
     bench_options.run = options.run.clone();
-    let timed = bench(file, &bench_options, &Silent)?;
+    let timed = bench(&file, &bench_options, &Silent)?;
     let same = evaluated.classes.iter().zip(&source.classes).filter(|(a, b)| a == b).count();
     Ok(DemoRow {
         mode,
-        file: file.to_owned(),
+        quantize_aware: false,
+        file,
         bytes: converted.output_bytes,
         accuracy: evaluated.accuracy,
         agreement: same as f64 / source.samples.max(1) as f64,

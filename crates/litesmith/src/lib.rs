@@ -49,7 +49,8 @@ pub use process::available_memory;
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
 pub use train::{
-    EpochResult, PerOutput, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train,
+    EpochResult, PerOutput, QuantizeAware, SimulatedParts, StepOperator, StepTime, TrainOptions, TrainResult,
+    train,
 };
 
 use serde::Serialize;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::callback::{Direction, EarlyStopping, ReduceLrOnPlateau};
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
-use crate::metric::Mean;
+use crate::metric::{Gathered, Mean};
 use crate::objective::{Measures, Objective};
 use crate::shuffle::permutation;
 use crate::target::Targets;
@@ -71,7 +71,7 @@ pub struct Position {
     /// Loss of these steps.
     pub loss: Mean,
     /// Losses of single outputs and metrics of these steps, in order.
-    pub metrics: Vec<Mean>,
+    pub metrics: Vec<Gathered>,
     /// What complete epochs have shown.
     pub history: Vec<EpochReport>,
     /// The watchers as complete epochs have left them; `None` before the first.
@@ -258,7 +258,7 @@ impl Run<'_> {
         learnt.map_err(|error| error.of_samples(&batch.indices))?;
         self.position.step += 1;
         self.position.loss = measures.loss;
-        self.position.metrics = measures.means();
+        self.position.metrics = measures.gathered();
         let report = StepReport {
             epoch: self.position.epoch,
             step: self.position.step,

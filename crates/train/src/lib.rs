@@ -38,7 +38,7 @@ pub use config::{CompileConfig, ConfigError, LossTerm};
 pub use error::{TrainError, Unsupported};
 pub use fit::{EpochReport, FitOptions, Flow, Hooks, Position, StepReport, Watchers, arrays, evaluate, fit};
 pub use loss::{LastActivation, Loss, LossKind, Reduction};
-pub use metric::{Mean, Metric, MetricKind};
+pub use metric::{Curve, Gathered, Mean, Metric, MetricKind};
 pub use objective::{Measures, Objective};
 pub use optimizer::{
     AdamConfig, Clip, Optimizer, OptimizerConfig, OptimizerError, OptimizerKind, Progress, RmsPropConfig,

@@ -4,7 +4,7 @@ use litesmith_kernels::ThreadPool;
 
 use crate::callback::Direction;
 use crate::loss::Loss;
-use crate::metric::{Mean, Metric};
+use crate::metric::{Gathered, Mean, Metric};
 use crate::target::{Batch, TargetError};
 
 /// What is made small and measured at an output of a model.
@@ -146,24 +146,25 @@ impl Measures {
     }
 
     /// What everything beside the whole loss has gathered, for checkpoints.
-    pub(crate) fn means(&self) -> Vec<Mean> {
+    pub(crate) fn gathered(&self) -> Vec<Gathered> {
         let of = |output: &OutputMeasures| {
-            let loss = output.loss.as_ref().map(|(_, mean)| *mean);
-            loss.into_iter().chain(output.metrics.iter().map(Metric::mean)).collect::<Vec<Mean>>()
+            let loss = output.loss.as_ref().map(|(_, mean)| Gathered::from(*mean));
+            let metrics = output.metrics.iter().map(|metric| metric.gathered().clone());
+            loss.into_iter().chain(metrics).collect::<Vec<Gathered>>()
         };
         self.outputs.iter().flat_map(of).collect()
     }
 
     /// Goes on from what another has gathered.
-    pub(crate) fn restore(&mut self, means: &[Mean]) {
-        let mut means = means.iter().copied();
+    pub(crate) fn restore(&mut self, all: &[Gathered]) {
+        let mut all = all.iter().cloned();
         for output in &mut self.outputs {
             if let Some((_, mean)) = &mut output.loss
-                && let Some(gathered) = means.next()
+                && let Some(gathered) = all.next()
             {
-                *mean = gathered;
+                *mean = gathered.mean();
             }
-            for (metric, gathered) in output.metrics.iter_mut().zip(&mut means) {
+            for (metric, gathered) in output.metrics.iter_mut().zip(&mut all) {
                 metric.restore(gathered);
             }
         }

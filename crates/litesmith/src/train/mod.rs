@@ -15,7 +15,7 @@ use litesmith_graph::{Format, Model};
 use litesmith_train::{Loss, Objective, Position, Setup, Trainer, fit, restore};
 
 pub use options::{PerOutput, TrainOptions};
-pub use outcome::{EpochResult, StepOperator, StepTime, TrainResult};
+pub use outcome::{EpochResult, SimulatedParts, StepOperator, StepTime, TrainResult};
 pub use simulated::QuantizeAware;
 
 use crate::convert::write::put;
@@ -107,6 +107,7 @@ pub fn train(
     let mut result =
         TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
     result.integer_agreement = agreement;
+    result.simulated = simulated.map(|simulated| simulated.parts);
     Ok(if options.profile { result.with_profile(&trainer) } else { result })
 }
 

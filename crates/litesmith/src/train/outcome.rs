@@ -25,9 +25,25 @@ pub struct TrainResult {
     /// to which the integer model gives the class that the simulation gives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integer_agreement: Option<f64>,
+    /// After quantization-aware training: what was rounded while it was trained, and what was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<SimulatedParts>,
     /// With [`TrainOptions::profile`](super::TrainOptions::profile), the operators of a step in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<StepOperator>,
+}
+
+/// What simulated integers covered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SimulatedParts {
+    /// Number of layers whose weights were rounded.
+    pub layers: usize,
+    /// Number of computed tensors that were rounded.
+    pub tensors: usize,
+    /// Names of layers and tensors that the integer model rounds, but training did not: they come up when the
+    /// model is optimized.
+    pub missing: Vec<String>,
 }
 
 /// An operator of a step.
@@ -91,6 +107,7 @@ impl TrainResult {
             seconds: elapsed.as_secs_f64(),
             peak_rss_mb,
             integer_agreement: None,
+            simulated: None,
             operators: Vec::new(),
         }
     }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
 use crate::run::largest;
+use crate::train::SimulatedParts;
 
 /// Samples that one run of a calibration takes.
 const BATCH: usize = 16;
@@ -43,6 +44,7 @@ pub(super) struct Simulated<'a> {
     options: &'a QuantizeAware,
     run: &'a RunOptions,
     pub(super) model: Model,
+    pub(super) parts: SimulatedParts,
 }
 
 impl<'a> Simulated<'a> {
@@ -66,7 +68,12 @@ impl<'a> Simulated<'a> {
                 "no layer of the model can be quantized, so there is nothing to simulate".into(),
             ));
         }
-        Ok(Simulated { source, options, run, model })
+        let (layers, tensors) = (plan.layers.len(), plan.activations.len());
+        let layers = layers - plan.layers.iter().filter(|layer| missing.contains(&layer.output)).count();
+        let tensors =
+            tensors - plan.activations.iter().filter(|tensor| missing.contains(&tensor.name)).count();
+        let parts = SimulatedParts { layers, tensors, missing };
+        Ok(Simulated { source, options, run, model, parts })
     }
 
     /// The source with the trained weights, and what is kept for its conversion.

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Metric, MetricKind};
+use super::{Curve, Metric, MetricKind};
 use crate::config::{Bound, ConfigError, Object, keras_form, normalized, object_form};
 use crate::loss::{Loss, LossKind, kind_of};
 
 /// The names that [`Metric::from_json`] knows besides those of losses.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 11] = [
     "accuracy",
     "sparse_categorical_accuracy",
     "categorical_accuracy",
@@ -16,7 +16,13 @@ const NAMES: [&str; 8] = [
     "top_k_categorical_accuracy",
     "root_mean_squared_error",
     "cosine_similarity",
+    "precision",
+    "recall",
+    "auc",
 ];
+
+/// What Keras' metrics of positives and negatives can look at beside all elements alike.
+const PARTS: [&str; 2] = ["top_k", "class_id"];
 
 object_form!(Metric, "metric");
 
@@ -50,6 +56,9 @@ impl Metric {
                 object.last_axis()?;
                 MetricKind::CosineSimilarity
             }
+            "precision" => MetricKind::Precision { threshold: threshold(&mut object)? },
+            "recall" => MetricKind::Recall { threshold: threshold(&mut object)? },
+            "auc" => auc(&mut object)?,
             _ => match kind_of(&mut object)? {
                 Some(loss) => MetricKind::Loss(loss),
                 None => {
@@ -86,6 +95,20 @@ impl Metric {
                 set("k", json!(k));
                 "TopKCategoricalAccuracy"
             }
+            MetricKind::Precision { threshold } => {
+                set("thresholds", json!(threshold));
+                "Precision"
+            }
+            MetricKind::Recall { threshold } => {
+                set("thresholds", json!(threshold));
+                "Recall"
+            }
+            MetricKind::Auc { thresholds, curve, from_logits } => {
+                set("num_thresholds", json!(thresholds));
+                set("curve", json!(if curve == Curve::Pr { "PR" } else { "ROC" }));
+                set("from_logits", json!(from_logits));
+                "AUC"
+            }
             MetricKind::ExactMatch => "Accuracy",
             MetricKind::RootMeanSquaredError => "RootMeanSquaredError",
             MetricKind::CosineSimilarity => {
@@ -95,6 +118,37 @@ impl Metric {
         };
         keras_form("keras.metrics", class, config)
     }
+}
+
+/// The one threshold of a metric of positives and negatives.
+fn threshold(object: &mut Object) -> Result<f64, ConfigError> {
+    PARTS.into_iter().try_for_each(|option| object.must_be_off(option))?;
+    let given = object.value("thresholds").unwrap_or_default();
+    // Keras takes one threshold as a list too.
+    let number = match &given {
+        Value::Null => Some(0.5),
+        Value::Array(list) if list.len() == 1 => list[0].as_f64(),
+        value => value.as_f64(),
+    };
+    number.ok_or_else(|| object.wrong("thresholds", "one number", &given))
+}
+
+fn auc(object: &mut Object) -> Result<MetricKind, ConfigError> {
+    for option in ["multi_label", "label_weights", "num_labels"] {
+        object.must_be_off(option)?;
+    }
+    if let Some(method) = object.text("summation_method")?.filter(|method| method != "interpolation") {
+        return Err(object.unsupported(format!("summation by '{method}'; only interpolation is supported")));
+    }
+    let curve = match object.text("curve")?.as_deref() {
+        None | Some("ROC") => Curve::Roc,
+        Some("PR") => Curve::Pr,
+        Some(other) => return Err(object.unsupported(format!("the curve '{other}'; there are ROC and PR"))),
+    };
+    // Keras writes the thresholds out that follow from their number.
+    object.value("thresholds");
+    let thresholds = object.count("num_thresholds", 200, 2)?;
+    Ok(MetricKind::Auc { thresholds, curve, from_logits: object.flag("from_logits", false)? })
 }
 
 /// The form of a metric that is the mean of a loss. Keras has no class for that of `huber`.

@@ -5,8 +5,11 @@
 //! given batches without weights, those under `weighted_metrics` with them.
 
 mod config;
+mod confusion;
 mod measure;
 
+use confusion::Counts;
+pub use confusion::Curve;
 use measure::Measure;
 
 use crate::callback::Direction;
@@ -45,6 +48,25 @@ pub enum MetricKind {
     RootMeanSquaredError,
     /// `sum(t p) / (|t| |p|)`: the opposite of the loss of that name.
     CosineSimilarity,
+    /// Of the elements with `p > threshold`, the share where t is not 0.
+    Precision {
+        /// Above it, a prediction says 1.
+        threshold: f64,
+    },
+    /// Of the elements where t is not 0, the share with `p > threshold`.
+    Recall {
+        /// Above it, a prediction says 1.
+        threshold: f64,
+    },
+    /// The area under a curve that the elements make with thresholds from 0 to 1.
+    Auc {
+        /// Number of thresholds, evenly spread; at least 2.
+        thresholds: u64,
+        /// The curve.
+        curve: Curve,
+        /// Whether p are logits of the logistic function.
+        from_logits: bool,
+    },
     /// The loss of the row.
     Loss(LossKind),
 }
@@ -56,7 +78,28 @@ pub struct Metric {
     pub name: String,
     /// What it measures.
     pub kind: MetricKind,
+    gathered: Gathered,
+}
+
+/// What a metric has gathered.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Gathered {
     mean: Mean,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    counts: Counts,
+}
+
+impl From<Mean> for Gathered {
+    fn from(mean: Mean) -> Gathered {
+        Gathered { mean, counts: Vec::new() }
+    }
+}
+
+impl Gathered {
+    /// The mean, of what gathers one.
+    pub(crate) fn mean(&self) -> Mean {
+        self.mean
+    }
 }
 
 impl From<MetricKind> for Metric {
@@ -69,7 +112,7 @@ impl Metric {
     /// A metric that has seen nothing.
     #[must_use]
     pub fn new(name: &str, kind: MetricKind) -> Metric {
-        Metric { name: name.to_owned(), kind, mean: Mean::default() }
+        Metric { name: name.to_owned(), kind, gathered: Gathered::default() }
     }
 
     /// Adds a batch.
@@ -78,14 +121,32 @@ impl Metric {
     /// [`TargetError`] if predictions and targets do not fit each other. A label that is no class is
     /// counted as missed.
     pub fn update(&mut self, batch: &Batch<'_>) -> Result<(), TargetError> {
-        let measure = self.kind.measure(batch);
+        let measure = match self.kind.measure(batch) {
+            Some(measure) => measure,
+            None => return self.count(batch),
+        };
         let rows = Rows::new(&self.name, batch, measure.reading())?;
         let context = measure.context(&rows);
         let share = 1.0 / rows.per_sample as f64;
         let mut buffer = Vec::new();
         for row in 0..rows.count {
             if let Some(value) = measure.row(&rows, row, &context, &mut buffer) {
-                self.mean.add(value, rows.weight(row) * share);
+                self.gathered.mean.add(value, rows.weight(row) * share);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts positives and negatives by their predictions.
+    fn count(&mut self, batch: &Batch<'_>) -> Result<(), TargetError> {
+        let rows = Rows::new(&self.name, batch, Reading::Numbers)?;
+        let counts = &mut self.gathered.counts;
+        let mut buffer = Vec::new();
+        for row in 0..rows.count {
+            let weight = rows.weight(row);
+            for (t, p) in rows.numbers(row, &mut buffer).iter().zip(rows.prediction(row)) {
+                let (intervals, interval) = self.kind.interval(*p);
+                confusion::count(counts, intervals, interval, *t != 0.0, weight);
             }
         }
         Ok(())
@@ -94,26 +155,30 @@ impl Metric {
     /// The result over all batches since the last reset; 0 without any, as in Keras.
     #[must_use]
     pub fn result(&self) -> f64 {
+        let Gathered { mean, counts } = &self.gathered;
         match self.kind {
-            MetricKind::RootMeanSquaredError => self.mean.result().sqrt(),
-            _ => self.mean.result(),
+            MetricKind::RootMeanSquaredError => mean.result().sqrt(),
+            MetricKind::Precision { .. } => confusion::precision(counts),
+            MetricKind::Recall { .. } => confusion::recall(counts),
+            MetricKind::Auc { curve, .. } => confusion::area(counts, curve),
+            _ => mean.result(),
         }
     }
 
     /// What it has gathered, for checkpoints.
     #[must_use]
-    pub fn mean(&self) -> Mean {
-        self.mean
+    pub fn gathered(&self) -> &Gathered {
+        &self.gathered
     }
 
     /// Goes on from what another has gathered.
-    pub fn restore(&mut self, mean: Mean) {
-        self.mean = mean;
+    pub fn restore(&mut self, gathered: Gathered) {
+        self.gathered = gathered;
     }
 
     /// Forgets all batches.
     pub fn reset(&mut self) {
-        self.mean = Mean::default();
+        self.gathered = Gathered::default();
     }
 
     /// Which way it gets better.
@@ -139,13 +204,32 @@ impl MetricKind {
             MetricKind::TopKCategoricalAccuracy { .. } => "top_k_categorical_accuracy",
             MetricKind::RootMeanSquaredError => "root_mean_squared_error",
             MetricKind::CosineSimilarity => "cosine_similarity",
+            MetricKind::Precision { .. } => "precision",
+            MetricKind::Recall { .. } => "recall",
+            MetricKind::Auc { .. } => "auc",
             MetricKind::Loss(loss) => loss.name(),
         }
     }
 
-    /// What it measures of each row, by the shapes where it depends on them.
-    fn measure(&self, batch: &Batch<'_>) -> Measure {
+    /// How many intervals predictions are counted in, and that of one.
+    fn interval(&self, prediction: f32) -> (usize, usize) {
         match *self {
+            MetricKind::Auc { thresholds, from_logits, .. } => {
+                let intervals = thresholds.saturating_sub(1).clamp(1, 1 << 20) as usize;
+                let p = if from_logits { 1.0 / (1.0 + libm::expf(-prediction)) } else { prediction };
+                (intervals, confusion::even_interval(p, intervals))
+            }
+            MetricKind::Precision { threshold } | MetricKind::Recall { threshold } => {
+                (2, usize::from(prediction > threshold as f32))
+            }
+            _ => (1, 0),
+        }
+    }
+
+    /// What it measures of each row, by the shapes where it depends on them; `None` for what only counts.
+    fn measure(&self, batch: &Batch<'_>) -> Option<Measure> {
+        Some(match *self {
+            MetricKind::Precision { .. } | MetricKind::Recall { .. } | MetricKind::Auc { .. } => return None,
             MetricKind::Accuracy => match reading_by_shape(batch) {
                 Reading::Numbers => Measure::Binary { threshold: 0.5 },
                 Reading::Classes => Measure::Label,
@@ -162,7 +246,7 @@ impl MetricKind {
             }
             MetricKind::CosineSimilarity => Measure::Loss { kind: LossKind::CosineSimilarity, factor: -1.0 },
             MetricKind::Loss(kind) => Measure::Loss { kind: kind.resolved(batch), factor: 1.0 },
-        }
+        })
     }
 }
 
