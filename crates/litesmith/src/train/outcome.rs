@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use litesmith_prune::Outcome as PrunedLayer;
 use litesmith_train::{EpochReport, Position, Trainer};
 use serde::Serialize;
 
@@ -25,6 +26,9 @@ pub struct TrainResult {
     /// to which the integer model gives the class that the simulation gives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub integer_agreement: Option<f64>,
+    /// After pruning, every layer with weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<PrunedLayer>,
     /// With [`TrainOptions::profile`](super::TrainOptions::profile), the operators of a step in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<StepOperator>,
@@ -66,6 +70,9 @@ pub struct EpochResult {
     pub val_loss: Option<f64>,
     /// Learning rate of the last step.
     pub learning_rate: f32,
+    /// The share of the weights of pruned layers that are pruned at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<f64>,
     /// Wall-clock time.
     pub seconds: f64,
 }
@@ -91,6 +98,7 @@ impl TrainResult {
             seconds: elapsed.as_secs_f64(),
             peak_rss_mb,
             integer_agreement: None,
+            pruned: Vec::new(),
             operators: Vec::new(),
         }
     }
@@ -120,6 +128,7 @@ impl EpochResult {
             metrics: own.chain(validated).collect(),
             val_loss: report.val_loss,
             learning_rate: report.learning_rate,
+            sparsity: report.sparsity,
             seconds: report.seconds,
         }
     }
