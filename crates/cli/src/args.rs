@@ -493,9 +493,9 @@ pub(crate) struct PruneArguments {
     #[arg(long, default_value_t)]
     policy: PrunePolicy,
     /// What goes together: unstructured, block:16x4 (output x input channels; block:16x4:max by the largest weight
-    /// instead of the mean), or 2:4 (2 of 4 input channels stay).
-    #[arg(long, default_value_t)]
-    structure: PruneStructure,
+    /// instead of the mean), 2:4 (2 of 4 input channels stay), or channels (whole ones, taken out).
+    #[arg(long, default_value = "unstructured", value_parser = parse_structure)]
+    structure: StructureArgument,
     /// Rank weights among those of all layers instead of those of their own.
     #[arg(long)]
     global: bool,
@@ -516,7 +516,11 @@ impl PruneArguments {
     pub(crate) fn options(&self) -> Result<PruneOptions, Error> {
         let mut options = PruneOptions::default();
         options.sparsity = self.sparsity;
-        (options.policy, options.structure, options.global) = (self.policy, self.structure, self.global);
+        (options.policy, options.global) = (self.policy, self.global);
+        match self.structure {
+            StructureArgument::Weights(structure) => options.structure = structure,
+            StructureArgument::Channels => options.channels = true,
+        }
         options.recipe = self.recipe.as_deref().map(read_prune_recipe).transpose()?.unwrap_or_default();
         (options.for_int8, options.sparse) = (self.for_int8, self.sparse);
         options.run = self.machine.options()?;
@@ -717,6 +721,15 @@ impl From<RepairArgument> for Repair {
     }
 }
 
+/// What is pruned together.
+#[derive(Clone, Copy, Debug)]
+enum StructureArgument {
+    /// Some of a layer's weights.
+    Weights(PruneStructure),
+    /// Whole channels.
+    Channels,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LayoutArgument {
     /// [batch, height, width, channels], as in TensorFlow.
@@ -767,6 +780,14 @@ fn parse_prune(text: &str) -> Result<(Option<f32>, f32), String> {
         None => share(text).map(|last| (None, last)),
     };
     shares.ok_or_else(|| "write it as 0.8, or 0.50:0.80, of at least 0 and below 1".to_owned())
+}
+
+fn parse_structure(text: &str) -> Result<StructureArgument, String> {
+    if text == "channels" {
+        return Ok(StructureArgument::Channels);
+    }
+    let structure = text.parse::<PruneStructure>().map_err(|error| format!("{error}, or channels"))?;
+    Ok(StructureArgument::Weights(structure))
 }
 
 fn parse_image_size(text: &str) -> Result<[usize; 2], String> {

@@ -185,6 +185,9 @@ pub(crate) fn prune(options: &PruneArguments, result: &PruneResult) -> String {
             how.or_else(|| layer.reason.clone()).unwrap_or_default(),
         ]);
     }
+    if !result.channels.is_empty() {
+        return channels(options, result);
+    }
     let mut text = rendered(&table);
     let (before, after) = (human::bytes(result.input_bytes), human::bytes(result.output_bytes));
     let _ = writeln!(
@@ -194,6 +197,24 @@ pub(crate) fn prune(options: &PruneArguments, result: &PruneResult) -> String {
         result.layers.len(),
         human::percent(result.sparsity)
     );
+    let _ = writeln!(text, "written  {}", options.output.display());
+    text
+}
+
+fn channels(options: &PruneArguments, result: &PruneResult) -> String {
+    let mut table = Table::new(["layer", "operator", "channels", "now", "why all"]);
+    for layer in &result.channels {
+        table.row([
+            layer.name.clone(),
+            layer.operator.clone(),
+            layer.before.to_string(),
+            layer.after.to_string(),
+            layer.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    let mut text = rendered(&table);
+    let (before, after) = (human::count(result.parameters_before), human::count(result.parameters));
+    let _ = writeln!(text, "\n{before} -> {after} weights, {}", human::bytes(result.output_bytes));
     let _ = writeln!(text, "written  {}", options.output.display());
     text
 }

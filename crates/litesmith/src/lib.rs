@@ -41,7 +41,7 @@ pub use inspect::{InspectOptions, InspectResult, Layer, TensorDetails, inspect, 
 pub use litesmith_data::{Crop, Preprocess};
 pub use litesmith_prune::{
     Outcome as PrunedLayer, Policy as PrunePolicy, Pooling as PrunePooling, PruneRecipe, PruneRule,
-    Structure as PruneStructure,
+    ShrunkLayer, Structure as PruneStructure,
 };
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
 pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};

@@ -6,7 +6,10 @@ use std::time::Instant;
 use litesmith_formats::{keras, mapping};
 use litesmith_graph::{Format, Model};
 use litesmith_kernels::ThreadPool;
-use litesmith_prune::{Options, Outcome, Policy, PruneRecipe, Structure};
+use litesmith_passes::{Target, legalize, optimize};
+use litesmith_prune::{
+    ChannelOptions, Options, Outcome, Policy, PruneRecipe, Shrunk, ShrunkLayer, Structure,
+};
 use litesmith_runtime::Options as RunOptions;
 use serde::Serialize;
 
@@ -23,6 +26,8 @@ pub struct PruneOptions {
     pub sparsity: Option<f32>,
     /// What of them is pruned together.
     pub structure: Structure,
+    /// Whether whole channels are taken out instead, so that the model becomes smaller: into `.tflite` or `.onnx`.
+    pub channels: bool,
     /// Which layers are pruned.
     pub policy: Policy,
     /// Whether weights are ranked among those of all layers.
@@ -43,6 +48,7 @@ impl Default for PruneOptions {
         PruneOptions {
             sparsity: None,
             structure: Structure::default(),
+            channels: false,
             policy: Policy::default(),
             global: false,
             recipe: PruneRecipe::default(),
@@ -63,12 +69,19 @@ pub struct PruneResult {
     pub input_bytes: u64,
     /// Size of the written file.
     pub output_bytes: u64,
-    /// Share of the weights in all of these layers that are zero.
+    /// Share of the weights in all of these layers that are zero, or of all weights that are gone.
     pub sparsity: f64,
     /// Number of layers that were pruned.
     pub pruned_layers: usize,
     /// Every layer with weights.
     pub layers: Vec<Outcome>,
+    /// If channels were taken out: every layer with channels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<ShrunkLayer>,
+    /// Number of weights before.
+    pub parameters_before: u64,
+    /// Number of weights now, zeros included.
+    pub parameters: u64,
     /// Wall-clock time.
     pub seconds: f64,
 }
@@ -89,8 +102,12 @@ pub fn prune(
     observer.stage("read", 0);
     let mut model = read(input, &convert)?;
     litesmith_prune::densify(&mut model);
+    let parameters_before = model.weight_count();
     go_on(observer)?;
     observer.stage("prune", 0);
+    if options.channels {
+        return take_channels(model, (input, output), options, observer, start);
+    }
     let settings = options.settings()?;
     let pool = ThreadPool::new(options.run.threads()?);
     let known = litesmith_prune::layers(&model)?;
@@ -109,6 +126,9 @@ pub fn prune(
         sparsity: if weights == 0 { 0.0 } else { zeros / weights as f64 },
         pruned_layers: layers.iter().filter(|layer| layer.structure.is_some()).count(),
         layers,
+        channels: Vec::new(),
+        parameters_before,
+        parameters: parameters_before,
         seconds: start.elapsed().as_secs_f64(),
     })
 }
@@ -123,7 +143,7 @@ fn write(
 ) -> Result<u64, Error> {
     let legacy = output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("h5"));
     if !legacy {
-        return Ok(convert_model(model, input, output, options, observer)?.output_bytes);
+        return Ok(convert_model((model.clone(), model), input, output, options, observer)?.output_bytes);
     }
     if model.source.format != Format::H5 {
         let reason = "only what was an .h5 file can be written as one; write a .keras, .tflite or .onnx file";
@@ -133,6 +153,57 @@ fn write(
     let bytes = keras::write_h5(&mapping::open(input)?, &model)?;
     put(output, &bytes)?;
     Ok(bytes.len() as u64)
+}
+
+/// Takes whole channels out.
+fn take_channels(
+    mut model: Model,
+    (input, output): (&Path, &Path),
+    options: &PruneOptions,
+    observer: &dyn Observer,
+    start: Instant,
+) -> Result<PruneResult, Error> {
+    let refused = [
+        ("another policy than all", options.policy != Policy::All),
+        ("--for-int8", options.for_int8),
+        ("a structure of weights", options.structure != Structure::default()),
+    ];
+    if let Some((option, _)) = refused.iter().find(|(_, given)| *given) {
+        return Err(Error::Usage(format!("{option} has no effect where whole channels are taken out")));
+    }
+    let extension = output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if ["keras", "h5"].contains(&extension.to_ascii_lowercase().as_str()) {
+        let reason = "a Keras file says how many channels its layers have; with fewer of them write a .tflite or \
+                      .onnx file";
+        return Err(Error::Usage(format!("{}: {reason}", output.display())));
+    }
+    optimize(&mut model, &mut |_, _| {})?;
+    legalize(&mut model, Target::Tflite)?;
+    let parameters_before = model.weight_count();
+    let mut settings = ChannelOptions::new(options.sparsity.unwrap_or(0.5));
+    (settings.global, settings.recipe) = (options.global, options.recipe.clone());
+    let Shrunk { model: small, masked, layers, not_followed, .. } =
+        litesmith_prune::shrink(&model, &settings)?;
+    for (operator, count) in &not_followed {
+        observer.note(&format!(
+            "channels are not followed through {operator} ({count} of them): what they reach stays"
+        ));
+    }
+    go_on(observer)?;
+    let parameters = small.weight_count();
+    let written = convert_model((masked, small), input, output, &options.convert_options(), observer)?;
+    Ok(PruneResult {
+        schema_version: 1,
+        input_bytes: size_of(input),
+        output_bytes: written.output_bytes,
+        sparsity: 1.0 - parameters as f64 / parameters_before.max(1) as f64,
+        pruned_layers: layers.iter().filter(|layer| layer.after < layer.before).count(),
+        layers: Vec::new(),
+        channels: layers,
+        parameters_before,
+        parameters,
+        seconds: start.elapsed().as_secs_f64(),
+    })
 }
 
 impl PruneOptions {

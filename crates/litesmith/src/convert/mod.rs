@@ -87,12 +87,13 @@ pub fn convert(
     options.check(target)?;
     observer.stage("read", 0);
     let source = read(input, options)?;
-    convert_source(source, (input, output, target), options, observer, start)
+    convert_source((source.clone(), source), (input, output, target), options, observer, start)
 }
 
-/// Converts a model that was read from `input`, and changed since.
+/// Converts a model that was read from `input`, and changed since, and checks it by another one, which
+/// computes the same.
 pub(crate) fn convert_model(
-    source: Model,
+    models: (Model, Model),
     input: &Path,
     output: &Path,
     options: &ConvertOptions,
@@ -101,17 +102,17 @@ pub(crate) fn convert_model(
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
     options.check(target)?;
-    convert_source(source, (input, output, target), options, observer, start)
+    convert_source(models, (input, output, target), options, observer, start)
 }
 
+/// Converts the second model; the first is what it is checked by.
 fn convert_source(
-    source: Model,
+    (source, mut model): (Model, Model),
     (input, output, target): (&Path, &Path, OutputFormat),
     options: &ConvertOptions,
     observer: &dyn Observer,
     start: Instant,
 ) -> Result<ConvertResult, Error> {
-    let mut model = source.clone();
     if options.quantize != Quantization::Keep || target != OutputFormat::Tflite || options.sparse {
         // Whoever changes weights needs all of them.
         litesmith_prune::densify(&mut model);

@@ -5,6 +5,7 @@ mod damage;
 mod layout;
 mod onnx;
 mod recurrent;
+mod prune;
 mod run;
 
 use std::path::{Path, PathBuf};

@@ -41,6 +41,7 @@ impl ChannelOptions {
 
 /// A model with fewer channels.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Shrunk {
     /// The smaller model.
     pub model: Model,

@@ -93,8 +93,9 @@ impl Metric {
     }
 
     /// Coordinate descent on the integers of one row: each in turn is moved to where the variance of the
-    /// product's error is least, the others held. `gradient` belongs to the errors of `rounded`.
-    pub(super) fn descend(&self, rounded: &mut [f32], gradient: &mut [f32]) {
+    /// product's error is least, the others held; but weights that are zero stay so: they may have been pruned.
+    /// `gradient` belongs to the errors of `rounded`.
+    pub(super) fn descend(&self, targets: &[f32], rounded: &mut [f32], gradient: &mut [f32]) {
         let taps = self.taps();
         for _ in 0..PASSES {
             let mut moved = false;
@@ -102,7 +103,7 @@ impl Metric {
                 let row = &self.covariance[tap * taps..][..taps];
                 let best = -gradient[*tap] / row[*tap];
                 // Half a step gains nothing; a tap without variance has no best place.
-                if row[*tap] <= 0.0 || best.is_nan() || best.abs() <= 0.5 + 1e-5 {
+                if targets[*tap] == 0.0 || row[*tap] <= 0.0 || best.is_nan() || best.abs() <= 0.5 + 1e-5 {
                     continue;
                 }
                 let to = (rounded[*tap] + best.round()).clamp(-LARGEST, LARGEST);
@@ -151,8 +152,20 @@ mod tests {
         let mut rounded: Vec<f32> = targets.iter().map(|w| nearest(*w)).collect();
         let errors: Vec<f32> = rounded.iter().zip(&targets).map(|(q, w)| q - w).collect();
         let mut gradient = metric.gradient(&errors);
-        metric.descend(&mut rounded, &mut gradient);
+        metric.descend(&targets, &mut rounded, &mut gradient);
         assert_eq!(rounded.iter().sum::<f32>(), 7.0);
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        let metric = Metric::new(vec![1.0; 9], 3, 1_000_000);
+        let targets = [1.4f32, 5.4, 0.0];
+        let mut rounded: Vec<f32> = targets.iter().map(|w| nearest(*w)).collect();
+        let errors: Vec<f32> = rounded.iter().zip(&targets).map(|(q, w)| q - w).collect();
+        let mut gradient = metric.gradient(&errors);
+        metric.descend(&targets, &mut rounded, &mut gradient);
+        assert_eq!((rounded[0] + rounded[1], rounded[2]), (7.0, 0.0));
+        assert_eq!(keep_sum(&[0.4, 0.4, 0.0], &[1.0, 1.0, 100.0])[2], 0.0);
     }
 
     proptest! {
@@ -169,7 +182,7 @@ mod tests {
             let errors = |rounded: &[f32]| rounded.iter().zip(&targets).map(|(q, w)| q - w).collect::<Vec<_>>();
             let before = errors(&rounded);
             let mut gradient = metric.gradient(&before);
-            metric.descend(&mut rounded, &mut gradient);
+            metric.descend(&targets, &mut rounded, &mut gradient);
             prop_assert!(metric.squared_error(&errors(&rounded)) <= metric.squared_error(&before) * 1.0001 + 1e-6);
             prop_assert!(rounded.iter().all(|q| q.fract() == 0.0 && q.abs() <= 127.0));
         }
