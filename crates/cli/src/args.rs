@@ -283,7 +283,7 @@ impl BenchArguments {
 pub(crate) struct InspectArguments {
     /// The model to look at.
     pub(crate) model: PathBuf,
-    /// Show every layer with weights: zeros, size as stored, with sparse encoding and compressed.
+    /// Show every layer with weights: zeros, size dense, with sparse encoding and compressed.
     #[arg(long)]
     pub(crate) sizes: bool,
 }

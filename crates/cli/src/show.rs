@@ -293,7 +293,7 @@ pub(crate) fn inspect(result: &InspectResult) -> String {
 /// Zeros and sizes of layers with weights, where they were asked for.
 fn sizes(result: &InspectResult) -> String {
     let Some(compressed) = result.compressed_bytes else { return String::new() };
-    let mut table = Table::new(["layer", "operator", "zero", "stored", "sparse", "compressed"]);
+    let mut table = Table::new(["layer", "operator", "zero", "dense", "sparse", "compressed"]);
     let size = |bytes: Option<u64>| bytes.map(human::bytes).unwrap_or_default();
     let weighted = result.layers.iter().filter(|layer| layer.bytes > 0);
     for layer in weighted {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use litesmith_formats::tflite;
 use litesmith_graph::{
     Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, Tensor, TensorId, infer_shapes,
 };
@@ -87,7 +88,7 @@ pub struct Layer {
     pub operator: String,
     /// Share of its weights that are zero.
     pub sparsity: f64,
-    /// Bytes of its weights.
+    /// Bytes of its weights, zeros included.
     pub bytes: u64,
     /// If asked for, of a TFLite file: these with sparse encoding.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,14 +111,13 @@ pub fn inspect(path: &Path) -> Result<InspectResult, Error> {
 /// # Errors
 /// If the file cannot be read.
 pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResult, Error> {
-    let stored = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
-    let mut model = stored.clone();
+    let mut model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
     litesmith_prune::densify(&mut model);
     let encoded = match options.sizes && model.source.format == Format::Tflite {
         true => Some(litesmith_prune::encoded_bytes(model.main())),
         false => None,
     };
-    let looker = Looker { stored: &stored, model: &model, encoded, sizes: options.sizes };
+    let looker = Looker { model: &model, encoded, sizes: options.sizes };
     let graph = model.main();
     let details = |ids: &[TensorId]| ids.iter().map(|id| describe(*id, &graph[*id])).collect();
     let weights = WeightSums::of(&model);
@@ -131,7 +131,7 @@ pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResul
         operators: count_operators(&model),
         parameters: model.weight_count(),
         bytes: size_of(path),
-        sparse_bytes: looker.sparse_bytes(size_of(path)),
+        sparse_bytes: looker.sparse_bytes()?,
         compressed_bytes: if options.sizes { compressed_file(path)? } else { None },
         macs: macs(&model)?,
         float_free: !model.graphs.iter().flat_map(|graph| &graph.tensors).any(float),
@@ -203,9 +203,7 @@ impl WeightSums {
 
 /// Looks at the weights of layers.
 struct Looker<'a> {
-    /// The model as its file holds it.
-    stored: &'a Model,
-    /// The same with all zeros.
+    /// The model with all zeros.
     model: &'a Model,
     /// Of each tensor the bytes without zeros, if it would be stored so.
     encoded: Option<Vec<Option<u64>>>,
@@ -215,12 +213,14 @@ struct Looker<'a> {
 impl Looker<'_> {
     fn layer(&self, node: &Node) -> Layer {
         let (mut sums, mut bytes, mut sparse, mut compressed) = (WeightSums::default(), 0, 0, 0);
+        let graph = self.model.main();
         for id in node.present_inputs() {
-            sums.add(self.model, &self.model.main()[id]);
-            let (own, without_zeros) = self.bytes(id);
-            bytes += own;
-            sparse += without_zeros;
-            if let (true, Some(data)) = (self.sizes, self.stored.data(&self.stored.main()[id])) {
+            sums.add(self.model, &graph[id]);
+            let Some(data) = self.model.data(&graph[id]) else { continue };
+            bytes += data.len() as u64;
+            let encoded = self.encoded.as_ref().and_then(|all| all.get(id.index()).copied().flatten());
+            sparse += encoded.unwrap_or(data.len() as u64);
+            if self.sizes {
                 compressed += compressed_length(data.bytes());
             }
         }
@@ -234,24 +234,14 @@ impl Looker<'_> {
         }
     }
 
-    /// Bytes of a weight as it is stored, and with sparse encoding.
-    fn bytes(&self, id: TensorId) -> (u64, u64) {
-        let tensor = &self.stored.main()[id];
-        let data = self.stored.data(tensor).map_or(0, |data| data.len() as u64);
-        let indices = tensor.sparsity.as_ref().map_or(0, |own| own.stored_bytes() as u64);
-        let own = data + indices;
-        let encoded = self.encoded.as_ref().and_then(|all| all.get(id.index()).copied().flatten());
-        (own, encoded.unwrap_or(own))
-    }
-
-    /// The size of the file with sparse encoding.
-    fn sparse_bytes(&self, file: u64) -> Option<u64> {
-        self.encoded.as_ref()?;
-        let saved = |id: TensorId| {
-            let (own, sparse) = self.bytes(id);
-            own.saturating_sub(sparse)
-        };
-        Some(file.saturating_sub(self.stored.main().tensor_ids().map(saved).sum()))
+    /// The size of a TFLite file with sparse encoding; `None` where none is asked for.
+    fn sparse_bytes(&self) -> Result<Option<u64>, Error> {
+        if self.encoded.is_none() {
+            return Ok(None);
+        }
+        let mut model = self.model.clone();
+        litesmith_prune::encode(&mut model);
+        Ok(Some(tflite::encode(&model)?.len()))
     }
 }
 

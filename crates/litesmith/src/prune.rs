@@ -179,6 +179,8 @@ fn take_channels(
     }
     optimize(&mut model, &mut |_, _| {})?;
     legalize(&mut model, Target::Tflite)?;
+    // They are constants by now.
+    model.parameters.clear();
     let parameters_before = model.weight_count();
     let mut settings = ChannelOptions::new(options.sparsity.unwrap_or(0.5));
     (settings.global, settings.recipe) = (options.global, options.recipe.clone());

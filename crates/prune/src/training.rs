@@ -70,7 +70,7 @@ impl Pruning {
 
     fn remake(&mut self, trainer: &Trainer, step: u64) {
         let arranged = |own: &Pruned| {
-            let values = trainer.weights(own.parameter)?;
+            let values = trainer.weights(own.parameter, &self.pool)?;
             Some(own.layer.arrange(values, &self.pool))
         };
         let values: Vec<Vec<f32>> = self.layers.iter().map(|own| arranged(own).unwrap_or_default()).collect();
@@ -88,7 +88,7 @@ impl Pruning {
         let masks = masks(&all, self.global);
         for (own, mask) in self.layers.iter_mut().zip(masks) {
             let mask = own.layer.in_source(mask, &self.pool);
-            own.mask = trainer.arranged(own.parameter, mask).unwrap_or_default();
+            own.mask = trainer.arranged(own.parameter, mask, &self.pool).unwrap_or_default();
         }
     }
 

@@ -100,7 +100,8 @@ fn options() -> FitOptions {
 }
 
 fn zeros(model: &Model) -> Vec<f64> {
-    let share = |values: &[f32]| values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
+    let share =
+        |values: &[f32]| values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
     model.parameters.iter().map(|parameter| share(&parameter.data.elements())).collect()
 }
 

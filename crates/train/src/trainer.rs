@@ -243,9 +243,9 @@ impl Trainer {
 
     /// The values of a parameter in the source's layout; `None` where no step reads it.
     #[must_use]
-    pub fn weights(&self, id: ParameterId) -> Option<Vec<f32>> {
+    pub fn weights(&self, id: ParameterId, pool: &ThreadPool) -> Option<Vec<f32>> {
         let values = self.values.get(id.0 as usize)?.as_ref()?;
-        Some(values.arrangement.undo(self.pool(), values.numbers.clone()))
+        Some(values.arrangement.undo(pool, values.numbers.clone()))
     }
 
     /// Elements in the source's layout of a parameter, in the order of [`Trainer::weights_mut`].
@@ -254,9 +254,10 @@ impl Trainer {
         &self,
         id: ParameterId,
         elements: Vec<T>,
+        pool: &ThreadPool,
     ) -> Option<Vec<T>> {
         let values = self.values.get(id.0 as usize)?.as_ref()?;
-        (elements.len() == values.numbers.len()).then(|| values.arrangement.apply(self.pool(), elements))
+        (elements.len() == values.numbers.len()).then(|| values.arrangement.apply(pool, elements))
     }
 
     /// The values of a parameter, to be changed between steps, in the order in which steps read them: see

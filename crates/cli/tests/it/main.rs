@@ -130,7 +130,8 @@ fn pruning_reports_in_json_and_sizes_are_shown() {
     let model = asset("fashion.keras");
     let model = model.to_str().unwrap();
     let (out, small) = (path("out.tflite"), path("small.tflite"));
-    let output = litesmith(&["prune", model, "-o", &out, "--sparsity", "0.75", "--structure", "block:4x1", "--json"]);
+    let output =
+        litesmith(&["prune", model, "-o", &out, "--sparsity", "0.75", "--structure", "block:4x1", "--json"]);
     assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
     let result = json(&output);
     assert_eq!(result["schema_version"], 1);

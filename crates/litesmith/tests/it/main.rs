@@ -4,8 +4,8 @@ mod convert;
 mod damage;
 mod layout;
 mod onnx;
-mod recurrent;
 mod prune;
+mod recurrent;
 mod run;
 
 use std::path::{Path, PathBuf};

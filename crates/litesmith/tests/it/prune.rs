@@ -3,13 +3,17 @@
 use std::path::Path;
 
 use litesmith::{
-    ConvertOptions, DataOptions, Error, PruneOptions, PruneTraining, Quantization, Silent, TrainOptions, convert, inspect,
-    prune, train,
+    ConvertOptions, DataOptions, Error, PruneOptions, PruneTraining, Quantization, Silent, TrainOptions,
+    convert, inspect, prune, train,
 };
 
 use crate::{asset, calibration};
 
-fn pruned(folder: &Path, name: &str, change: impl Fn(&mut PruneOptions)) -> Result<litesmith::PruneResult, Error> {
+fn pruned(
+    folder: &Path,
+    name: &str,
+    change: impl Fn(&mut PruneOptions),
+) -> Result<litesmith::PruneResult, Error> {
     let mut options = PruneOptions::default();
     options.sparsity = Some(0.8);
     change(&mut options);
@@ -19,7 +23,8 @@ fn pruned(folder: &Path, name: &str, change: impl Fn(&mut PruneOptions)) -> Resu
 /// The least share of zeros in a layer of a file whose operator has weights.
 fn least(file: &Path) -> f64 {
     let layers = inspect(file).unwrap().layers;
-    let weighted = |layer: &&litesmith::Layer| ["CONV_2D", "FULLY_CONNECTED"].contains(&layer.operator.as_str());
+    let weighted =
+        |layer: &&litesmith::Layer| ["CONV_2D", "FULLY_CONNECTED"].contains(&layer.operator.as_str());
     layers.iter().filter(weighted).map(|layer| layer.sparsity).fold(1.0, f64::min)
 }
 
@@ -32,7 +37,8 @@ fn zeros_survive_every_conversion() {
     let share = share.fold(1.0, f64::min);
     assert!(share > 0.78, "{share}");
     let source = folder.path().join("pruned.keras");
-    for quantization in [Quantization::None, Quantization::Dynamic, Quantization::Int8, Quantization::Int16x8] {
+    for quantization in [Quantization::None, Quantization::Dynamic, Quantization::Int8, Quantization::Int16x8]
+    {
         let mut options = ConvertOptions::new(quantization);
         if matches!(quantization, Quantization::Int8 | Quantization::Int16x8) {
             options = options.with_calibration(calibration());
