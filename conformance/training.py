@@ -94,7 +94,18 @@ def dense(image):
     return layers.LeakyReLU(0.1)(x)
 
 
+def two_heads(image):
+    """Two inputs through one shared body, and two outputs with losses of their own."""
+    other = keras.Input((12, 12, 3), name="other")
+    body = keras.Sequential([layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D()])
+    both = layers.Concatenate()([body(image), body(other)])
+    kind = layers.Dense(CLASSES, activation="softmax", name="kind")(both)
+    size = layers.Dense(2, name="size")(layers.Dense(6, activation="relu")(both))
+    return keras.Model([image, other], {"kind": kind, "size": size})
+
+
 SPARSE = "sparse_categorical_crossentropy"
+HEADS = {"kind": SPARSE, "size": "huber"}
 CASES = {
     "conv, sgd": (conv_net, lambda: keras.optimizers.SGD(0.05), SPARSE),
     "conv, momentum": (conv_net, lambda: keras.optimizers.SGD(0.05, momentum=0.9), SPARSE),
@@ -112,28 +123,40 @@ CASES = {
         SPARSE,
     ),
     "conv, mean squares": (conv_net, lambda: keras.optimizers.SGD(0.05), "mean_squared_error"),
+    "two heads": (two_heads, lambda: keras.optimizers.SGD(0.05, momentum=0.9), HEADS),
 }
+
+
+def made(name, rng):
+    """The compiled model of a case, its inputs and its targets."""
+    body, optimizer, loss = CASES[name]
+    count = BATCH * STEPS - 3
+    labels = rng.integers(0, CLASSES, count)
+    if loss is HEADS:
+        model = two_heads(keras.Input((12, 12, 3), name="x"))
+        targets = {"kind": labels, "size": rng.random((count, 2)).astype(np.float32)}
+        model.compile(optimizer(), loss, loss_weights={"kind": 0.7, "size": 2.0}, metrics={"kind": ["accuracy"]})
+    else:
+        model = classifier((12, 12, 3), body)
+        targets = labels if loss == SPARSE else rng.random((count, CLASSES)).astype(np.float32)
+        model.compile(optimizer(), loss, metrics=["accuracy"] if loss == SPARSE else None)
+    inputs = {tensor.name: rng.normal(size=(count, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs}
+    return model, inputs, targets
 
 
 def run(name, folder):
     """The largest relative difference of a case, and the loss of both."""
-    body, optimizer, loss = CASES[name]
     keras.utils.set_random_seed(7)
-    model = classifier((12, 12, 3), body)
     rng = np.random.default_rng(11)
+    model, x, y = made(name, rng)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.set_weights([rng.uniform(0.5, 1.5, w.shape).astype(np.float32) for w in layer.get_weights()])
-    model.compile(optimizer(), loss, metrics=["accuracy"] if loss == SPARSE else None)
-    count = BATCH * STEPS - 3
-    x = rng.normal(size=(count, 12, 12, 3)).astype(np.float32)
-    labels = rng.integers(0, CLASSES, count)
-    y = labels if loss == SPARSE else rng.random((count, CLASSES)).astype(np.float32)
     source, trained, data = folder / "model.keras", folder / "trained.keras", folder / "data.npz"
     model.save(source)
-    np.savez(data, x=x, y=y)
+    np.savez(data, **x, **(y if isinstance(y, dict) else {"y": y}))
     before = [np.array(weight) for weight in model.get_weights()]
-    history = model.fit(x, y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
+    history = model.fit(x if len(x) > 1 else next(iter(x.values())), y, batch_size=BATCH, epochs=1, shuffle=False, verbose=0).history
 
     arguments = ["train", source, "--data", data, "-o", trained, "--batch-size", BATCH, "--no-shuffle"]
     result = command.succeed(*arguments)

@@ -331,11 +331,15 @@ pub(crate) struct TrainArguments {
     /// The optimizer's learning rate.
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// A name, such as sparse_categorical_crossentropy, or JSON as Keras writes it.
-    #[arg(long)]
-    loss: Option<String>,
+    /// A name, such as sparse_categorical_crossentropy, or JSON as Keras writes it. For single outputs of
+    /// several: OUTPUT=LOSS, once for each; outputs without one are left out of training.
+    #[arg(long = "loss", value_name = "[OUTPUT=]LOSS")]
+    losses: Vec<String>,
+    /// The factor of an output's loss in the sum of all.
+    #[arg(long = "loss-weight", value_name = "OUTPUT=FACTOR")]
+    loss_weights: Vec<String>,
     /// What else to measure, by Keras' names; can be given several times.
-    #[arg(long = "metric", value_name = "NAME")]
+    #[arg(long = "metric", value_name = "[OUTPUT=]NAME")]
     metrics: Vec<String>,
     /// Samples to validate on behind every epoch.
     #[arg(long, value_name = "DATA", conflicts_with = "validation_split")]
@@ -372,6 +376,10 @@ pub(crate) struct TrainArguments {
     prune: Option<(Option<f32>, f32)>,
     #[command(flatten)]
     pruning: PruneTrainingArguments,
+    /// Train without what layers do only while they are trained and that is not supported: noise,
+    /// augmentation, penalties on activations, constraints. Else a model with such layers is refused.
+    #[arg(long)]
+    skip_training_only: bool,
     /// Take samples in the order in which they stand.
     #[arg(long)]
     no_shuffle: bool,
@@ -401,19 +409,33 @@ impl TrainArguments {
         options.fit.shuffle = !self.no_shuffle;
         options.fit.checkpoint_steps = self.checkpoint_steps;
         options.fit.class_weights = self.class_weights.as_deref().map(class_weights).transpose()?;
-        options.optimizer = parsed(self.optimizer.as_deref(), OptimizerConfig::from_json)?;
+        let optimizer = self.optimizer.as_deref().map(|text| read_json(text, OptimizerConfig::from_json));
+        options.optimizer = optimizer.transpose()?;
         options.learning_rate = self.learning_rate;
-        options.loss = parsed(self.loss.as_deref(), Loss::from_json)?;
-        let metrics = self.metrics.iter().map(|text| parsed(Some(text), Metric::from_json));
-        let metrics: Vec<Metric> =
-            metrics.collect::<Result<Vec<_>, Error>>()?.into_iter().flatten().collect();
-        options.metrics = (!metrics.is_empty()).then_some(metrics);
+        for text in &self.losses {
+            let (output, loss) = by_output(text);
+            options.losses.set(output, read_json(loss, Loss::from_json)?);
+        }
+        for text in &self.loss_weights {
+            let (output, factor) = by_output(text);
+            let finite = factor.parse().ok().filter(|factor: &f64| factor.is_finite());
+            let factor = finite
+                .ok_or_else(|| Error::Usage(format!("--loss-weight {text}: '{factor}' is no number")))?;
+            options.loss_weights.set(output, factor);
+        }
+        let mut metrics: BTreeMap<Option<&str>, Vec<Metric>> = BTreeMap::new();
+        for text in &self.metrics {
+            let (output, metric) = by_output(text);
+            metrics.entry(output).or_default().push(read_json(metric, Metric::from_json)?);
+        }
+        metrics.into_iter().for_each(|(output, metrics)| options.metrics.set(output, metrics));
         if let Some(patience) = self.early_stopping {
             let watch = serde_json::json!({"patience": patience, "restore_best_weights": true});
             let early = EarlyStopping::from_json(&watch).map_err(|error| Error::Usage(error.to_string()))?;
             options.fit.watchers.early_stopping = Some(early);
         }
         options.freeze_batch_norm = self.freeze_batch_norm;
+        options.skip_training_only = self.skip_training_only;
         options.fit.freeze_batch_statistics = self.freeze_batch_norm_after;
         if self.quantize_aware {
             let mut aware = QuantizeAware::default();
@@ -434,17 +456,21 @@ impl TrainArguments {
     }
 }
 
+/// Splits `OUTPUT=WHAT`; what is said of all outputs has no name before it.
+fn by_output(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((output, what)) if !text.trim_start().starts_with('{') => (Some(output), what),
+        _ => (None, text),
+    }
+}
+
 /// Reads a name, or an object in JSON, as Keras writes it.
-fn parsed<T>(
-    text: Option<&str>,
-    read: impl Fn(&serde_json::Value) -> Result<T, ConfigError>,
-) -> Result<Option<T>, Error> {
-    let Some(text) = text else { return Ok(None) };
+fn read_json<T>(text: &str, read: impl Fn(&serde_json::Value) -> Result<T, ConfigError>) -> Result<T, Error> {
     let value = match text.trim_start().starts_with('{') {
         true => serde_json::from_str(text).map_err(|error| Error::Usage(format!("'{text}': {error}")))?,
         false => serde_json::Value::from(text),
     };
-    read(&value).map(Some).map_err(|error| Error::Usage(error.to_string()))
+    read(&value).map_err(|error| Error::Usage(error.to_string()))
 }
 
 fn read_recipe(path: &Path) -> Result<Recipe, Error> {

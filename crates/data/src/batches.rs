@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::{io, panic};
 
+use crate::targets::Target;
 use crate::{Array, DataError, Dataset};
 
 /// Batches that may wait ready besides the one being prepared.
@@ -16,16 +17,19 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// One array per input; see [`Dataset::batch`].
     pub inputs: Vec<Array>,
-    /// The samples' classes, if the targets are classes.
-    pub labels: Option<Vec<u32>>,
-    /// The samples' targets as they are in the source.
-    pub targets: Option<Array>,
+    /// What the model should give; see [`Dataset::targets`].
+    pub targets: Vec<Target>,
 }
 
 impl Batch {
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    /// The samples' classes, if the first target is classes.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.targets.first()?.labels.as_deref()
     }
 
     /// Whether there are no samples, which no batch of [`Batches`] has.
@@ -78,8 +82,7 @@ fn prepare(set: &Dataset, indices: &[usize], size: usize, send: &SyncSender<Resu
 fn batch(set: &Dataset, indices: &[usize]) -> Result<Batch, DataError> {
     Ok(Batch {
         inputs: set.gather(indices)?,
-        labels: set.labels().map(|labels| indices.iter().map(|&index| labels[index]).collect()),
-        targets: set.targets().map(|targets| targets.select(indices)).transpose()?,
+        targets: set.targets().iter().map(|target| target.select(indices)).collect::<Result<_, _>>()?,
         indices: indices.to_vec(),
     })
 }
@@ -126,7 +129,7 @@ mod tests {
         let array = Array::from_slice(&[values.len(), 1], values).unwrap();
         let labels: Vec<u32> = (0..values.len() as u32).rev().collect();
         let targets = Array::from_slice(&[values.len()], &labels).unwrap();
-        Dataset::from_arrays(vec![array], Some(targets), &inputs, &Options::default()).unwrap()
+        Dataset::from_arrays(vec![array], vec![targets], &inputs, &Options::default()).unwrap()
     }
 
     #[test]
@@ -137,8 +140,8 @@ mod tests {
         assert_eq!(sizes, [3, 3, 1]);
         let values: Vec<f32> = batches.iter().flat_map(|batch| batch.inputs[0].to_f32().to_vec()).collect();
         assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert_eq!(batches[1].labels, Some(vec![3, 2, 1]));
-        assert_eq!(batches[1].targets.as_ref().unwrap().shape(), [3]);
+        assert_eq!(batches[1].labels(), Some([3, 2, 1].as_slice()));
+        assert_eq!(batches[1].targets[0].values.shape(), [3]);
     }
 
     #[test]

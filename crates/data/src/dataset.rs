@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::batches::Batches;
 use crate::open::{self, Opened, Source};
-use crate::targets;
+use crate::targets::{self, Target};
 use crate::{Array, DataError, ElementType, InputSpec, Options, Preprocess};
 
 /// Samples that fit a model's inputs. Cheap to clone; clones share the source.
@@ -15,8 +15,7 @@ pub struct Dataset {
     shared: Arc<Shared>,
     /// The samples of the source that belong to this data set, in order.
     order: Arc<[usize]>,
-    targets: Option<Arc<Array>>,
-    labels: Option<Arc<[u32]>>,
+    targets: Arc<[Target]>,
 }
 
 #[derive(Debug)]
@@ -40,10 +39,11 @@ impl Dataset {
     ///   (Pillow) values are off by 1 here and there, by up to 4 where colours are subsampled.
     ///   TensorFlow's default is a faster, coarser mode that is itself off by more.
     /// - **npz**: arrays named as the inputs; or `x`, or the only array, for a single input; or
-    ///   `arr_0`, `arr_1` ... by place. The array `y` (or `label`, `labels`) holds the targets. The
-    ///   first axis counts samples. A missing or additional axis of 1 is mended; any other difference
-    ///   from the input's shape is an error. Stored members of more than 256 MiB are not read as a
-    ///   whole, and their checksum is not checked.
+    ///   `arr_0`, `arr_1` ... by place. The array `y` (or `label`, `labels`) holds the targets; or those
+    ///   named as the [outputs](Options::outputs), or `y_0`, `y_1` ... by place. The first axis counts
+    ///   samples. A missing or additional axis of 1 is mended; any other difference from the input's
+    ///   shape is an error. Stored members of more than 256 MiB are not read as a whole, and their
+    ///   checksum is not checked.
     /// - **npy**: one such array, without targets.
     /// - **idx** (MNIST's format, perhaps gzipped): `…images-idx3…` finds its `…labels-idx1…` beside it.
     /// - **CSV** (perhaps gzipped): a row has as many numbers as the input has elements, perhaps
@@ -63,7 +63,7 @@ impl Dataset {
     /// [`DataError`] if the arrays do not fit the inputs or each other.
     pub fn from_arrays(
         arrays: Vec<Array>,
-        targets: Option<Array>,
+        targets: Vec<Array>,
         inputs: &[InputSpec],
         options: &Options,
     ) -> Result<Self, DataError> {
@@ -84,8 +84,9 @@ impl Dataset {
                 options.preprocess.check(&input.name, shape)?;
             }
         }
-        let labels = opened.targets.as_ref().and_then(targets::labels);
-        let order = selection(samples, options.samples, labels.as_deref());
+        let targets: Arc<[Target]> = opened.targets.into_iter().map(Target::new).collect();
+        let labels = targets.first().and_then(|target| target.labels.as_deref());
+        let order = selection(samples, options.samples, labels);
         let shared = Shared {
             source: opened.source,
             inputs: inputs.to_vec(),
@@ -94,13 +95,7 @@ impl Dataset {
             preprocess: options.preprocess,
             max_memory: options.max_memory,
         };
-        Self {
-            shared: Arc::new(shared),
-            order: (0..samples).collect(),
-            targets: opened.targets.map(Arc::new),
-            labels: labels.map(Arc::from),
-        }
-        .subset(&order)
+        Self { shared: Arc::new(shared), order: (0..samples).collect(), targets }.subset(&order)
     }
 
     /// The samples at `indices`, in that order, as a data set of their own.
@@ -109,13 +104,11 @@ impl Dataset {
     /// [`DataError::Usage`] if an index is not below [`Dataset::len`].
     pub fn subset(&self, indices: &[usize]) -> Result<Self, DataError> {
         self.check_indices(indices)?;
-        let targets = self.targets.as_ref().map(|targets| targets.select(indices)).transpose()?;
-        let labels = self.labels.as_ref().map(|labels| indices.iter().map(|&i| labels[i]).collect());
+        let targets: Result<_, _> = self.targets.iter().map(|target| target.select(indices)).collect();
         Ok(Self {
             shared: Arc::clone(&self.shared),
             order: indices.iter().map(|&i| self.order[i]).collect(),
-            targets: targets.map(Arc::new),
-            labels,
+            targets: targets?,
         })
     }
 
@@ -147,15 +140,16 @@ impl Dataset {
         }
     }
 
-    /// The class of every sample, if the targets are classes: integers of at least 0, one a sample,
+    /// The class of every sample, if the first target is classes: integers of at least 0, one a sample,
     /// or one-hot rows.
     pub fn labels(&self) -> Option<&[u32]> {
-        self.labels.as_deref()
+        self.targets.first()?.labels.as_deref()
     }
 
-    /// The targets as they are in the source, the samples along the first axis.
-    pub fn targets(&self) -> Option<&Array> {
-        self.targets.as_deref()
+    /// What the outputs should give: one target, of whatever name; or those of the
+    /// [outputs](Options::outputs), under their names, that the source has something for.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
 
     /// The names of the classes in the order of their numbers, where the source has names.
@@ -328,7 +322,7 @@ mod tests {
     fn batches_have_the_inputs_shape_type_and_name() {
         let input = spec(&[Some(2), None, Some(1)], ElementType::F64);
         let set =
-            Dataset::from_arrays(vec![floats(&[5, 2, 3])], None, &[input], &Options::default()).unwrap();
+            Dataset::from_arrays(vec![floats(&[5, 2, 3])], vec![], &[input], &Options::default()).unwrap();
         assert_eq!((set.len(), set.sample_shapes()), (5, &[vec![2, 3, 1]][..]));
         let batch = set.batch(3..5).unwrap();
         assert_eq!((batch[0].shape(), batch[0].name()), (&[2, 2, 3, 1][..], Some("image")));
@@ -342,11 +336,11 @@ mod tests {
         let pair = [spec(&[Some(2)], ElementType::F32), InputSpec::new("ids", &[], ElementType::I32)];
         let options = Options { preprocess: Preprocess::Unit, ..Options::default() };
         let arrays = vec![floats(&[2, 2]), floats(&[2])];
-        let set = Dataset::from_arrays(arrays, None, &pair, &options).unwrap();
+        let set = Dataset::from_arrays(arrays, vec![], &pair, &options).unwrap();
         let batch = set.batch(0..2).unwrap();
         assert_eq!(*batch[0].to_f32(), [0.0, 1.0 / 255.0, 2.0 / 255.0, 3.0 / 255.0]);
         assert_eq!(batch[1].as_slice::<i32>(), Some([0, 1].as_slice()));
-        let alone = Dataset::from_arrays(vec![floats(&[2])], None, &pair[1..], &options);
+        let alone = Dataset::from_arrays(vec![floats(&[2])], vec![], &pair[1..], &options);
         assert!(matches!(alone, Err(DataError::Usage { .. })));
     }
 
@@ -364,10 +358,10 @@ mod tests {
         let targets = Array::from_slice(&[4], &[3_u8, 1, 2, 0]).unwrap();
         let input = [spec(&[Some(1)], ElementType::F32)];
         let set =
-            Dataset::from_arrays(vec![floats(&[4, 1])], Some(targets), &input, &Options::default()).unwrap();
+            Dataset::from_arrays(vec![floats(&[4, 1])], vec![targets], &input, &Options::default()).unwrap();
         let twice = set.subset(&[3, 1, 0]).unwrap().subset(&[2, 0]).unwrap();
         assert_eq!(twice.labels(), Some([3, 0].as_slice()));
-        assert_eq!(twice.targets().unwrap().as_slice::<u8>(), Some([3, 0].as_slice()));
+        assert_eq!(twice.targets()[0].values.as_slice::<u8>(), Some([3, 0].as_slice()));
         assert_eq!(*twice.batch(0..2).unwrap()[0].to_f32(), [0.0, 3.0]);
         assert!(set.subset(&[]).unwrap().is_empty());
         assert!(set.subset(&[4]).is_err());
@@ -377,12 +371,12 @@ mod tests {
     fn bad_values_are_located_in_the_source() {
         let input = [spec(&[Some(2)], ElementType::F32)];
         let bad = Array::from_slice(&[3, 2], &[0_f32, 0.0, 0.0, 0.0, 0.0, f32::NAN]).unwrap();
-        let set = Dataset::from_arrays(vec![bad], None, &input, &Options::default()).unwrap();
+        let set = Dataset::from_arrays(vec![bad], vec![], &input, &Options::default()).unwrap();
         let error = set.subset(&[0, 2]).unwrap().batch(1..2).unwrap_err();
         assert_eq!(error.to_string(), "input `image`: NaN at position [2, 1] (sample first)");
         let bytes = [spec(&[Some(1)], ElementType::I8)];
         let high = Array::from_slice(&[2, 1], &[127_u8, 128]).unwrap();
-        let set = Dataset::from_arrays(vec![high], None, &bytes, &Options::default()).unwrap();
+        let set = Dataset::from_arrays(vec![high], vec![], &bytes, &Options::default()).unwrap();
         assert!(matches!(set.gather(&[1, 0]), Err(DataError::DoesNotFit { sample: 1, .. })));
         assert_eq!(set.batch(0..1).unwrap()[0].as_slice::<i8>(), Some([127].as_slice()));
     }
@@ -391,9 +385,9 @@ mod tests {
     fn counts_must_agree() {
         let pair = [spec(&[Some(2)], ElementType::F32), InputSpec::new("ids", &[], ElementType::F32)];
         let of = |arrays, targets| Dataset::from_arrays(arrays, targets, &pair, &Options::default());
-        let error = of(vec![floats(&[2, 2]), floats(&[3])], None).unwrap_err();
+        let error = of(vec![floats(&[2, 2]), floats(&[3])], vec![]).unwrap_err();
         assert_eq!(error.to_string(), "`image` has 2 samples, but `ids` has 3");
-        let targets = Some(floats(&[5]).named("y"));
+        let targets = vec![floats(&[5]).named("y")];
         let error = of(vec![floats(&[2, 2]), floats(&[2])], targets).unwrap_err();
         assert_eq!(error.to_string(), "`image` has 2 samples, but `y` has 5");
     }
@@ -402,7 +396,7 @@ mod tests {
     fn a_batch_obeys_the_limit() {
         let options = Options { max_memory: 100, ..Options::default() };
         let input = [spec(&[Some(10)], ElementType::U8)];
-        let set = Dataset::from_arrays(vec![floats(&[9, 10])], None, &input, &options).unwrap();
+        let set = Dataset::from_arrays(vec![floats(&[9, 10])], vec![], &input, &options).unwrap();
         assert!(set.batch(0..2).is_ok());
         assert!(matches!(set.batch(0..3), Err(DataError::TooLarge { bytes: 120, limit: 100, .. })));
     }

@@ -51,3 +51,4 @@ pub use element::{Element, ElementType};
 pub use error::{Category, DataError};
 pub use options::{Crop, InputSpec, Options};
 pub use preprocess::Preprocess;
+pub use targets::Target;

@@ -27,7 +27,7 @@ pub(crate) struct Opened {
     pub(crate) source: Source,
     /// The shape of one sample of every input.
     pub(crate) shapes: Vec<Vec<usize>>,
-    pub(crate) targets: Option<Array>,
+    pub(crate) targets: Vec<Array>,
     pub(crate) class_names: Option<Vec<String>>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn open(path: &Path, inputs: &[InputSpec], options: &Options) -> Resu
         return Ok(Opened {
             shapes: vec![images.shape.clone()],
             source: Source::Images(images),
-            targets: labels.transpose()?,
+            targets: labels.transpose()?.into_iter().collect(),
             class_names: listing.class_names,
         });
     }
@@ -62,10 +62,10 @@ pub(crate) fn open(path: &Path, inputs: &[InputSpec], options: &Options) -> Resu
         return Err(DataError::usage(format!("{}: only images can be cropped", path.display())));
     }
     match kind {
-        Kind::Npz => open_npz(path, inputs, options.max_memory),
+        Kind::Npz => open_npz(path, inputs, options),
         Kind::Npy => {
             only(inputs, "an npy file")?;
-            from_stored(vec![npy::open(path, options.max_memory)?], None, inputs, Fit::UpToUnitAxis)
+            from_stored(vec![npy::open(path, options.max_memory)?], vec![], inputs, Fit::UpToUnitAxis)
         }
         Kind::Idx { gzipped } => open_idx(path, gzipped, inputs, options.max_memory),
         Kind::Csv { gzipped } => open_csv(path, gzipped, inputs, options.max_memory),
@@ -75,7 +75,7 @@ pub(crate) fn open(path: &Path, inputs: &[InputSpec], options: &Options) -> Resu
             Ok(Opened {
                 shapes: vec![images.shape.clone()],
                 source: Source::Images(images),
-                targets: None,
+                targets: vec![],
                 class_names: None,
             })
         }
@@ -137,7 +137,8 @@ fn is_text(start: &[u8]) -> bool {
         && !start.iter().any(|byte| byte.is_ascii_control() && !b"\t\r\n".contains(byte))
 }
 
-fn open_npz(path: &Path, inputs: &[InputSpec], max_memory: u64) -> Result<Opened, DataError> {
+fn open_npz(path: &Path, inputs: &[InputSpec], options: &Options) -> Result<Opened, DataError> {
+    let max_memory = options.max_memory;
     let mut archive = Archive::open(path)?;
     let names: Vec<String> = archive.names().map(str::to_owned).collect();
     let chosen = arrays_for(inputs, &names).map_err(|input| DataError::MissingInput {
@@ -146,12 +147,31 @@ fn open_npz(path: &Path, inputs: &[InputSpec], max_memory: u64) -> Result<Opened
         found: names.clone(),
     })?;
     let stored: Result<Vec<_>, _> = chosen.iter().map(|name| archive.array(name, max_memory)).collect();
-    let target = names.iter().find(|name| is_target(name) && !chosen.contains(name));
-    let targets = target.map(|name| {
-        let targets = archive.array(name, max_memory)?.whole()?;
-        Ok::<_, DataError>(targets.named(name.as_str()))
+    let left: Vec<&str> = names.iter().filter(|name| !chosen.contains(name)).map(String::as_str).collect();
+    let targets = targets_for(&options.outputs, &left);
+    let targets = targets.into_iter().map(|(array, output)| {
+        let targets = archive.array(array, max_memory)?.whole()?;
+        Ok::<_, DataError>(targets.named(output))
     });
-    from_stored(stored?, targets.transpose()?, inputs, Fit::UpToUnitAxis)
+    let targets = targets.collect::<Result<_, _>>()?;
+    from_stored(stored?, targets, inputs, Fit::UpToUnitAxis)
+}
+
+/// The arrays that are targets, and the names they go by.
+///
+/// By the outputs' names; else the one with a usual name; else, for several outputs, `y_0`, `y_1` ... in
+/// the outputs' order.
+fn targets_for<'a>(outputs: &'a [String], arrays: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    let find = |wanted: &str| arrays.iter().copied().find(|array| plain_name(array) == plain_name(wanted));
+    let named: Vec<_> = outputs.iter().filter_map(|output| Some((find(output)?, output.as_str()))).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    if let Some(usual) = arrays.iter().copied().find(|array| is_target(array)) {
+        return vec![(usual, usual)];
+    }
+    let by_place = outputs.iter().enumerate().filter(|_| outputs.len() > 1);
+    by_place.filter_map(|(place, output)| Some((find(&format!("y_{place}"))?, output.as_str()))).collect()
 }
 
 fn is_target(name: &str) -> bool {
@@ -209,7 +229,7 @@ fn open_idx(path: &Path, gzipped: bool, inputs: &[InputSpec], max_memory: u64) -
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(idx::open(&path, gzipped, max_memory)?.whole()?.named(name))
     });
-    from_stored(vec![images], labels.transpose()?, inputs, Fit::Flattened)
+    from_stored(vec![images], labels.transpose()?.into_iter().collect(), inputs, Fit::Flattened)
 }
 
 fn open_csv(path: &Path, gzipped: bool, inputs: &[InputSpec], max_memory: u64) -> Result<Opened, DataError> {
@@ -221,14 +241,14 @@ fn open_csv(path: &Path, gzipped: bool, inputs: &[InputSpec], max_memory: u64) -
         Box::new(BufReader::new(file))
     };
     let table = csv::read(reader, path, input, max_memory)?;
-    let opened = from_arrays(vec![table.values], table.targets, inputs)?;
+    let opened = from_arrays(vec![table.values], table.targets.into_iter().collect(), inputs)?;
     Ok(Opened { class_names: table.class_names, ..opened })
 }
 
 /// Arrays that are in memory already.
 pub(crate) fn from_arrays(
     arrays: Vec<Array>,
-    targets: Option<Array>,
+    targets: Vec<Array>,
     inputs: &[InputSpec],
 ) -> Result<Opened, DataError> {
     let held = |array: Array| {
@@ -247,7 +267,7 @@ pub(crate) fn from_arrays(
 
 fn from_stored(
     stored: Vec<Stored>,
-    targets: Option<Array>,
+    targets: Vec<Array>,
     inputs: &[InputSpec],
     how: Fit,
 ) -> Result<Opened, DataError> {
@@ -256,12 +276,12 @@ fn from_stored(
         return Err(DataError::usage(format!("{arrays} arrays for {inputs} inputs")));
     }
     let Some(first) = stored.first() else { return Err(DataError::usage("the model has no inputs")) };
-    let target_count = targets.as_ref().map(|targets| {
+    let target_counts = targets.iter().map(|targets| {
         let name = targets.name().unwrap_or("labels");
         (name, targets.shape().first().copied().unwrap_or(0))
     });
     let counts = inputs.iter().zip(&stored).map(|(input, array)| (input.name.as_str(), array.samples));
-    for (name, count) in counts.chain(target_count) {
+    for (name, count) in counts.chain(target_counts) {
         if count != first.samples {
             return Err(DataError::SampleCounts {
                 first: inputs[0].name.clone(),
@@ -305,6 +325,19 @@ mod tests {
         assert_eq!(chosen(&["image"], &["x_train", "x_test"]), Err("image".to_owned()));
         assert_eq!(chosen(&["a", "b"], &["a", "y"]), Err("b".to_owned()));
         assert_eq!(chosen(&["a:0", "a:1"], &["a"]), Err("a:0".to_owned()));
+    }
+
+    #[test]
+    fn targets_are_found_by_output_then_by_custom() {
+        let outputs = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let pair = outputs(&["kind", "size"]);
+        let of = |arrays: &'static [&str]| targets_for(&pair, arrays);
+        assert_eq!(of(&["size", "kind:0", "y"]), [("kind:0", "kind"), ("size", "size")]);
+        assert_eq!(of(&["size", "other"]), [("size", "size")]);
+        assert_eq!(of(&["y_1", "y_0"]), [("y_0", "kind"), ("y_1", "size")]);
+        assert_eq!(of(&["labels", "y_0"]), [("labels", "labels")]);
+        assert_eq!(targets_for(&[], &["y", "a"]), [("y", "y")]);
+        assert_eq!(targets_for(&outputs(&["one"]), &["y_0"]), []);
     }
 
     #[test]

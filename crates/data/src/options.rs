@@ -36,6 +36,8 @@ pub struct Options {
     /// except where the samples come grouped by class (as image folders do): then they are spread
     /// evenly over the whole, so that no class is left out.
     pub samples: Option<usize>,
+    /// The names of the model's outputs: arrays of an npz file that are named so are their targets.
+    pub outputs: Vec<String>,
     /// Most bytes that may be held in memory for one array or one batch. Arrays in uncompressed files
     /// are read piece by piece and need less than they are large. 4 GiB unless changed.
     pub max_memory: u64,
@@ -45,7 +47,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { preprocess: Preprocess::None, crop: None, samples: None, max_memory: 4 << 30, threads: None }
+        Self {
+            preprocess: Preprocess::None,
+            crop: None,
+            samples: None,
+            outputs: Vec::new(),
+            max_memory: 4 << 30,
+            threads: None,
+        }
     }
 }
 

@@ -1,7 +1,36 @@
 //! What samples are labelled with, and class numbers where that is what they are.
 
-use crate::Array;
 use crate::element::Number;
+use crate::{Array, DataError};
+
+/// What one output of a model should give for some samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The values as they are in the source, the samples along the first axis. Its name is that of the
+    /// output, where the source says which one it is for.
+    pub values: Array,
+    /// The samples' classes, if that is what the values are: integers of at least 0, one a sample, or
+    /// one-hot rows.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl Target {
+    pub(crate) fn new(values: Array) -> Self {
+        let labels = labels(&values);
+        Self { values, labels }
+    }
+
+    /// The name of the array, and perhaps of its output.
+    pub fn name(&self) -> Option<&str> {
+        self.values.name()
+    }
+
+    /// Those of the samples at `indices`.
+    pub(crate) fn select(&self, indices: &[usize]) -> Result<Self, DataError> {
+        let labels = self.labels.as_ref().map(|labels| indices.iter().map(|&i| labels[i]).collect());
+        Ok(Self { values: self.values.select(indices)?, labels })
+    }
+}
 
 /// The class numbers that `targets` stand for: one integer of at least 0 per sample (whatever the
 /// element type), or one-hot rows. `None` if they are something else, such as values to regress to.

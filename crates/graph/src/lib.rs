@@ -31,7 +31,7 @@ pub use graph::{Graph, Node, NodeId, TensorId};
 pub use infer::{call_arguments, infer_called, infer_graphs, infer_model, infer_shapes};
 pub use model::{
     Format, GraphId, Metadata, Model, Origin, Parameter, ParameterId, Regularizer, Signature, Source, State,
-    StateId,
+    StateId, TrainingOnly,
 };
 pub use op::Op;
 pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule, Width};

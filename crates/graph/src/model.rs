@@ -34,8 +34,22 @@ pub struct Model {
     pub states: Vec<State>,
     /// Named bytes that the source carries along.
     pub metadata: Vec<Metadata>,
+    /// What layers do only while they are trained, and the graph does not say: noise, augmentation,
+    /// penalties on activations.
+    pub training_only: Vec<TrainingOnly>,
     /// What the model was read from.
     pub source: Source,
+}
+
+/// What a layer does only while it is trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrainingOnly {
+    /// The layer's name.
+    pub layer: String,
+    /// Its class in the source.
+    pub class: String,
+    /// What it does: `it adds noise`.
+    pub what: String,
 }
 
 /// A named entry point: which inputs and outputs of a graph have which names. They are told by their

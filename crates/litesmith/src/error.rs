@@ -185,8 +185,9 @@ impl From<TrainError> for Error {
             },
             TrainError::Hook(text) => Error::Failed(text),
             TrainError::InputSize(_)
+            | TrainError::NoLoss
             | TrainError::ClassWeights
-            | TrainError::NoTargets
+            | TrainError::NoTargets(_)
             | TrainError::Watched(_)
             | TrainError::Checkpoint(_) => Error::Usage(error.to_string()),
             error => Error::Broken(error.to_string()),

@@ -154,7 +154,7 @@ impl Feed {
             }
             arrays.push(array);
         }
-        Ok(Fed { arrays, samples, labels: batch.labels })
+        Ok(Fed { arrays, samples, labels: batch.labels().map(<[u32]>::to_vec) })
     }
 }
 

@@ -55,7 +55,8 @@ pub use prune::{PruneOptions, PruneResult, prune};
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
 pub use train::{
-    EpochResult, PruneTraining, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult, train,
+    EpochResult, PerOutput, PruneTraining, QuantizeAware, StepOperator, StepTime, TrainOptions, TrainResult,
+    train,
 };
 
 use serde::Serialize;

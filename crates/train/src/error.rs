@@ -23,9 +23,17 @@ pub enum TrainError {
     /// An input has a size beside the batch that is not fixed.
     #[error("input '{0}' has no fixed size, which training needs: give it one with --input-shape")]
     InputSize(String),
-    /// There is another number of outputs than one.
-    #[error("the model has {0} outputs, training takes models with one")]
-    Outputs(usize),
+    /// Not one objective for each output.
+    #[error("there are {objectives} objectives for the model's {outputs} outputs")]
+    Outputs {
+        /// Number of outputs of the model.
+        outputs: usize,
+        /// Number of objectives.
+        objectives: usize,
+    },
+    /// No output has a loss.
+    #[error("no output of the model has a loss, so there is nothing to make small")]
+    NoLoss,
     /// All weights are frozen, or none is used.
     #[error("the model has no weights that can be trained")]
     NothingToTrain,
@@ -38,11 +46,11 @@ pub enum TrainError {
     /// What an optimizer kept does not fit the model.
     #[error(transparent)]
     Optimizer(#[from] OptimizerError),
-    /// The data have no targets.
-    #[error("the data have neither labels nor targets")]
-    NoTargets,
+    /// The data have no targets for an output.
+    #[error("the data have neither labels nor targets for output '{0}'")]
+    NoTargets(String),
     /// Weights of classes, but no classes.
-    #[error("class weights need labels, the targets are no classes")]
+    #[error("class weights need one output whose targets are labels")]
     ClassWeights,
     /// A watcher watches what there is not.
     #[error("'{0}' is watched, but no epoch shows it; without validation data there is no val_loss")]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use litesmith_data::{Batch as DataBatch, Dataset, ElementType};
+use litesmith_data::{Batch as DataBatch, Dataset, ElementType, Target};
 use litesmith_graph::DType;
 use litesmith_runtime::Array;
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::callback::{Direction, EarlyStopping, ReduceLrOnPlateau};
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
-use crate::metric::{Mean, Metric};
+use crate::metric::Mean;
+use crate::objective::{Measures, Objective};
 use crate::shuffle::permutation;
 use crate::target::Targets;
-use crate::trainer::{Measures, Samples, Trainer};
+use crate::trainer::{Samples, Trainer};
 use crate::weights::ClassWeights;
 
 /// How long and in what portions a model is trained.
@@ -69,7 +70,7 @@ pub struct Position {
     pub step: usize,
     /// Loss of these steps.
     pub loss: Mean,
-    /// Metrics of these steps, in order.
+    /// Losses of single outputs and metrics of these steps, in order.
     pub metrics: Vec<Mean>,
     /// What complete epochs have shown.
     pub history: Vec<EpochReport>,
@@ -87,11 +88,11 @@ pub struct Position {
 pub struct EpochReport {
     /// Mean loss of the training samples, each measured before the step that it was part of.
     pub loss: f64,
-    /// Metrics of the training samples, by name.
+    /// Losses of single outputs, where there are several, and metrics of the training samples, by name.
     pub metrics: Vec<(String, f64)>,
     /// Loss of the validation samples after the epoch.
     pub val_loss: Option<f64>,
-    /// Metrics of the validation samples, by name.
+    /// The same of the validation samples.
     pub val_metrics: Vec<(String, f64)>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f32,
@@ -255,13 +256,9 @@ impl Run<'_> {
 
     /// What an epoch has shown under a name.
     fn watched(&self, name: &str, report: &EpochReport) -> Result<(f64, Direction), TrainError> {
-        let metrics = &self.trainer.setup().metrics;
-        let direction = |name: &str| {
-            let metric = metrics.iter().find(|metric| metric.name == name);
-            metric.map_or(Direction::Down, Metric::direction)
-        };
+        let measures = Measures::new(&self.trainer.setup().objectives);
         let find = |list: &[(String, f64)], name: &str| {
-            list.iter().find(|(own, _)| own == name).map(|(_, value)| (*value, direction(name)))
+            list.iter().find(|(own, _)| own == name).map(|(_, value)| (*value, measures.direction(name)))
         };
         let found = match name.strip_prefix("val_") {
             Some("loss") => report.val_loss.map(|loss| (loss, Direction::Down)),
@@ -280,14 +277,14 @@ impl Run<'_> {
         if frozen {
             self.trainer.use_batch_statistics(false);
         }
-        let prepared = Prepared::new(batch, self.options.class_weights.as_ref())?;
+        let prepared = Prepared::new(batch, self.trainer, self.options.class_weights.as_ref())?;
         self.hooks.before_step(self.trainer)?;
-        let learnt = self.trainer.train(&prepared.samples(batch), measures);
+        let learnt = prepared.show(|samples| self.trainer.train(samples, measures));
         learnt.map_err(|error| error.of_samples(&batch.indices))?;
         self.hooks.after_step(self.trainer)?;
         self.position.step += 1;
         self.position.loss = measures.loss;
-        self.position.metrics = measures.metrics.iter().map(Metric::mean).collect();
+        self.position.metrics = measures.means();
         let report = StepReport {
             epoch: self.position.epoch,
             step: self.position.step,
@@ -309,11 +306,9 @@ impl Run<'_> {
 
     /// What the steps of this epoch that are done have shown.
     fn measures(&self) -> Measures {
-        let mut measures = Measures::new(&self.trainer.setup().metrics);
+        let mut measures = Measures::new(&self.trainer.setup().objectives);
         measures.loss = self.position.loss;
-        for (metric, mean) in measures.metrics.iter_mut().zip(&self.position.metrics) {
-            metric.restore(*mean);
-        }
+        measures.restore(&self.position.metrics);
         measures
     }
 
@@ -325,9 +320,9 @@ impl Run<'_> {
         };
         Ok(EpochReport {
             loss: measures.loss.result(),
-            metrics: named(&measures.metrics),
+            metrics: measures.named(),
             val_loss: validated.as_ref().map(|validated| validated.loss.result()),
-            val_metrics: validated.map_or_else(Vec::new, |validated| named(&validated.metrics)),
+            val_metrics: validated.map_or_else(Vec::new, |validated| validated.named()),
             learning_rate,
             sparsity: self.hooks.sparsity(),
             seconds: start.elapsed().as_secs_f64(),
@@ -345,56 +340,82 @@ impl Run<'_> {
 /// # Errors
 /// If data do not fit the model, or memory does not suffice.
 pub fn evaluate(trainer: &mut Trainer, data: &Dataset, batch_size: usize) -> Result<Measures, TrainError> {
-    let mut measures = Measures::new(&trainer.setup().metrics);
+    let mut measures = Measures::new(&trainer.setup().objectives);
     for batch in data.batches(batch_size)? {
         let batch = batch?;
-        let prepared = Prepared::new(&batch, None)?;
-        let measured = trainer.evaluate(&prepared.samples(&batch), &mut measures);
+        let prepared = Prepared::new(&batch, trainer, None)?;
+        let measured = prepared.show(|samples| trainer.evaluate(samples, &mut measures));
         measured.map_err(|error| error.of_samples(&batch.indices))?;
     }
     Ok(measures)
 }
 
-fn named(metrics: &[Metric]) -> Vec<(String, f64)> {
-    metrics.iter().map(|metric| (metric.name.clone(), metric.result())).collect()
-}
-
 /// A batch in the forms that a step takes.
 struct Prepared {
     inputs: Vec<Array>,
-    values: Option<(Vec<usize>, Vec<f32>)>,
+    /// What each output should give, where it has a loss.
+    targets: Vec<Option<OwnTargets>>,
     weights: Option<Vec<f32>>,
 }
 
-impl Prepared {
-    fn new(batch: &DataBatch, class_weights: Option<&ClassWeights>) -> Result<Prepared, TrainError> {
-        let inputs = arrays(batch);
-        let values = match (&batch.labels, &batch.targets) {
-            (Some(_), _) => None,
-            (None, Some(targets)) => {
-                let array = array(targets);
-                Some((array.shape.clone(), array.floats().into_owned()))
+/// What an output should give.
+enum OwnTargets {
+    Labels(Vec<u32>),
+    Values { shape: Vec<usize>, values: Vec<f32> },
+}
+
+impl OwnTargets {
+    fn new(target: &Target) -> OwnTargets {
+        match &target.labels {
+            Some(labels) => OwnTargets::Labels(labels.clone()),
+            None => {
+                let array = array(&target.values);
+                OwnTargets::Values { shape: array.shape.clone(), values: array.floats().into_owned() }
             }
-            (None, None) => return Err(TrainError::NoTargets),
+        }
+    }
+
+    fn view(&self) -> Targets<'_> {
+        match self {
+            OwnTargets::Labels(labels) => Targets::Labels(labels),
+            OwnTargets::Values { shape, values } => Targets::Values { shape, values },
+        }
+    }
+}
+
+impl Prepared {
+    fn new(
+        batch: &DataBatch,
+        trainer: &Trainer,
+        class_weights: Option<&ClassWeights>,
+    ) -> Result<Prepared, TrainError> {
+        let objectives = &trainer.setup().objectives;
+        let own = |objective: &Objective| {
+            if objective.loss.is_none() {
+                return Ok(None);
+            }
+            let named = || batch.targets.iter().find(|target| target.name() == Some(&objective.output));
+            // What has one output only needs no names.
+            let target = if objectives.len() == 1 { batch.targets.first() } else { named() };
+            let target = target.ok_or_else(|| TrainError::NoTargets(objective.output.clone()))?;
+            Ok(Some(OwnTargets::new(target)))
         };
-        let mut prepared = Prepared { inputs, values, weights: None };
-        if let Some(class_weights) = class_weights {
-            let weights = class_weights.of_samples(&prepared.targets(batch));
-            prepared.weights = Some(weights.ok_or(TrainError::ClassWeights)?);
-        }
-        Ok(prepared)
+        let targets = objectives.iter().map(own).collect::<Result<Vec<_>, TrainError>>()?;
+        let weights = match (class_weights, &targets[..]) {
+            (None, _) => None,
+            (Some(weights), [Some(targets)]) => {
+                Some(weights.of_samples(&targets.view()).ok_or(TrainError::ClassWeights)?)
+            }
+            (Some(_), _) => return Err(TrainError::ClassWeights),
+        };
+        Ok(Prepared { inputs: arrays(batch), targets, weights })
     }
 
-    fn targets<'a>(&'a self, batch: &'a DataBatch) -> Targets<'a> {
-        match (&self.values, &batch.labels) {
-            (Some((shape, values)), _) => Targets::Values { shape, values },
-            (None, labels) => Targets::Labels(labels.as_deref().unwrap_or_default()),
-        }
-    }
-
-    fn samples<'a>(&'a self, batch: &'a DataBatch) -> Samples<'a> {
-        let (targets, weights) = (self.targets(batch), self.weights.as_deref());
-        Samples { inputs: &self.inputs, targets, weights }
+    /// Calls `step` with the batch.
+    fn show<T>(&self, step: impl FnOnce(&Samples<'_>) -> T) -> T {
+        let targets: Vec<Option<Targets<'_>>> =
+            self.targets.iter().map(|targets| targets.as_ref().map(OwnTargets::view)).collect();
+        step(&Samples { inputs: &self.inputs, targets: &targets, weights: self.weights.as_deref() })
     }
 }
 

@@ -22,6 +22,7 @@ mod fit;
 mod gradients;
 mod loss;
 mod metric;
+mod objective;
 mod optimizer;
 mod program;
 mod regularizer;
@@ -39,6 +40,7 @@ pub use error::{TrainError, Unsupported};
 pub use fit::{EpochReport, FitOptions, Flow, Hooks, Position, StepReport, Watchers, arrays, evaluate, fit};
 pub use loss::{LastActivation, Loss, LossKind, Reduction};
 pub use metric::{Mean, Metric, MetricKind};
+pub use objective::{Measures, Objective};
 pub use optimizer::{
     AdamConfig, Clip, Optimizer, OptimizerConfig, OptimizerError, OptimizerKind, Progress, RmsPropConfig,
     SgdConfig, Slot, Update, Variable,
@@ -47,5 +49,5 @@ pub use regularizer::penalty;
 pub use schedule::Schedule;
 pub use shuffle::permutation;
 pub use target::{Batch, TargetError, Targets};
-pub use trainer::{Measures, Samples, Setup, Trainer};
+pub use trainer::{Samples, Setup, Trainer};
 pub use weights::ClassWeights;

@@ -17,7 +17,7 @@ use crate::error::{TrainError, Unsupported};
 use crate::loss::LastActivation;
 
 /// What a step of training computes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StepOptions {
     /// Number of samples.
     pub batch: usize,
@@ -28,8 +28,17 @@ pub(crate) struct StepOptions {
     pub batch_statistics: bool,
     /// What tells the random numbers of one training from those of another.
     pub seed: u64,
-    /// The activation that the loss undoes: it is cut off where it comes last.
-    pub cut: Option<LastActivation>,
+    /// What each output of the model is for.
+    pub outputs: Vec<Use>,
+}
+
+/// What an output of the model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// For nothing: it is not computed.
+    None,
+    /// For a loss, and the activation that the loss undoes: it is cut off where it comes last.
+    Loss(Option<LastActivation>),
 }
 
 /// What a step is for.
@@ -53,6 +62,15 @@ pub(crate) struct Program {
     pub variables: Vec<(ParameterId, Arrangement)>,
     /// What each output behind the seeded ones is.
     pub results: Vec<Outcome>,
+    /// What the seeded outputs are.
+    pub predictions: Vec<Prediction>,
+}
+
+/// A seeded output of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prediction {
+    /// Its place among the model's outputs.
+    pub output: usize,
     /// The activation that was cut off.
     pub cut: Option<LastActivation>,
 }
@@ -86,7 +104,7 @@ impl Program {
     /// If the model has an operator that cannot be trained, or sizes that are not known.
     pub(crate) fn new(model: &Model, options: &StepOptions) -> Result<Program, TrainError> {
         let mut drafting = Drafting::new(model, options)?;
-        drafting.cut_activation();
+        drafting.cut_activations();
         if options.phase == Phase::Train {
             drafting.rewrite_nodes();
         } else {
@@ -106,12 +124,15 @@ struct Drafting<'a> {
     updates: Vec<(TensorId, Outcome)>,
     /// The number of the step, where something random asks for it.
     step: Option<TensorId>,
-    cut: Option<LastActivation>,
+    predictions: Vec<Prediction>,
 }
 
 impl<'a> Drafting<'a> {
     fn new(source: &'a Model, options: &'a StepOptions) -> Result<Drafting<'a>, TrainError> {
         let mut graph = source.main().clone();
+        let used = options.outputs.iter().enumerate().filter(|(_, used)| **used != Use::None);
+        let predictions: Vec<Prediction> = used.map(|(output, _)| Prediction { output, cut: None }).collect();
+        graph.outputs = predictions.iter().map(|prediction| graph.outputs[prediction.output]).collect();
         graph.remove_dead();
         let calling = graph.nodes.iter().filter(|node| !node.op.calls().is_empty() || node.op.has_effect());
         let refused: Vec<Unsupported> = calling
@@ -124,7 +145,7 @@ impl<'a> Drafting<'a> {
         if !refused.is_empty() {
             return Err(TrainError::Unsupported(refused));
         }
-        Ok(Drafting { source, options, graph, updates: Vec::new(), step: None, cut: None })
+        Ok(Drafting { source, options, graph, updates: Vec::new(), step: None, predictions })
     }
 
     fn parameter(&self, tensor: Option<TensorId>) -> Option<ParameterId> {
@@ -134,23 +155,32 @@ impl<'a> Drafting<'a> {
         }
     }
 
-    /// Cuts off the activation that the loss undoes, where it comes last and has no other use.
-    fn cut_activation(&mut self) {
-        let output = self.graph.outputs[0];
+    /// Cuts off activations that losses undo, where they come last and have no other use.
+    fn cut_activations(&mut self) {
+        for place in 0..self.predictions.len() {
+            if let Use::Loss(Some(undone)) = self.options.outputs[self.predictions[place].output] {
+                self.cut_activation(place, undone);
+            }
+        }
+        self.graph.remove_dead();
+    }
+
+    fn cut_activation(&mut self, place: usize, undone: LastActivation) {
+        let output = self.graph.outputs[place];
         let read = self.graph.nodes.iter().any(|node| node.present_inputs().any(|id| id == output));
-        let Some(last) = self.graph.nodes.iter().find(|node| node.outputs[0] == output).filter(|_| !read)
-        else {
+        let shared = self.graph.outputs.iter().filter(|id| **id == output).count() > 1;
+        let Some(last) = self.graph.nodes.iter().find(|node| node.outputs[0] == output) else { return };
+        if read || shared {
             return;
-        };
+        }
         let found = match &last.op {
             Op::Softmax(op) if op.beta == 1.0 && !op.log => LastActivation::Softmax,
             Op::Unary(Unary { kind: UnaryKind::Logistic }) => LastActivation::Sigmoid,
             _ => return,
         };
-        if let (true, Some(input)) = (self.options.cut == Some(found), last.inputs[0]) {
-            self.graph.outputs[0] = input;
-            self.graph.remove_dead();
-            self.cut = Some(found);
+        if let (true, Some(input)) = (undone == found, last.inputs[0]) {
+            self.graph.outputs[place] = input;
+            self.predictions[place].cut = Some(found);
         }
     }
 
@@ -353,7 +383,7 @@ impl<'a> Drafting<'a> {
             counts_steps: self.step.is_some(),
             variables: variables.into_iter().map(|(_, id, arrangement)| (id, arrangement)).collect(),
             results: outcomes,
-            cut: self.cut,
+            predictions: self.predictions,
         })
     }
 }

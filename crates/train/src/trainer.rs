@@ -2,17 +2,17 @@
 
 use std::borrow::Cow;
 
-use litesmith_graph::{DType, Data, Model, ParameterId};
+use litesmith_graph::{DType, Data, Model, ParameterId, TrainingOnly};
 use litesmith_kernels::elementwise::{self, Unary};
 use litesmith_kernels::{Isa, ThreadPool, softmax};
 use litesmith_runtime::{Array, Options as RunOptions, TensorView, Training};
 
 use crate::arrangement::Arrangement;
-use crate::error::TrainError;
-use crate::loss::{LastActivation, Loss};
-use crate::metric::{Mean, Metric};
+use crate::error::{TrainError, Unsupported};
+use crate::loss::LastActivation;
+use crate::objective::{Measures, Objective};
 use crate::optimizer::{Optimizer, OptimizerConfig, Update, Variable};
-use crate::program::{Outcome, Phase, Program, StepOptions};
+use crate::program::{Outcome, Phase, Program, StepOptions, Use};
 use crate::regularizer::penalty;
 use crate::target::{Batch, Targets};
 
@@ -20,15 +20,16 @@ use crate::target::{Batch, Targets};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Setup {
-    /// What is made small.
-    pub loss: Loss,
+    /// What is made small and measured, output by output of the model; the sum of all losses is made small.
+    pub objectives: Vec<Objective>,
     /// How weights follow gradients.
     pub optimizer: OptimizerConfig,
-    /// What else is measured.
-    pub metrics: Vec<Metric>,
     /// Whether batch normalization uses, and learns, the statistics of batches; else the running ones,
     /// which stay as they are.
     pub batch_statistics: bool,
+    /// Whether a model is trained without what its layers do only while they are trained and the graph does
+    /// not say ([`Model::training_only`]); else it is refused.
+    pub skip_training_only: bool,
     /// What random numbers follow from.
     pub seed: u64,
     /// Threads, instruction set and memory.
@@ -36,18 +37,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With these, without other metrics, batch normalization learning, seed 0.
+    /// With one objective for each output of the model, batch normalization learning, seed 0.
     #[must_use]
-    pub fn new(loss: impl Into<Loss>, optimizer: OptimizerConfig) -> Setup {
-        let (metrics, run) = (Vec::new(), RunOptions::default());
-        Setup { loss: loss.into(), optimizer, metrics, batch_statistics: true, seed: 0, run }
-    }
-
-    /// With these metrics.
-    #[must_use]
-    pub fn with_metrics(mut self, metrics: Vec<Metric>) -> Setup {
-        self.metrics = metrics;
-        self
+    pub fn new(objectives: Vec<Objective>, optimizer: OptimizerConfig) -> Setup {
+        let run = RunOptions::default();
+        Setup { objectives, optimizer, batch_statistics: true, skip_training_only: false, seed: 0, run }
     }
 
     /// With this seed.
@@ -70,29 +64,10 @@ impl Setup {
 pub struct Samples<'a> {
     /// One array for each input of the model, the samples along its first axis.
     pub inputs: &'a [Array],
-    /// What the model should give.
-    pub targets: Targets<'a>,
+    /// What each output of the model should give; those without a loss are not looked at.
+    pub targets: &'a [Option<Targets<'a>>],
     /// A weight for each sample; 1 where left out.
     pub weights: Option<&'a [f32]>,
-}
-
-/// What batches have shown since the last reset.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Measures {
-    /// The loss, penalties included, each batch by its number of samples.
-    pub loss: Mean,
-    /// The metrics.
-    pub metrics: Vec<Metric>,
-}
-
-impl Measures {
-    /// Nothing seen.
-    #[must_use]
-    pub fn new(metrics: &[Metric]) -> Measures {
-        let mut metrics = metrics.to_vec();
-        metrics.iter_mut().for_each(Metric::reset);
-        Measures { loss: Mean::default(), metrics }
-    }
 }
 
 /// A model with its weights in training.
@@ -118,7 +93,8 @@ struct PlannedStep {
     phase: Phase,
     program: Program,
     run: Training,
-    seed: Vec<f32>,
+    /// The loss' derivatives by the predictions.
+    seeds: Vec<Array>,
 }
 
 /// Most steps that are kept ready: whole and last batches of training and of validation.
@@ -130,8 +106,15 @@ impl Trainer {
     /// # Errors
     /// If the model cannot be trained: all layers that have no gradient are listed.
     pub fn new(model: Model, setup: Setup, batch: usize) -> Result<Trainer, TrainError> {
-        if model.main().outputs.len() != 1 {
-            return Err(TrainError::Outputs(model.main().outputs.len()));
+        let (outputs, objectives) = (model.main().outputs.len(), setup.objectives.len());
+        if outputs != objectives {
+            return Err(TrainError::Outputs { outputs, objectives });
+        }
+        if setup.objectives.iter().all(|objective| objective.loss.is_none()) {
+            return Err(TrainError::NoLoss);
+        }
+        if !setup.skip_training_only && !model.training_only.is_empty() {
+            return Err(TrainError::Unsupported(model.training_only.iter().map(only_in_training).collect()));
         }
         let optimizer = Optimizer::new(setup.optimizer.clone(), []);
         let values = model.parameters.iter().map(|_| None).collect();
@@ -214,18 +197,22 @@ impl Trainer {
     }
 
     /// What the model gives for a batch, as it stands: simulated integers, where there are some, included.
+    /// One array for each output that has a loss, in order.
     ///
     /// # Errors
     /// If samples do not fit the model, or memory does not suffice.
-    pub fn predict(&mut self, inputs: &[Array]) -> Result<Array, TrainError> {
+    pub fn predict(&mut self, inputs: &[Array]) -> Result<Vec<Array>, TrainError> {
         let batch = inputs.first().and_then(|input| input.shape.first().copied()).unwrap_or(0);
         let index = self.planned(batch, Phase::Evaluate)?;
         let PlannedStep { program, run, .. } = &mut self.steps[index];
         run.forward(inputs, &variables(program, &self.values))?;
-        let prediction = run.prediction(0);
-        let activated = activated(program.cut, run.isa(), run.pool(), &prediction);
-        let values = activated.map_or_else(|| prediction.floats(), Cow::Owned);
-        Ok(Array::from_f32(prediction.shape, &values))
+        let predictions = program.predictions.iter().enumerate().map(|(place, prediction)| {
+            let values = run.prediction(place);
+            let activated = activated(prediction.cut, run.isa(), run.pool(), &values);
+            let numbers = activated.map_or_else(|| values.floats(), Cow::Owned);
+            Array::from_f32(values.shape, &numbers)
+        });
+        Ok(predictions.collect())
     }
 
     /// The model with the weights as they are now.
@@ -296,7 +283,7 @@ impl Trainer {
             phase,
             batch_statistics: self.setup.batch_statistics,
             seed: self.setup.seed,
-            cut: self.setup.loss.kind.undoes(),
+            outputs: self.setup.objectives.iter().map(used).collect(),
         };
         let program = Program::new(&self.model, &options)?;
         let run = Training::new(&program.model, program.roles, &self.setup.run)?;
@@ -307,7 +294,7 @@ impl Trainer {
             // The first one is that of whole batches.
             self.steps.remove(1);
         }
-        self.steps.push(PlannedStep { batch, phase, program, run, seed: Vec::new() });
+        self.steps.push(PlannedStep { batch, phase, program, run, seeds: Vec::new() });
         Ok(self.steps.len() - 1)
     }
 
@@ -344,43 +331,39 @@ impl Trainer {
     ) -> Result<f64, TrainError> {
         let penalties = self.penalties(index);
         let iteration = self.optimizer.iterations();
-        let PlannedStep { program, run, seed, .. } = &mut self.steps[index];
+        let PlannedStep { program, run, seeds, .. } = &mut self.steps[index];
         let variables = variables(program, &self.values);
         let mut inputs = samples.inputs.to_vec();
         if program.counts_steps {
             inputs.push(Array::from_i64(&[1], &[iteration.cast_signed()]));
         }
         run.forward(&inputs, &variables)?;
-        let prediction = run.prediction(0);
-        let predictions = prediction.floats();
-        let batch = Batch {
-            shape: prediction.shape,
-            predictions: &predictions,
-            targets: samples.targets,
-            weights: samples.weights,
-        };
-        let mut loss = self.setup.loss.clone();
-        if program.cut.is_some() {
-            loss.kind = loss.kind.with_logits();
-        }
-        let value = if differentiate {
-            seed.resize(predictions.len(), 0.0);
-            loss.value_and_gradient(run.pool(), &batch, 1.0, seed)?
-        } else {
-            loss.value(run.pool(), &batch)?
-        };
-        let value = value + penalties;
-        measures.loss.add(value, batch_size(samples) as f64);
-        if !measures.metrics.is_empty() {
-            let activated = activated(program.cut, run.isa(), run.pool(), &prediction);
+        seeds.clear();
+        let mut total = penalties;
+        for (place, prediction) in program.predictions.iter().enumerate() {
+            let view = run.prediction(place);
+            let numbers = view.floats();
+            let (objective, output) = (&self.setup.objectives[prediction.output], prediction.output);
+            let targets = samples.targets.get(output).copied().flatten();
+            let targets = targets.ok_or_else(|| TrainError::NoTargets(objective.output.clone()))?;
+            let batch = Batch { shape: view.shape, predictions: &numbers, targets, weights: samples.weights };
+            let logits = prediction.cut.is_some();
+            let value = if differentiate {
+                let mut seed = vec![0.0; numbers.len()];
+                let value = objective.value_and_gradient(run.pool(), &batch, logits, &mut seed)?;
+                seeds.push(Array::from_f32(view.shape, &seed));
+                value
+            } else {
+                objective.value(run.pool(), &batch, logits)?
+            };
+            total += value * objective.weight;
+            let activated = activated(prediction.cut, run.isa(), run.pool(), &view);
             // Keras' metrics count every sample alike.
-            let predictions = activated.as_deref().unwrap_or(&predictions);
-            let shown = Batch { predictions, weights: None, ..batch };
-            for metric in &mut measures.metrics {
-                metric.update(&shown)?;
-            }
+            let predictions = activated.as_deref().unwrap_or(&numbers);
+            measures.outputs[output].add(value, &Batch { predictions, weights: None, ..batch })?;
         }
-        Ok(value)
+        measures.loss.add(total, batch_size(samples) as f64);
+        Ok(total)
     }
 
     /// What regularizers add to the loss.
@@ -395,11 +378,9 @@ impl Trainer {
     }
 
     fn backward(&mut self, index: usize) -> Result<(), TrainError> {
-        let PlannedStep { program, run, seed, .. } = &mut self.steps[index];
+        let PlannedStep { program, run, seeds, .. } = &mut self.steps[index];
         let variables = variables(program, &self.values);
-        let shape = run.prediction(0).shape.to_vec();
-        let seed = Array::from_f32(&shape, seed);
-        Ok(run.backward(&[seed], &variables)?)
+        Ok(run.backward(seeds, &variables)?)
     }
 
     /// Lets weights follow their gradients, and averages what they are averages of.
@@ -432,6 +413,18 @@ impl Trainer {
         }
         Ok(())
     }
+}
+
+fn only_in_training(note: &TrainingOnly) -> Unsupported {
+    let TrainingOnly { layer, class, what } = note;
+    let reason =
+        format!("{what} while it is trained, which is not done here; --skip-training-only trains without");
+    Unsupported { layer: layer.clone(), operator: class.clone(), reason }
+}
+
+/// What the output of an objective is for.
+fn used(objective: &Objective) -> Use {
+    objective.loss.as_ref().map_or(Use::None, |loss| Use::Loss(loss.kind.undoes()))
 }
 
 /// Takes `new` into a parameter that is a moving average with this share of the old one.

@@ -4,7 +4,7 @@ use litesmith_data::{Array, Dataset, ElementType, InputSpec};
 use litesmith_graph::{Model, text};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_train::{
-    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, Measures, Metric, MetricKind,
+    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, Measures, Metric, MetricKind, Objective,
     OptimizerConfig, Position, Setup, StepReport, TrainError, Trainer, evaluate, fit, restore,
 };
 
@@ -41,7 +41,7 @@ fn data(label: impl Fn(usize) -> i64) -> Dataset {
     let labels: Vec<i64> = (0..SAMPLES).map(|sample| label(sample % 3)).collect();
     let y = Array::from_slice(&[SAMPLES], &labels).unwrap().named("y");
     let spec = InputSpec::new("x", &[Some(6), Some(6), Some(1)], ElementType::F32);
-    Dataset::from_arrays(vec![x], Some(y), &[spec], &Default::default()).unwrap()
+    Dataset::from_arrays(vec![x], vec![y], &[spec], &Default::default()).unwrap()
 }
 
 fn model() -> Model {
@@ -51,8 +51,8 @@ fn model() -> Model {
 fn trainer(threads: usize, optimizer: &str) -> Trainer {
     let optimizer = OptimizerConfig::from_json(&serde_json::from_str(optimizer).unwrap()).unwrap();
     let loss = LossKind::SparseCategoricalCrossentropy { from_logits: false, ignore_class: None };
-    let setup = Setup::new(loss, optimizer)
-        .with_metrics(vec![Metric::new("accuracy", MetricKind::Accuracy)])
+    let accuracy = vec![Metric::new("accuracy", MetricKind::Accuracy)];
+    let setup = Setup::new(vec![Objective::new("y", loss).with_metrics(accuracy)], optimizer)
         .with_seed(5)
         .with_run(RunOptions::default().with_threads(threads));
     Trainer::new(model(), setup, 16).unwrap()
@@ -108,7 +108,8 @@ fn a_small_network_learns() {
     let (first, last) = (&position.history[0], &position.history[11]);
     assert!(last.loss < first.loss / 2.0, "{} to {}", first.loss, last.loss);
     let measures: Measures = evaluate(&mut trainer, &data, 32).unwrap();
-    assert!(measures.metrics[0].result() > 0.95, "accuracy {}", measures.metrics[0].result());
+    let [(name, accuracy)] = &measures.named()[..] else { panic!("{measures:?}") };
+    assert!(name == "accuracy" && *accuracy > 0.95, "{name} {accuracy}");
     assert_eq!(last.val_loss, Some(evaluate(&mut trainer, &data, 16).unwrap().loss.result()));
     // The running statistics were learnt too.
     let trained = trainer.model();
@@ -179,4 +180,70 @@ fn frozen_statistics_stay() {
     let trained = trainer.model();
     assert!(trained.parameters[3].data.elements::<f32>().iter().all(|mean| *mean == 0.0));
     assert!(trained.parameters[1].data.elements::<f32>().iter().any(|gamma| *gamma != 1.0));
+}
+
+/// Two heads on one body: which kind, and how much light.
+const TWO_HEADS: &str = r#"parameter @conv: f32[6,3,3,1] trainable = random(1)
+parameter @kind: f32[3,6] trainable = random(2)
+parameter @light: f32[1,6] trainable = random(3)
+graph main(%x: f32[batch,6,6,1]) -> (%y, %z) {
+  %c: f32[batch,6,6,6] = Conv2D(%x, @conv, _) {"padding":"same"}
+  %r: f32[batch,6,6,6] = Unary(%c)
+  %m: f32[batch,6] = Reduce(%r) {"axes":[1,2]}
+  %l: f32[batch,3] = FullyConnected(%m, @kind, _)
+  %y: f32[batch,3] = Softmax(%l)
+  %z: f32[batch,1] = FullyConnected(%m, @light, _)
+}"#;
+
+#[test]
+fn several_outputs_have_losses_of_their_own() {
+    let single = data(|kind| kind as i64);
+    let x = single.batch(0..SAMPLES).unwrap().remove(0);
+    let pixels = x.as_slice::<f32>().unwrap();
+    let light: Vec<f32> = pixels.chunks_exact(36).map(|image| image.iter().sum::<f32>() / 36.0).collect();
+    let light = Array::from_slice(&[SAMPLES], &light).unwrap().named("z");
+    let kinds = single.targets()[0].values.clone().named("y");
+    let spec = single.inputs().to_vec();
+    let data = |targets| Dataset::from_arrays(vec![x.clone()], targets, &spec, &Default::default()).unwrap();
+    let both = data(vec![light.clone(), kinds]);
+
+    let cross = LossKind::SparseCategoricalCrossentropy { from_logits: false, ignore_class: None };
+    let accuracy = vec![Metric::new("accuracy", MetricKind::Accuracy)];
+    let kind = Objective::new("y", cross).with_metrics(accuracy);
+    let light_objective = Objective::new("z", LossKind::MeanSquaredError).with_weight(3.0);
+    let optimizer = OptimizerConfig::from_json(&serde_json::from_str(ADAM).unwrap()).unwrap();
+    let trainer = |objectives| {
+        Trainer::new(text::parse(TWO_HEADS).unwrap(), Setup::new(objectives, optimizer.clone()), 16)
+    };
+    let mut two = trainer(vec![kind.clone(), light_objective.clone()]).unwrap();
+    let position =
+        fit(&mut two, &both, Some(&both), &options(12), Position::default(), &mut Watch::default()).unwrap();
+    let last = &position.history[11];
+    let value = |name: &str| last.metrics.iter().find(|(own, _)| own == name).unwrap().1;
+    assert!(value("y_accuracy") > 0.9, "{last:?}");
+    assert!(value("z_loss") < position.history[0].metrics[1].1 / 2.0, "{last:?}");
+    let sum = value("y_loss") + 3.0 * value("z_loss");
+    assert!((last.loss - sum).abs() < 1e-5 * sum, "{last:?}");
+
+    // An output without a loss is left out, and its weights stay.
+    let mut one = trainer(vec![Objective::none("y"), light_objective.clone()]).unwrap();
+    let before = bytes(&one.model());
+    fit(&mut one, &both, None, &options(1), Position::default(), &mut Watch::default()).unwrap();
+    let after = one.model();
+    assert_ne!(before, bytes(&after));
+    assert_eq!(after.parameters[1].data, text::parse(TWO_HEADS).unwrap().parameters[1].data);
+    assert_eq!(
+        one.predict(&litesmith_train::arrays(&both.batches(4).unwrap().next().unwrap().unwrap()))
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let mut lacking = trainer(vec![kind, light_objective]).unwrap();
+    let failed =
+        fit(&mut lacking, &data(vec![light]), None, &options(1), Position::default(), &mut Watch::default());
+    let message = failed.unwrap_err().to_string();
+    assert!(message.contains("targets for output 'y'"), "{message}");
+    assert!(matches!(trainer(vec![Objective::none("y"), Objective::none("z")]), Err(TrainError::NoLoss)));
+    assert!(matches!(trainer(vec![]), Err(TrainError::Outputs { outputs: 2, objectives: 0 })));
 }

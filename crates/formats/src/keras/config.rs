@@ -42,6 +42,11 @@ impl<'a> Config<'a> {
         FormatError::broken(self.place, format!("its setting '{key}' must be {wanted}"))
     }
 
+    /// All settings.
+    pub fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// The value of a key; `null` counts as missing.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.values.get(key).filter(|value| !value.is_null())

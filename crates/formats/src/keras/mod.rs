@@ -27,6 +27,7 @@ mod layers;
 mod masks;
 mod parts;
 mod scope;
+mod training_only;
 mod weights;
 mod write;
 

@@ -263,8 +263,13 @@ fn add(slots: Vec<Slot<'_>>, file: &Hdf5, model: &mut Model) -> Result<Weights, 
     Ok(weights)
 }
 
-/// The penalty that a setting describes. Others than L1 and L2 change only training, which then
-/// goes without them.
+/// Whether a setting describes a penalty that [`regularizer`] reads.
+pub(super) fn is_sum_of_powers(value: &Value) -> bool {
+    let name = value.get("class_name").unwrap_or(value).as_str();
+    matches!(name, Some("L1" | "l1" | "L2" | "l2" | "L1L2" | "l1_l2" | "L1_L2"))
+}
+
+/// The penalty that a setting describes, if it is of L1 and L2.
 fn regularizer(config: Config<'_>, key: &str) -> Option<Regularizer> {
     const DEFAULT: f32 = 0.01;
     let value = config.get(key)?;

@@ -61,7 +61,7 @@ impl Gradient {
             Op::Softmax(_) => result,
             Op::Pool2D(op) => op.kind == super::PoolKind::Max,
             Op::Resize(_) => false,
-            Op::DropoutTraining(_) => input == 1,
+            Op::DropoutTraining(_) | Op::Gather(_) => input == 1,
             Op::BatchNorm(_) => !result && input != 2,
             // Where an activation cut off is computed anew, from the normalized input.
             Op::BatchNormTraining(op) => match input {

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use litesmith_data::{Dataset, InputSpec, Options as DatasetOptions};
 use litesmith_formats::{keras, mapping};
 use litesmith_graph::{Format, Model};
-use litesmith_train::{Position, Setup, Trainer, fit, restore};
+use litesmith_train::{Loss, Objective, Position, Setup, Trainer, fit, restore};
 
-pub use options::TrainOptions;
+pub use options::{PerOutput, TrainOptions};
 pub use outcome::{EpochResult, StepOperator, StepTime, TrainResult};
 pub use pruned::PruneTraining;
 pub use simulated::QuantizeAware;
@@ -26,6 +26,7 @@ use crate::feed::{DataOptions, element_type};
 use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
+use options::output_names;
 use simulated::{Simulated, agreement};
 use watch::Watch;
 
@@ -56,8 +57,17 @@ pub fn train(
     let (training, validation) = datasets(&model, options)?;
     let compiled = options::compile_config(&original, model.source.format)?;
     let setup = options.setup(&model, &training, compiled.as_ref())?;
+    for left_out in setup.objectives.iter().filter(|objective| objective.loss.is_none()) {
+        observer.note(&format!("output '{}' has no loss: it is left out of training", left_out.output));
+    }
     let fit_options = options.fit_options(training.len());
     let about = fingerprint(&original, &setup, &training, options);
+    for skipped in model.training_only.iter().filter(|_| setup.skip_training_only) {
+        observer.note(&format!(
+            "layer '{}' ({}): {}, which is left out",
+            skipped.layer, skipped.class, skipped.what
+        ));
+    }
     let simulated = match &options.quantize_aware {
         Some(aware) => Some(Simulated::new(&model, aware, &training, &options.run, observer)?),
         None => None,
@@ -190,6 +200,7 @@ fn open(model: &Model, data: &DataOptions) -> Result<Dataset, Error> {
     let specs = graph.inputs.iter().map(spec).collect::<Result<Vec<_>, Error>>()?;
     let mut options = DatasetOptions::default();
     (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
+    options.outputs = output_names(model);
     Ok(Dataset::open(&data.path, &specs, &options)?)
 }
 
@@ -201,13 +212,17 @@ fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainO
         words.iter().map(|word| u64::from_le_bytes(*word)).chain(rest.iter().map(|byte| u64::from(*byte)));
     let hash = hash.fold(0xcbf2_9ce4_8422_2325u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
     let fit = &options.fit;
+    let loss = |objective: &Objective| {
+        let loss = objective.loss.as_ref().map(Loss::to_json).unwrap_or_default();
+        if objective.weight == 1.0 { loss.to_string() } else { format!("{} times {loss}", objective.weight) }
+    };
     format!(
         "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}{}{}",
         data.len(),
         fit.batch_size,
         if fit.shuffle { "" } else { " in order" },
         setup.seed,
-        setup.loss.to_json(),
+        setup.objectives.iter().map(loss).collect::<Vec<_>>().join(" and "),
         setup.optimizer.to_json(),
         options.quantize_aware.as_ref().map(|aware| format!(", {aware:?}")).unwrap_or_default(),
         // Its steps follow from the number of epochs.

@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use litesmith_data::Dataset;
+use litesmith_data::{Dataset, Target};
 use litesmith_formats::keras;
 use litesmith_graph::ops::{Softmax, Unary, UnaryKind};
-use litesmith_graph::{Format, Model, Op};
+use litesmith_graph::{Format, Model, Op, TensorId};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_train::{
-    CompileConfig, ConfigError, FitOptions, Loss, LossKind, Metric, MetricKind, OptimizerConfig, Setup,
+    CompileConfig, ConfigError, FitOptions, Loss, LossKind, LossTerm, Metric, MetricKind, Objective,
+    OptimizerConfig, Setup,
 };
 use serde_json::Value;
 
@@ -30,14 +33,21 @@ pub struct TrainOptions {
     pub optimizer: Option<OptimizerConfig>,
     /// Changes the optimizer's learning rate.
     pub learning_rate: Option<f64>,
-    /// Left out: the one that the file was compiled with, else cross-entropy for labels and the mean
-    /// squared error for other targets.
-    pub loss: Option<Loss>,
+    /// What is made small. Left out: the losses that the file was compiled with, else cross-entropy for
+    /// labels and the mean squared error for other targets. Outputs without a loss are left out of
+    /// training.
+    pub losses: PerOutput<Loss>,
+    /// The losses' factors in their sum. Left out: those that the file was compiled with, if it gives the
+    /// losses, else 1.
+    pub loss_weights: PerOutput<f64>,
     /// Left out: those that the file was compiled with, else accuracy for labels.
-    pub metrics: Option<Vec<Metric>>,
+    pub metrics: PerOutput<Vec<Metric>>,
     /// Whether batch normalization keeps its running statistics and uses them: for fine-tuning on few
     /// samples.
     pub freeze_batch_norm: bool,
+    /// Whether to train without what layers do only while they are trained and that is not supported: noise,
+    /// augmentation, penalties on activations, constraints. Else a model with such layers is refused.
+    pub skip_training_only: bool,
     /// Simulates integers, so that weights learn to live with them.
     pub quantize_aware: Option<QuantizeAware>,
     /// Makes the weights zero that matter least, more and more of them.
@@ -63,9 +73,11 @@ impl TrainOptions {
             fit: FitOptions::default(),
             optimizer: None,
             learning_rate: None,
-            loss: None,
-            metrics: None,
+            losses: PerOutput::default(),
+            loss_weights: PerOutput::default(),
+            metrics: PerOutput::default(),
             freeze_batch_norm: false,
+            skip_training_only: false,
             quantize_aware: None,
             prune: None,
             seed: 0,
@@ -97,7 +109,7 @@ impl TrainOptions {
         data: &Dataset,
         compiled: Option<&Value>,
     ) -> Result<Setup, Error> {
-        let compiled = Compiled { config: compiled, output: output_layer(model) };
+        let compiled = Compiled { config: compiled, outputs: output_names(model) };
         let optimizer = match &self.optimizer {
             Some(optimizer) => Some(optimizer.clone()),
             None => compiled.optimizer()?,
@@ -109,58 +121,138 @@ impl TrainOptions {
         if let Some(rate) = self.learning_rate {
             optimizer.learning_rate = litesmith_train::Schedule::Constant(rate);
         }
-        let loss = match &self.loss {
-            Some(loss) => Some(loss.clone()),
-            None => compiled.loss()?,
-        };
-        let loss = loss.unwrap_or_else(|| usual_loss(model, data));
-        let metrics = match &self.metrics {
-            Some(metrics) => Some(metrics.clone()),
-            None => compiled.metrics()?,
-        };
-        let accuracy = data.labels().map(|_| vec![Metric::new("accuracy", MetricKind::Accuracy)]);
-        let metrics = metrics.or(accuracy).unwrap_or_default();
-        let mut setup =
-            Setup::new(loss, optimizer).with_metrics(metrics).with_seed(self.seed).with_run(self.run.clone());
+        let objectives = self.objectives(model, data, &compiled)?;
+        let mut setup = Setup::new(objectives, optimizer).with_seed(self.seed).with_run(self.run.clone());
         setup.batch_statistics = !self.freeze_batch_norm;
+        setup.skip_training_only = self.skip_training_only;
         Ok(setup)
+    }
+
+    /// The objective of each output.
+    fn objectives(
+        &self,
+        model: &Model,
+        data: &Dataset,
+        compiled: &Compiled<'_>,
+    ) -> Result<Vec<Objective>, Error> {
+        let names = &compiled.outputs;
+        let (losses, metrics, weights) = (&self.losses, &self.metrics, &self.loss_weights);
+        losses.check("a loss", names)?;
+        metrics.check("metrics", names)?;
+        weights.check("a weight of its loss", names)?;
+        let terms = if losses.is_empty() { compiled.losses()? } else { None };
+        let compiled_metrics = if metrics.is_empty() { compiled.metrics()? } else { None };
+        let objective = |(place, name): (usize, &String)| {
+            let target = target_of(data, name, names.len());
+            let labels = target.is_some_and(|target| target.labels.is_some());
+            let (loss, weight) = match (losses.is_empty(), &terms) {
+                (false, _) => (losses.of(name).cloned(), 1.0),
+                (true, Some(terms)) => {
+                    let term = terms[place].as_ref();
+                    (term.map(|term| term.loss.clone()), term.map_or(1.0, |term| term.weight))
+                }
+                (true, None) => (target.map(|_| usual_loss(model, place, labels)), 1.0),
+            };
+            let Some(loss) = loss else { return Objective::none(name) };
+            let accuracy = || labels.then(|| Metric::new("accuracy", MetricKind::Accuracy));
+            let own = match (metrics.is_empty(), &compiled_metrics) {
+                (false, _) => metrics.of(name).cloned().unwrap_or_default(),
+                (true, Some(compiled)) => compiled[place].clone(),
+                (true, None) => accuracy().into_iter().collect(),
+            };
+            let weight = weights.of(name).copied().unwrap_or(weight);
+            Objective::new(name, loss).with_weight(weight).with_metrics(own)
+        };
+        Ok(names.iter().enumerate().map(objective).collect())
+    }
+}
+
+/// What is said for all outputs of a model, or for single ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerOutput<T> {
+    /// What holds for outputs that are not named.
+    pub all: Option<T>,
+    /// What holds for single outputs, by their names: those of their layers.
+    pub named: BTreeMap<String, T>,
+}
+
+impl<T> Default for PerOutput<T> {
+    /// Nothing is said.
+    fn default() -> PerOutput<T> {
+        PerOutput { all: None, named: BTreeMap::new() }
+    }
+}
+
+impl<T> From<T> for PerOutput<T> {
+    /// For all outputs.
+    fn from(all: T) -> PerOutput<T> {
+        PerOutput { all: Some(all), named: BTreeMap::new() }
+    }
+}
+
+impl<T> PerOutput<T> {
+    /// What holds for an output.
+    pub fn of(&self, output: &str) -> Option<&T> {
+        self.named.get(output).or(self.all.as_ref())
+    }
+
+    /// Says it for one output, or for all.
+    pub fn set(&mut self, output: Option<&str>, value: T) {
+        match output {
+            Some(output) => drop(self.named.insert(output.to_owned(), value)),
+            None => self.all = Some(value),
+        }
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_none() && self.named.is_empty()
+    }
+
+    fn check(&self, what: &str, outputs: &[String]) -> Result<(), Error> {
+        match self.named.keys().find(|name| !outputs.contains(name)) {
+            Some(name) => Err(Error::Usage(format!(
+                "{what} is given for '{name}', but the model's outputs are {}",
+                outputs.iter().map(|output| format!("'{output}'")).collect::<Vec<_>>().join(", ")
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
 /// How the file says that its model was compiled; each part is only looked at where nothing else is given.
 struct Compiled<'a> {
     config: Option<&'a Value>,
-    /// The name of the layer that the output comes from.
-    output: String,
+    outputs: Vec<String>,
 }
 
 impl Compiled<'_> {
+    fn names(&self) -> Vec<&str> {
+        self.outputs.iter().map(String::as_str).collect()
+    }
+
     fn optimizer(&self) -> Result<Option<OptimizerConfig>, Error> {
         let Some(config) = self.config else { return Ok(None) };
         CompileConfig::optimizer_of(config).map_err(unclear)
     }
 
-    fn loss(&self) -> Result<Option<Loss>, Error> {
+    /// `None` where it says nothing of losses.
+    fn losses(&self) -> Result<Option<Vec<Option<LossTerm>>>, Error> {
         let Some(config) = self.config else { return Ok(None) };
-        let term = CompileConfig::losses_of(config, &[&self.output]).map_err(unclear)?.pop().flatten();
-        match term {
-            Some(term) if term.weight != 1.0 => Err(Error::Usage(format!(
-                "the file weighs its loss by {}, which is not supported; choose a learning rate and give --loss",
-                term.weight
-            ))),
-            term => Ok(term.map(|term| term.loss)),
-        }
+        let terms = CompileConfig::losses_of(config, &self.names()).map_err(unclear)?;
+        Ok(terms.iter().any(Option::is_some).then_some(terms))
     }
 
-    /// Both kinds: weights of samples make the difference, which metrics do not get here.
-    fn metrics(&self) -> Result<Option<Vec<Metric>>, Error> {
+    /// Both kinds: weights of samples make the difference, which metrics do not get here. `None` where
+    /// it names no metric.
+    fn metrics(&self) -> Result<Option<Vec<Vec<Metric>>>, Error> {
         let Some(config) = self.config else { return Ok(None) };
-        let mut all = Vec::new();
+        let mut all: Vec<Vec<Metric>> = vec![Vec::new(); self.outputs.len()];
         for key in ["metrics", "weighted_metrics"] {
-            let metrics = CompileConfig::metrics_of(config, key, &[&self.output]).map_err(unclear)?;
-            all.extend(metrics.into_iter().flatten());
+            let metrics = CompileConfig::metrics_of(config, key, &self.names()).map_err(unclear)?;
+            all.iter_mut().zip(metrics).for_each(|(all, metrics)| all.extend(metrics));
         }
-        Ok((!all.is_empty()).then_some(all))
+        Ok(all.iter().any(|metrics| !metrics.is_empty()).then_some(all))
     }
 }
 
@@ -168,27 +260,40 @@ fn unclear(error: ConfigError) -> Error {
     Error::Usage(format!("as the file was compiled, {error}"))
 }
 
-fn output_layer(model: &Model) -> String {
+/// The names of a model's outputs, as Keras has them: those of their layers, where these tell them apart.
+pub(super) fn output_names(model: &Model) -> Vec<String> {
     let graph = model.main();
-    let output = graph.outputs.first();
-    let node = output.and_then(|output| graph.nodes.iter().find(|node| node.outputs.contains(output)));
-    node.map(|node| node.name.clone()).unwrap_or_default()
+    let layer = |output: &TensorId| {
+        let node = graph.nodes.iter().find(|node| node.outputs.contains(output));
+        node.map_or_else(|| graph[*output].name.clone(), |node| node.name.clone())
+    };
+    let layers: Vec<String> = graph.outputs.iter().map(layer).collect();
+    let alone = |name: &String| layers.iter().filter(|other| *other == name).count() == 1;
+    let tensors = graph.outputs.iter().map(|output| &graph[*output].name);
+    layers
+        .iter()
+        .zip(tensors)
+        .map(|(layer, tensor)| if alone(layer) { layer } else { tensor }.clone())
+        .collect()
+}
+
+/// What the data say that an output should give.
+fn target_of<'a>(data: &'a Dataset, output: &str, outputs: usize) -> Option<&'a Target> {
+    let mut targets = data.targets().iter();
+    if outputs == 1 { targets.next() } else { targets.find(|target| target.name() == Some(output)) }
 }
 
 /// Cross-entropy for labels, of probabilities or of logits as the model gives them; else the mean squared
 /// error.
-fn usual_loss(model: &Model, data: &Dataset) -> Loss {
-    if data.labels().is_none() {
+fn usual_loss(model: &Model, output: usize, labels: bool) -> Loss {
+    if !labels {
         return LossKind::MeanSquaredError.into();
     }
     let graph = model.main();
-    let last = graph.outputs.first().and_then(|output| {
-        let node = graph.nodes.iter().find(|node| node.outputs.contains(output))?;
-        Some(&node.op)
-    });
+    let output = graph.outputs[output];
+    let last = graph.nodes.iter().find(|node| node.outputs.contains(&output)).map(|node| &node.op);
     let logistic = matches!(last, Some(Op::Unary(Unary { kind: UnaryKind::Logistic })));
-    let one = graph.outputs.first().and_then(|output| graph[*output].shape.last()?.fixed()) == Some(1);
-    if one {
+    if graph[output].shape.last().and_then(|last| last.fixed()) == Some(1) {
         return LossKind::BinaryCrossentropy { from_logits: !logistic, label_smoothing: 0.0 }.into();
     }
     let from_logits = !matches!(last, Some(Op::Softmax(Softmax { log: false, .. })));

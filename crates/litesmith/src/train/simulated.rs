@@ -94,7 +94,8 @@ impl<'a> Simulated<'a> {
 /// Samples on which simulated and true integers are compared.
 const COMPARED: usize = 512;
 
-/// The share of samples for which the integer model gives the class that the simulation gives.
+/// The share of samples for which the integer model gives the class that the simulation gives: of the
+/// output with a loss where it is least.
 pub(super) fn agreement(
     trainer: &mut Trainer,
     model: &Model,
@@ -110,20 +111,25 @@ pub(super) fn agreement(
     let mut interpreter = Interpreter::new(&integer, run)?;
     let count = COMPARED.min(data.len());
     observer.stage("compare", count);
-    let mut same = 0;
+    let objectives = trainer.setup().objectives.iter().enumerate();
+    let learnt = objectives.filter(|(_, objective)| objective.loss.is_some());
+    let outputs: Vec<usize> = learnt.map(|(place, _)| place).collect();
+    let mut same = vec![0; outputs.len()];
     for batch in data.batches_of((0..count).collect(), BATCH)? {
         go_on(observer)?;
         let batch = batch?;
         let inputs = arrays(&batch);
         let simulated = trainer.predict(&inputs)?;
         let computed = interpreter.run(&inputs)?;
-        let (simulated, computed) = (simulated.floats(), computed[0].floats());
-        let width = (simulated.len() / batch.len().max(1)).max(1);
-        let rows = simulated.chunks_exact(width).zip(computed.chunks_exact(width));
-        same += rows.filter(|(a, b)| largest(a, 1) == largest(b, 1)).count();
+        for ((same, output), simulated) in same.iter_mut().zip(&outputs).zip(&simulated) {
+            let (simulated, computed) = (simulated.floats(), computed[*output].floats());
+            let width = (simulated.len() / batch.len().max(1)).max(1);
+            let rows = simulated.chunks_exact(width).zip(computed.chunks_exact(width));
+            *same += rows.filter(|(a, b)| largest(a, 1) == largest(b, 1)).count();
+        }
         (0..batch.len()).for_each(|_| observer.step());
     }
-    Ok(same as f64 / count.max(1) as f64)
+    Ok(same.into_iter().min().unwrap_or(0) as f64 / count.max(1) as f64)
 }
 
 /// The float model whose tensors become integers.

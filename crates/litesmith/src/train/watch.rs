@@ -46,8 +46,8 @@ impl<'a> Watch<'a> {
 
 /// `loss 0.1234  accuracy 0.9876`
 fn told(measures: &Measures) -> String {
-    let metrics = measures.metrics.iter().map(|metric| format!("  {} {:.4}", metric.name, metric.result()));
-    format!("loss {:.4}{}", measures.loss.result(), metrics.collect::<String>())
+    let others = measures.named().into_iter().map(|(name, value)| format!("  {name} {value:.4}"));
+    format!("loss {:.4}{}", measures.loss.result(), others.collect::<String>())
 }
 
 impl Hooks for Watch<'_> {

@@ -1,4 +1,4 @@
-use litesmith_graph::operator::Inputs;
+use litesmith_graph::operator::{Inputs, Number};
 use litesmith_graph::{DType, Data, Facts, Graph, Op, Shape, Tensor, TensorId};
 
 use crate::error::{Refusal, refuse};
@@ -61,6 +61,15 @@ impl Builder {
     pub(crate) fn add_input(&mut self, name: &str, dtype: DType, shape: &[usize]) -> TensorId {
         self.facts.push(Facts::new(dtype, Shape::fixed(shape)));
         self.graph.add_tensor(Tensor::input(name, dtype, Shape::fixed(shape)))
+    }
+
+    /// Adds a constant vector of sizes.
+    pub(crate) fn sizes(&mut self, sizes: &[usize]) -> TensorId {
+        let numbers = sizes.iter().map(|size| Number::Int(*size as i64)).collect();
+        let shape = Shape::fixed(&[sizes.len()]);
+        self.facts.push(Facts::new(DType::I32, shape.clone()).with_value(Some(numbers)));
+        let data = Data::from_vec(sizes.iter().map(|size| *size as i32).collect::<Vec<_>>());
+        self.graph.add_tensor(Tensor::constant("sizes", DType::I32, shape, data))
     }
 
     /// Adds a constant real number of the type of another tensor.

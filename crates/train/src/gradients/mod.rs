@@ -2,10 +2,12 @@
 //! respect to its outputs. One file per family; the only `match` over all operators is here.
 
 mod elementwise;
+mod gather;
 mod movement;
 mod normalize;
 mod products;
 mod reduce;
+mod volume;
 
 use litesmith_graph::ops::{
     Activation, BinaryKind, Gradient, PoolKind, Reduce, ReduceKind, Reshape, ReshapeDim, Unary, UnaryKind,
@@ -47,7 +49,9 @@ pub(crate) fn differentiate_node(mut chain: Chain<'_>) -> Gradients {
             let plain = ops::FullyConnected { activation: Activation::None, ..op.clone() };
             products::layer(c, plain.into(), op.activation)
         }
+        Op::Conv3D(op) => volume::conv_3d(c, op),
         Op::TransposeConv2D(op) => products::transpose_conv_2d(c, op),
+        Op::TransposeConv3D(op) => volume::transpose_conv_3d(c, op),
 
         Op::Binary(op) => elementwise::binary(c, op),
         Op::Cast(_) => elementwise::cast(c),
@@ -68,6 +72,7 @@ pub(crate) fn differentiate_node(mut chain: Chain<'_>) -> Gradients {
             movement::reshape(c)
         }
         Op::DropoutTraining(_) => c.of_first_input(),
+        Op::Gather(_) => gather::gather(c),
         Op::Pack(op) => movement::pack(c, op),
         Op::Pad(op) => movement::pad(c, op),
         Op::Pool2D(op) => {
@@ -87,6 +92,7 @@ pub(crate) fn differentiate_node(mut chain: Chain<'_>) -> Gradients {
         Op::Split(op) => movement::split(c, op),
         Op::StridedSlice(op) => movement::strided_slice(c, op),
         Op::Tile(op) => movement::tile(c, op),
+        Op::TopK(op) => gather::top_k(c, op),
         Op::Transpose(op) => movement::transpose(c, op),
         Op::Unpack(op) => movement::unpack(c, op),
 
@@ -110,14 +116,7 @@ pub(crate) fn differentiate_node(mut chain: Chain<'_>) -> Gradients {
             refuse!("recurrent layers and loops cannot be trained yet; train with Keras, then convert")
         }
         Op::AssignState(_) | Op::ReadState(_) => refuse!("models with states cannot be trained"),
-        Op::Conv3D(_)
-        | Op::Custom(_)
-        | Op::Fill(_)
-        | Op::Gather(_)
-        | Op::GatherNd(_)
-        | Op::TopK(_)
-        | Op::TransposeConv3D(_)
-        | Op::UpdateSlice(_) => {
+        Op::Custom(_) | Op::Fill(_) | Op::GatherNd(_) | Op::UpdateSlice(_) => {
             refuse!("it has no gradient here yet; freeze the layers before it, or train with Keras")
         }
     }

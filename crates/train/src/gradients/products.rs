@@ -28,7 +28,7 @@ pub(super) fn layer(c: &mut Chain<'_>, plain: Op, activation: Activation) -> Gra
 }
 
 /// The sum over everything but channels.
-fn bias(c: &mut Chain<'_>, received: TensorId, input: usize) -> Result<TensorId, Refusal> {
+pub(super) fn bias(c: &mut Chain<'_>, received: TensorId, input: usize) -> Result<TensorId, Refusal> {
     let shape = c.input_shape(input)?;
     c.sum_to(received, &shape)
 }

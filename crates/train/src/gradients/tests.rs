@@ -5,7 +5,7 @@ use litesmith_graph::{Data, Model, Op, ParameterId, text};
 use litesmith_kernels::ThreadPool;
 use litesmith_runtime::{Array, Options, Training};
 
-use crate::program::{Outcome, Phase, Program, StepOptions};
+use crate::program::{Outcome, Phase, Program, StepOptions, Use};
 
 const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-6;
@@ -118,6 +118,13 @@ const CASES: &[Case] = &[
         r#"%y: f64[2,3,2] = BatchMatMul(@x, @b) {"adjoint_a":true,"adjoint_b":true}"#,
     ),
     ("depth to space", &[("x", "1,2,2,8")], r#"%y: f64[1,4,4,2] = DepthToSpace(@x) {"block":2}"#),
+    (
+        "gather",
+        &[("x", "2,5,3")],
+        r#"%i: i32[4] = [4,0,2,0]
+%y: f64[2,4,3] = Gather(@x, %i) {"axis":1}"#,
+    ),
+    ("largest three", &[("x", "2,5")], r#"%y: f64[2,3], %i: i32[2,3] = TopK(@x) {"k":3}"#),
     ("running sum", &[("x", "2,5")], r#"%y: f64[2,5] = CumSum(@x) {"axis":1}"#),
     ("prelu", &[("x", "2,3,4"), ("alpha", "1,4")], r#"%y: f64[2,3,4] = Prelu(@x, @alpha)"#),
     (
@@ -188,8 +195,13 @@ struct Check {
 
 impl Check {
     fn new(model: &Model) -> Check {
-        let options =
-            StepOptions { batch: 1, phase: Phase::Train, batch_statistics: true, seed: 1, cut: None };
+        let options = StepOptions {
+            batch: 1,
+            phase: Phase::Train,
+            batch_statistics: true,
+            seed: 1,
+            outputs: vec![Use::Loss(None); model.main().outputs.len()],
+        };
         let program = Program::new(model, &options).unwrap_or_else(|error| panic!("{error}"));
         let run = Training::new(&program.model, program.roles, &Options::default().with_threads(2));
         let run = run.unwrap_or_else(|error| panic!("{error}\n{}", text::print(&program.model)));
@@ -289,7 +301,13 @@ fn what_cannot_be_trained_is_listed_by_layer() {
 %y: f32[2,1] = Binary(%g, %g) {"kind":"floor_mod"} # fourth
 }"#;
     let model = text::parse(&format!("parameter @w: f32[4] trainable = random(1)\n{source}")).unwrap();
-    let options = StepOptions { batch: 1, phase: Phase::Train, batch_statistics: true, seed: 1, cut: None };
+    let options = StepOptions {
+        batch: 1,
+        phase: Phase::Train,
+        batch_statistics: true,
+        seed: 1,
+        outputs: vec![Use::Loss(None); model.main().outputs.len()],
+    };
     let Err(crate::TrainError::Unsupported(items)) = Program::new(&model, &options) else {
         panic!("it is trained");
     };

@@ -37,6 +37,7 @@ use crate::keras::architecture::Layer;
 use crate::keras::config::{Built, Config, Version, unsupported};
 use crate::keras::masks::Masks;
 use crate::keras::scope::{Operand, Scope};
+use crate::keras::training_only;
 use crate::keras::weights::Variable;
 
 /// What is known of a class of layers.
@@ -47,6 +48,8 @@ pub(super) struct Kind {
     /// What it does with `data_format`.
     pub layout: Layout,
     masks: Masks,
+    /// What it does only while it is trained.
+    training: Option<&'static str>,
     build: Builder,
 }
 
@@ -72,11 +75,21 @@ pub(super) enum Layout {
 
 impl Kind {
     const fn new(build: Builder) -> Kind {
-        Kind { variables: |_| Ok(Vec::new()), layout: Layout::Last, masks: Masks::Stop, build }
+        Kind {
+            variables: |_| Ok(Vec::new()),
+            layout: Layout::Last,
+            masks: Masks::Stop,
+            training: None,
+            build,
+        }
     }
 
     const fn masks(self, masks: Masks) -> Kind {
         Kind { masks, ..self }
+    }
+
+    const fn training(self, what: &'static str) -> Kind {
+        Kind { training: Some(what), ..self }
     }
 
     const fn passes(self) -> Kind {
@@ -98,6 +111,7 @@ impl Kind {
     /// The outputs of one call, which carry the layer's name and their masks.
     pub fn apply(self, scope: &mut Scope<'_>) -> Built<Vec<TensorId>> {
         check_training(scope)?;
+        training_only::note(scope, self.training);
         let first_new = scope.target.model.main().tensors.len();
         let channels_first = scope.config().text("data_format")? == Some("channels_first");
         let built = match self.layout {
@@ -165,7 +179,8 @@ const fn weighted(
 }
 
 /// What changes training images alone.
-const AUGMENTATION: Kind = plain(preprocessing::augmentation).layout(Layout::Any);
+const AUGMENTATION: Kind =
+    plain(preprocessing::augmentation).layout(Layout::Any).training("it changes images at random");
 
 /// A recurrent layer that makes its cell itself.
 const RECURRENT: Kind =
@@ -179,7 +194,10 @@ const CELL: Kind = Kind { variables: recurrent::cell_variables, ..several(recurr
 /// Layers by class.
 const LAYERS: &[(&str, Kind)] = &[
     ("Activation", plain(activation::activation).passes()),
-    ("ActivityRegularization", plain(regularization::nothing).passes()),
+    (
+        "ActivityRegularization",
+        plain(regularization::nothing).passes().training("it adds a penalty on its input to the loss"),
+    ),
     ("AdaptiveAveragePooling1D", plain(global_pooling::adaptive_average).spatial()),
     ("AdaptiveAveragePooling2D", plain(global_pooling::adaptive_average).spatial()),
     ("AdaptiveAveragePooling3D", plain(global_pooling::adaptive_average).spatial()),
@@ -191,7 +209,7 @@ const LAYERS: &[(&str, Kind)] = &[
         "AdditiveAttention",
         Kind { variables: attention::additive_variables, ..several(attention::additive) }.own(),
     ),
-    ("AlphaDropout", plain(regularization::nothing).passes()),
+    ("AlphaDropout", plain(regularization::nothing).passes().training("it drops elements at random")),
     ("Attention", Kind { variables: attention::dot_variables, ..several(attention::dot) }.own()),
     ("AugMix", AUGMENTATION),
     ("AutoContrast", plain(preprocessing::auto_contrast)),
@@ -233,8 +251,8 @@ const LAYERS: &[(&str, Kind)] = &[
     ("Flatten", plain(reshaping::flatten).layout(Layout::Any)),
     ("GRU", RECURRENT),
     ("GRUCell", CELL),
-    ("GaussianDropout", plain(regularization::nothing).passes()),
-    ("GaussianNoise", plain(regularization::nothing).passes()),
+    ("GaussianDropout", plain(regularization::nothing).passes().training("it multiplies by noise")),
+    ("GaussianNoise", plain(regularization::nothing).passes().training("it adds noise")),
     ("GlobalAveragePooling1D", plain(global_pooling::global_average_1d).spatial()),
     ("GlobalAveragePooling2D", plain(global_pooling::global_average).spatial()),
     ("GlobalAveragePooling3D", plain(global_pooling::global_average).spatial()),
@@ -288,7 +306,7 @@ const LAYERS: &[(&str, Kind)] = &[
     ("RandomColorDegeneration", AUGMENTATION),
     ("RandomColorJitter", AUGMENTATION),
     ("RandomContrast", AUGMENTATION),
-    ("RandomCrop", plain(resizing::random_crop).spatial()),
+    ("RandomCrop", plain(resizing::random_crop).spatial().training("it crops images at random")),
     ("RandomElasticTransform", AUGMENTATION),
     ("RandomErasing", AUGMENTATION),
     ("RandomFlip", AUGMENTATION),

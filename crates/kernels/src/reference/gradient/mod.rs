@@ -5,6 +5,7 @@ pub mod convolution;
 pub mod depthwise;
 pub mod dropout;
 pub mod fake_quantize;
+pub mod gather;
 pub mod pooling;
 pub mod resize;
 pub mod softmax;

@@ -1,5 +1,6 @@
 //! What only training computes: operators that act otherwise then, and gradients.
 
+mod gather;
 mod normalize;
 mod products;
 mod simulate;
@@ -62,6 +63,7 @@ pub(super) fn gradient(site: &Site<'_>, op: &Gradient) -> Result<Bound, Refusal>
         Op::Conv2D(_) | Op::DepthwiseConv2D(_) | Op::FullyConnected(_) => products::layer(site, op, places),
         Op::DropoutTraining(of) => simulate::dropout_gradient(site, of, places),
         Op::FakeQuantTraining(of) => simulate::fake_quant_gradient(site, of, places),
+        Op::Gather(of) => gather::gather(site, of, places),
         Op::Pool2D(of) => pool_2d(site, of, places),
         Op::Resize(of) => resize(site, of, places),
         Op::Softmax(of) => softmax(site, of, places),
@@ -70,9 +72,10 @@ pub(super) fn gradient(site: &Site<'_>, op: &Gradient) -> Result<Bound, Refusal>
     }
 }
 
-/// The number of the step, which is no real number.
+/// The number of the step, or indices, which are no real numbers.
 fn counts(op: &Gradient, input: &Operand<'_>) -> bool {
-    matches!(*op.of, Op::DropoutTraining(_)) && input.dtype == DType::I64
+    matches!(*op.of, Op::DropoutTraining(_) | Op::Gather(_))
+        && matches!(input.dtype, DType::I16 | DType::I32 | DType::I64)
 }
 
 fn unary(site: &Site<'_>, kind: UnaryKind, places: Places) -> Result<Bound, Refusal> {
