@@ -4,7 +4,7 @@
     cargo build --release && conformance/.venv/bin/python conformance/prune.py --models MobileNetV2 --size 96
 
 For every model: half of all weights are pruned; Keras reads the file and has as many zeros; the layers that were pruned
-still have them as int8, int8-only, dynamic, float16 and int16x8; int8-only gives the same integers in LiteRT and in our
+still have them as int8, int8-only, dynamic, float16 and int16x8, and in ONNX; int8-only gives the same integers in LiteRT and in our
 runtime; the files with sparse encoding (--sparse), float, float16, dynamic and int8, give in LiteRT and in our runtime
 what the dense ones give; half of all channels are taken out, and LiteRT computes of the smaller model what our runtime
 does. Without --models: one model of every family. Exit status 1 when a check fails.
@@ -75,6 +75,19 @@ def check_zeros(row, files, result):
         row.check(f"zeros {mode}", enough, f"{100 * lowest:.1f} % in {len(shares)} of {len(pruned)}")
 
 
+def check_onnx(row, prepared, pruned, result):
+    import onnx
+
+    layers = [layer for layer in result["layers"] if "structure" in layer]
+    for mode in ("none", "int8"):
+        path = prepared.folder / f"pruned-{mode}.onnx"
+        more = ["--calibration", prepared.calibration, "--samples", models.SAMPLES] if mode == "int8" else []
+        command.succeed("convert", pruned, "-o", path, "--quantize", mode, *more)
+        arrays = [onnx.numpy_helper.to_array(weights) for weights in onnx.load(path).graph.initializer]
+        half = [array for array in arrays if array.ndim > 1 and (array == 0).mean() >= SPARSITY - 0.01]
+        row.check(f"zeros ONNX {mode}", len(half) >= len(layers), f"in {len(half)} of {len(layers)}")
+
+
 def check_sparse(row, prepared, images):
     """Files without zeros beside those with them; weights in blocks of the width that FULLY_CONNECTED has kernels for."""
     pruned = prepared.folder / "pruned-80.keras"
@@ -98,6 +111,7 @@ def check_model(row, prepared):
     check_keras(row, pruned, result)
     files = {mode: converted(prepared, pruned, mode)[0] for mode in MODES}
     check_zeros(row, files, result)
+    check_onnx(row, prepared, pruned, result)
 
     images = prepared.images("held_out")[:IMAGES]
     integer = files["int8-only"]
