@@ -1,14 +1,19 @@
 //! The arguments of every verb, and what they mean to the library.
 
+mod pruning;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use litesmith::{
     BatchSize, BenchOptions, ClassWeights, ConfigError, ConvertOptions, Crop, DataOptions, DemoOptions,
-    EarlyStopping, Error, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig, Preprocess,
-    Quantization, QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
+    EarlyStopping, Error, InspectOptions, InterfaceType, Isa, Layout, Loss, Metric, OptimizerConfig,
+    Preprocess, Quantization, QuantizeAware, RangeObserver, Ranges, Recipe, Repair, RunOptions, TrainOptions,
 };
+
+pub(crate) use pruning::PruneArguments;
+use pruning::{PruneTrainingArguments, parse_prune};
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
 #[derive(Debug, Parser)]
@@ -32,6 +37,7 @@ pub(crate) enum Verb {
     Bench(BenchArguments),
     Inspect(InspectArguments),
     Train(Box<TrainArguments>),
+    Prune(PruneArguments),
     Demo(DemoArguments),
 }
 
@@ -111,6 +117,9 @@ pub(crate) struct ConvertArguments {
     /// For .onnx: make int8 activations uint8 (the same real numbers), which ONNX Runtime runs faster.
     #[arg(long)]
     unsigned_activations: bool,
+    /// For .tflite: store weights with many zeros without them.
+    #[arg(long)]
+    sparse: bool,
     /// Save the measured ranges.
     #[arg(long, value_name = "FILE")]
     save_statistics: Option<PathBuf>,
@@ -153,6 +162,7 @@ impl ConvertArguments {
         options.opset = self.opset;
         options.external_data = self.external_data;
         options.unsigned_activations = self.unsigned_activations;
+        options.sparse = self.sparse;
         options.min_snr = self.min_snr;
         options.run = self.machine.options()?;
         Ok(options)
@@ -277,6 +287,17 @@ impl BenchArguments {
 pub(crate) struct InspectArguments {
     /// The model to look at.
     pub(crate) model: PathBuf,
+    /// Show every layer with weights: zeros, size dense, with sparse encoding and compressed.
+    #[arg(long)]
+    pub(crate) sizes: bool,
+}
+
+impl InspectArguments {
+    pub(crate) fn options(&self) -> InspectOptions {
+        let mut options = InspectOptions::default();
+        options.sizes = self.sizes;
+        options
+    }
 }
 
 /// Train or fine-tune a Keras model
@@ -349,6 +370,12 @@ pub(crate) struct TrainArguments {
     /// With --quantize-aware: samples that give the ranges to begin with.
     #[arg(long, value_name = "N", default_value_t = 256, requires = "quantize_aware")]
     calibration_samples: usize,
+    /// Make this share of the weights zero, those that matter least: 0.8 from the beginning on, or 0.50:0.80 for
+    /// more and more of them.
+    #[arg(long, value_name = "SHARE[:SHARE]", value_parser = parse_prune)]
+    prune: Option<(Option<f32>, f32)>,
+    #[command(flatten)]
+    pruning: PruneTrainingArguments,
     /// Train without what layers do only while they are trained and that is not supported: noise,
     /// augmentation, penalties on activations, constraints. Else a model with such layers is refused.
     #[arg(long)]
@@ -418,6 +445,10 @@ impl TrainArguments {
             }
             options.quantize_aware = Some(aware);
         }
+        options.prune = match self.prune {
+            Some((initial, share)) => Some(self.pruning.options(initial, share)?),
+            None => None,
+        };
         options.seed = self.seed;
         (options.profile, options.resume) = (self.profile, self.resume);
         options.run = self.machine.options()?;

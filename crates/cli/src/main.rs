@@ -79,13 +79,18 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             print(json, &result, || show::bench(&result))
         }
         Verb::Inspect(options) => {
-            let result = litesmith::inspect(&options.model)?;
+            let result = litesmith::inspect_with(&options.model, options.options())?;
             print(json, &result, || show::inspect(&result))
         }
         Verb::Train(options) => {
             let result = litesmith::train(&options.model, &options.output, &options.options()?, &terminal)?;
             terminal.finish()?;
             print(json, &result, || show::train(options, &result))
+        }
+        Verb::Prune(options) => {
+            let result = litesmith::prune(&options.model, &options.output, &options.options()?, &terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::prune(options, &result))
         }
         Verb::Demo(options) => {
             let result = litesmith::demo(&options.options()?, &terminal)?;

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 
 use litesmith::{
-    BenchResult, ConvertResult, DemoResult, Error, EvaluateResult, InspectResult, RunResult, TensorDetails,
-    TrainResult,
+    BenchResult, ConvertResult, DemoResult, Error, EvaluateResult, InspectResult, PruneResult, RunResult,
+    TensorDetails, TrainResult,
 };
 use litesmith_report::{Look, Table, html, human};
 
-use crate::args::{ConvertArguments, TrainArguments};
+use crate::args::{ConvertArguments, PruneArguments, TrainArguments};
 
 /// Most samples whose predictions are shown.
 const MOST_SAMPLES: usize = 20;
@@ -27,6 +27,9 @@ pub(crate) fn convert(arguments: &ConvertArguments, result: &ConvertResult) -> S
     let ratio = result.input_bytes as f64 / result.output_bytes.max(1) as f64;
     let (before, after) = (human::bytes(result.input_bytes), human::bytes(result.output_bytes));
     let _ = writeln!(text, "\n{before} -> {after} ({})", human::times(ratio));
+    if result.sparse_tensors > 0 {
+        let _ = writeln!(text, "sparse   {} weights without their zeros", result.sparse_tensors);
+    }
     let _ = writeln!(text, "check    {}", check(result));
     let memory =
         result.peak_rss_mb.map_or(String::new(), |mb| format!(", {} MB at most", human::decimal(mb, 0)));
@@ -136,6 +139,8 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
     let mut heads = vec!["epoch", "loss"];
     heads.extend(validated.then_some("val_loss"));
     heads.extend(names.iter().map(|name| name.as_str()));
+    let pruned = result.epochs.iter().any(|epoch| epoch.sparsity.is_some());
+    heads.extend(pruned.then_some("sparsity"));
     heads.push("seconds");
     let mut table = Table::new(heads);
     for (number, epoch) in result.epochs.iter().enumerate() {
@@ -143,6 +148,7 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
         row.extend(epoch.val_loss.map(|loss| human::decimal(loss, 4)));
         let metric = |name: &&String| epoch.metrics.get(*name).and_then(serde_json::Value::as_f64);
         row.extend(names.iter().map(|name| human::decimal(metric(name).unwrap_or(f64::NAN), 4)));
+        row.extend(epoch.sparsity.map(human::percent));
         row.push(human::decimal(epoch.seconds, 1));
         table.row(row);
     }
@@ -174,6 +180,52 @@ pub(crate) fn train(options: &TrainArguments, result: &TrainResult) -> String {
         );
     }
     let _ = writeln!(text, "\n{} ms a step", human::decimal(result.step_ms.median, 2));
+    let _ = writeln!(text, "written  {}", options.output.display());
+    text
+}
+
+pub(crate) fn prune(options: &PruneArguments, result: &PruneResult) -> String {
+    let mut table = Table::new(["layer", "operator", "weights", "zero", "pruned"]);
+    for layer in &result.layers {
+        let how = layer.structure.map(|structure| structure.to_string());
+        table.row([
+            layer.name.clone(),
+            layer.operator.clone(),
+            human::count(layer.weights as u64),
+            human::percent(layer.sparsity),
+            how.or_else(|| layer.reason.clone()).unwrap_or_default(),
+        ]);
+    }
+    if !result.channels.is_empty() {
+        return channels(options, result);
+    }
+    let mut text = rendered(&table);
+    let (before, after) = (human::bytes(result.input_bytes), human::bytes(result.output_bytes));
+    let _ = writeln!(
+        text,
+        "\n{} of {} layers pruned, {} of all their weights are zero, {before} -> {after}",
+        result.pruned_layers,
+        result.layers.len(),
+        human::percent(result.sparsity)
+    );
+    let _ = writeln!(text, "written  {}", options.output.display());
+    text
+}
+
+fn channels(options: &PruneArguments, result: &PruneResult) -> String {
+    let mut table = Table::new(["layer", "operator", "channels", "now", "why all"]);
+    for layer in &result.channels {
+        table.row([
+            layer.name.clone(),
+            layer.operator.clone(),
+            layer.before.to_string(),
+            layer.after.to_string(),
+            layer.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    let mut text = rendered(&table);
+    let (before, after) = (human::count(result.parameters_before), human::count(result.parameters));
+    let _ = writeln!(text, "\n{before} -> {after} weights, {}", human::bytes(result.output_bytes));
     let _ = writeln!(text, "written  {}", options.output.display());
     text
 }
@@ -246,7 +298,28 @@ pub(crate) fn inspect(result: &InspectResult) -> String {
     for (operator, count) in &result.operators {
         operators.row([operator.clone(), count.to_string()]);
     }
-    text + &rendered(&tensors) + &rendered(&operators)
+    text + &rendered(&tensors) + &rendered(&operators) + &sizes(result)
+}
+
+/// Zeros and sizes of layers with weights, where they were asked for.
+fn sizes(result: &InspectResult) -> String {
+    let Some(compressed) = result.compressed_bytes else { return String::new() };
+    let mut table = Table::new(["layer", "operator", "zero", "dense", "sparse", "compressed"]);
+    let size = |bytes: Option<u64>| bytes.map(human::bytes).unwrap_or_default();
+    let weighted = result.layers.iter().filter(|layer| layer.bytes > 0);
+    for layer in weighted {
+        table.row([
+            layer.name.clone(),
+            layer.operator.clone(),
+            human::percent(layer.sparsity),
+            human::bytes(layer.bytes),
+            size(layer.sparse_bytes),
+            size(layer.compressed_bytes),
+        ]);
+    }
+    let sparse = result.sparse_bytes.map(|bytes| format!(", {} with sparse encoding", human::bytes(bytes)));
+    let (stored, sparse) = (human::bytes(result.bytes), sparse.unwrap_or_default());
+    format!("{}file: {stored}{sparse}, {} compressed by gzip\n", rendered(&table), human::bytes(compressed))
 }
 
 fn tensor_row(kind: &str, details: &TensorDetails) -> [String; 7] {

@@ -17,6 +17,7 @@ pub mod model;
 pub mod op;
 pub mod operator;
 pub mod ops;
+pub mod pattern;
 pub mod quantization;
 pub mod shape;
 pub mod sparsity;

@@ -3,6 +3,24 @@
 use crate::quantization::{SparseDimension, Sparsity};
 
 impl Sparsity {
+    /// Bytes of its indices, each array in the smallest type of TFLite that holds it.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        let bytes = |numbers: &[usize]| {
+            let size = match numbers.iter().copied().max().unwrap_or(0) {
+                ..=0xFF => 1,
+                ..=0xFFFF => 2,
+                _ => 4,
+            };
+            numbers.len() * size
+        };
+        let of = |dimension: &SparseDimension| match dimension {
+            SparseDimension::Dense(_) => 0,
+            SparseDimension::Csr { segments, indices } => bytes(segments) + bytes(indices),
+        };
+        self.dimensions.iter().map(of).sum()
+    }
+
     /// How far each dimension goes for a tensor of this shape, with block dimensions behind the others;
     /// `None` where the description does not fit the shape.
     #[must_use]

@@ -30,6 +30,7 @@ pub mod reduce;
 pub mod reference;
 pub mod resize;
 pub mod softmax;
+pub mod sparse;
 pub mod transposed;
 pub mod volume;
 pub mod window;

@@ -7,6 +7,7 @@ use litesmith_data::{Category, DataError};
 use litesmith_formats::FormatError;
 use litesmith_graph::ModelError;
 use litesmith_passes::LegalizeError;
+use litesmith_prune::PruneError;
 use litesmith_quantize::{QuantizeError, RecipeError, StatisticsError};
 use litesmith_runtime::RuntimeError;
 use litesmith_train::TrainError;
@@ -230,6 +231,15 @@ impl From<QuantizeError> for Error {
             }
             QuantizeError::Runtime(error) => error.into(),
             other => Error::Broken(other.to_string()),
+        }
+    }
+}
+
+impl From<PruneError> for Error {
+    fn from(error: PruneError) -> Error {
+        match error {
+            PruneError::Model(error) => error.into(),
+            error => Error::Usage(error.to_string()),
         }
     }
 }

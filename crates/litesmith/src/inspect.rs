@@ -1,16 +1,26 @@
 //! `inspect`: what a model file holds.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
+use litesmith_formats::tflite;
 use litesmith_graph::{
-    Dim, Facts, Graph, GraphId, Inputs, Model, Node, Quantization, Tensor, TensorId, infer_shapes,
+    Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, Tensor, TensorId, infer_shapes,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::convert::{count_operators, size_of};
 use crate::error::Error;
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct InspectOptions {
+    /// Whether sizes without zeros and compressed are worked out, which takes a while for large files.
+    pub sizes: bool,
+}
 
 /// What a model file holds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +42,12 @@ pub struct InspectResult {
     pub parameters: u64,
     /// Size of the file.
     pub bytes: u64,
+    /// If asked for, of a TFLite file: its size with sparse encoding of weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse_bytes: Option<u64>,
+    /// If asked for: its size behind gzip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_bytes: Option<u64>,
     /// Multiply-accumulates for one sample.
     pub macs: u64,
     /// Whether it runs without a floating-point unit.
@@ -72,8 +88,14 @@ pub struct Layer {
     pub operator: String,
     /// Share of its weights that are zero.
     pub sparsity: f64,
-    /// Bytes of its weights.
+    /// Bytes of its weights, zeros included.
     pub bytes: u64,
+    /// If asked for, of a TFLite file: these with sparse encoding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparse_bytes: Option<u64>,
+    /// If asked for: these compressed by zlib.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_bytes: Option<u64>,
 }
 
 /// Reads a model file and says what is in it.
@@ -81,7 +103,21 @@ pub struct Layer {
 /// # Errors
 /// If the file cannot be read.
 pub fn inspect(path: &Path) -> Result<InspectResult, Error> {
-    let model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
+    inspect_with(path, InspectOptions::default())
+}
+
+/// Reads a model file and says what is in it, and what these options ask for.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResult, Error> {
+    let mut model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
+    litesmith_prune::densify(&mut model);
+    let encoded = match options.sizes && model.source.format == Format::Tflite {
+        true => Some(litesmith_prune::encoded_bytes(model.main())),
+        false => None,
+    };
+    let looker = Looker { model: &model, encoded, sizes: options.sizes };
     let graph = model.main();
     let details = |ids: &[TensorId]| ids.iter().map(|id| describe(*id, &graph[*id])).collect();
     let weights = WeightSums::of(&model);
@@ -95,10 +131,12 @@ pub fn inspect(path: &Path) -> Result<InspectResult, Error> {
         operators: count_operators(&model),
         parameters: model.weight_count(),
         bytes: size_of(path),
+        sparse_bytes: looker.sparse_bytes()?,
+        compressed_bytes: if options.sizes { compressed_file(path)? } else { None },
         macs: macs(&model)?,
         float_free: !model.graphs.iter().flat_map(|graph| &graph.tensors).any(float),
         sparsity: weights.sparsity(),
-        layers: graph.nodes.iter().map(|node| layer(&model, graph, node)).collect(),
+        layers: graph.nodes.iter().map(|node| looker.layer(node)).collect(),
     })
 }
 
@@ -129,7 +167,6 @@ fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
 struct WeightSums {
     elements: u64,
     zeros: u64,
-    bytes: u64,
 }
 
 impl WeightSums {
@@ -142,7 +179,6 @@ impl WeightSums {
 
     fn add(&mut self, model: &Model, tensor: &Tensor) {
         let Some(data) = model.data(tensor) else { return };
-        self.bytes += data.len() as u64;
         if tensor.shape.rank() < 2 {
             return;
         }
@@ -165,15 +201,82 @@ impl WeightSums {
     }
 }
 
-fn layer(model: &Model, graph: &Graph, node: &Node) -> Layer {
-    let mut sums = WeightSums::default();
-    node.present_inputs().for_each(|id| sums.add(model, &graph[id]));
-    Layer {
-        name: node.name.clone(),
-        operator: node.op.builtin_name().to_owned(),
-        sparsity: sums.sparsity(),
-        bytes: sums.bytes,
+/// Looks at the weights of layers.
+struct Looker<'a> {
+    /// The model with all zeros.
+    model: &'a Model,
+    /// Of each tensor the bytes without zeros, if it would be stored so.
+    encoded: Option<Vec<Option<u64>>>,
+    sizes: bool,
+}
+
+impl Looker<'_> {
+    fn layer(&self, node: &Node) -> Layer {
+        let (mut sums, mut bytes, mut sparse, mut compressed) = (WeightSums::default(), 0, 0, 0);
+        let graph = self.model.main();
+        for id in node.present_inputs() {
+            sums.add(self.model, &graph[id]);
+            let Some(data) = self.model.data(&graph[id]) else { continue };
+            bytes += data.len() as u64;
+            let encoded = self.encoded.as_ref().and_then(|all| all.get(id.index()).copied().flatten());
+            sparse += encoded.unwrap_or(data.len() as u64);
+            if self.sizes {
+                compressed += compressed_length(data.bytes());
+            }
+        }
+        Layer {
+            name: node.name.clone(),
+            operator: node.op.builtin_name().to_owned(),
+            sparsity: sums.sparsity(),
+            bytes,
+            sparse_bytes: self.encoded.as_ref().map(|_| sparse),
+            compressed_bytes: self.sizes.then_some(compressed),
+        }
     }
+
+    /// The size of a TFLite file with sparse encoding; `None` where none is asked for.
+    fn sparse_bytes(&self) -> Result<Option<u64>, Error> {
+        if self.encoded.is_none() {
+            return Ok(None);
+        }
+        let mut model = self.model.clone();
+        litesmith_prune::encode(&mut model);
+        Ok(Some(tflite::encode(&model)?.len()))
+    }
+}
+
+/// Counts what is written to it.
+#[derive(Default)]
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn compressed_length(bytes: &[u8]) -> u64 {
+    let mut encoder = flate2::write::ZlibEncoder::new(Count::default(), flate2::Compression::default());
+    // Nothing can fail: what is written is only counted.
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.map_or(bytes.len() as u64, |count| count.0)
+}
+
+/// The size of a file behind gzip; `None` for a folder.
+fn compressed_file(path: &Path) -> Result<Option<u64>, Error> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let failed = |error: std::io::Error| Error::io(path, &error);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mut encoder = flate2::write::GzEncoder::new(Count::default(), flate2::Compression::default());
+    std::io::copy(&mut file, &mut encoder).map_err(failed)?;
+    Ok(Some(encoder.finish().map_err(failed)?.0))
 }
 
 /// Multiply-accumulates of the main graph for one sample.

@@ -23,6 +23,7 @@ mod inspect;
 mod learnt;
 mod observer;
 mod process;
+mod prune;
 mod run;
 mod seeded;
 mod shapes;
@@ -36,8 +37,12 @@ pub use demo::{DemoOptions, DemoResult, DemoRow, demo};
 pub use error::{Error, Unsupported};
 pub use evaluate::{EvaluateResult, evaluate};
 pub use feed::DataOptions;
-pub use inspect::{InspectResult, Layer, TensorDetails, inspect};
+pub use inspect::{InspectOptions, InspectResult, Layer, TensorDetails, inspect, inspect_with};
 pub use litesmith_data::{Crop, Preprocess};
+pub use litesmith_prune::{
+    Outcome as PrunedLayer, Policy as PrunePolicy, Pooling as PrunePooling, PruneRecipe, PruneRule,
+    ShrunkLayer, Structure as PruneStructure,
+};
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
 pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};
 pub use litesmith_train::{
@@ -46,11 +51,12 @@ pub use litesmith_train::{
 };
 pub use observer::{Observer, Silent};
 pub use process::available_memory;
+pub use prune::{PruneOptions, PruneResult, prune};
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
 pub use train::{
-    EpochResult, PerOutput, QuantizeAware, SimulatedParts, StepOperator, StepTime, TrainOptions, TrainResult,
-    train,
+    EpochResult, PerOutput, PruneTraining, QuantizeAware, SimulatedParts, StepOperator, StepTime,
+    TrainOptions, TrainResult, train,
 };
 
 use serde::Serialize;

@@ -78,7 +78,11 @@ impl Options {
         self
     }
 
-    pub(crate) fn threads(&self) -> Result<usize, RuntimeError> {
+    /// The number of threads that these options mean on this machine.
+    ///
+    /// # Errors
+    /// If it is 0, or the environment variable holds none.
+    pub fn threads(&self) -> Result<usize, RuntimeError> {
         match (self.threads, std::env::var("LITESMITH_THREADS")) {
             (Some(0), _) => Err(RuntimeError::Setting("the number of threads must be at least 1".into())),
             (Some(threads), _) => Ok(threads),
@@ -89,7 +93,11 @@ impl Options {
         }
     }
 
-    pub(crate) fn isa(&self) -> Result<Isa, RuntimeError> {
+    /// The instruction set that these options mean on this machine.
+    ///
+    /// # Errors
+    /// If the machine lacks it, or the environment variable holds none.
+    pub fn isa(&self) -> Result<Isa, RuntimeError> {
         match (self.isa, std::env::var("LITESMITH_ISA")) {
             (Some(isa), _) if isa.available() => Ok(isa),
             (Some(isa), _) => Err(RuntimeError::Setting(format!("this machine cannot run '{isa}'"))),

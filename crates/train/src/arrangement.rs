@@ -7,7 +7,7 @@ use litesmith_kernels::movement::{StridedAxis, StridedCopy};
 /// How a weight's elements are ordered while it is trained: the source's layout, taken through these
 /// steps.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub(crate) struct Arrangement(Vec<Step>);
+pub struct Arrangement(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -19,7 +19,8 @@ enum Step {
 
 impl Arrangement {
     /// Whether an operator only arranges elements anew.
-    pub(crate) fn takes(op: &Op) -> bool {
+    #[must_use]
+    pub fn takes(op: &Op) -> bool {
         match op {
             Op::Transpose(_) | Op::ExpandDims(_) | Op::Squeeze(_) | Op::Identity(_) => true,
             Op::Reshape(op) => op.shape.as_ref().is_some_and(|dims| {
@@ -30,7 +31,8 @@ impl Arrangement {
     }
 
     /// The arrangement behind an operator that [`Arrangement::takes`] accepts, of a tensor of this shape.
-    pub(crate) fn then(mut self, op: &Op, shape: &[usize]) -> Arrangement {
+    #[must_use]
+    pub fn then(mut self, op: &Op, shape: &[usize]) -> Arrangement {
         match op {
             Op::Transpose(op) => self.0.push(Step::Transpose(shape.to_vec(), op.permutation.clone())),
             _ => self.0.push(Step::Reshape),
@@ -39,11 +41,7 @@ impl Arrangement {
     }
 
     /// Elements in the source's layout, arranged.
-    pub(crate) fn apply<T: Copy + Default + Send + Sync>(
-        &self,
-        pool: &ThreadPool,
-        mut values: Vec<T>,
-    ) -> Vec<T> {
+    pub fn apply<T: Copy + Default + Send + Sync>(&self, pool: &ThreadPool, mut values: Vec<T>) -> Vec<T> {
         for step in &self.0 {
             if let Step::Transpose(shape, permutation) = step {
                 values = transpose(pool, &values, shape, permutation);
@@ -53,11 +51,7 @@ impl Arrangement {
     }
 
     /// Arranged elements, back in the source's layout.
-    pub(crate) fn undo<T: Copy + Default + Send + Sync>(
-        &self,
-        pool: &ThreadPool,
-        mut values: Vec<T>,
-    ) -> Vec<T> {
+    pub fn undo<T: Copy + Default + Send + Sync>(&self, pool: &ThreadPool, mut values: Vec<T>) -> Vec<T> {
         for step in self.0.iter().rev() {
             if let Step::Transpose(shape, permutation) = step {
                 let moved: Vec<usize> = permutation.iter().map(|axis| shape[*axis]).collect();

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The numbers are those of every parameter that a step reads, in the model's order, then the optimizer's
-//! slots, then, where they are kept, the parameters as they were behind the best epoch.
+//! slots, then, where they are kept, the parameters as they were behind the best epoch. The bytes behind them
+//! are those of the caller.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -48,12 +49,16 @@ struct Header {
     slots: Vec<(String, String, usize)>,
     /// Whether the best weights so far follow.
     best: bool,
+    /// Number of the caller's bytes.
+    #[serde(default)]
+    extra: usize,
 }
 
 impl Checkpoint<'_> {
-    /// As bytes; `training` names what must be the same for [`restore`] to accept them.
+    /// As bytes; `training` names what must be the same for [`restore`] to accept them, `extra` is given back
+    /// by it.
     #[must_use]
-    pub fn to_bytes(&self, training: &str) -> Vec<u8> {
+    pub fn to_bytes(&self, training: &str, extra: &[u8]) -> Vec<u8> {
         let optimizer = self.trainer.optimizer();
         let header = Header {
             training: training.to_owned(),
@@ -65,6 +70,7 @@ impl Checkpoint<'_> {
                 .map(|slot| (slot.parameter.to_owned(), slot.name.to_owned(), slot.values.len()))
                 .collect(),
             best: self.position.best.is_some(),
+            extra: extra.len(),
         };
         // Maps with keys that are no text, which JSON lacks, are not among its fields.
         let header = serde_json::to_vec(&header).unwrap_or_default();
@@ -75,15 +81,21 @@ impl Checkpoint<'_> {
         for numbers in self.trainer.numbers().chain(optimizer.slots().map(|slot| slot.values)).chain(best) {
             numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
         }
+        bytes.extend(extra);
         bytes
     }
 }
 
-/// Brings a trainer, made anew from the same model and settings, to where a checkpoint stands.
+/// Brings a trainer, made anew from the same model and settings, to where a checkpoint stands. Returns with it
+/// the bytes that its maker has added.
 ///
 /// # Errors
 /// If the bytes are no whole checkpoint, or one of another training.
-pub fn restore(trainer: &mut Trainer, bytes: &[u8], training: &str) -> Result<Position, TrainError> {
+pub fn restore(
+    trainer: &mut Trainer,
+    bytes: &[u8],
+    training: &str,
+) -> Result<(Position, Vec<u8>), TrainError> {
     let broken = |what: &str| CheckpointError::Broken(what.to_owned());
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| broken("it does not begin as one"))?;
     let (length, rest) = rest.split_first_chunk::<8>().ok_or_else(|| broken("it is cut off"))?;
@@ -99,6 +111,11 @@ pub fn restore(trainer: &mut Trainer, bytes: &[u8], training: &str) -> Result<Po
     if own != header.parameters {
         return Err(CheckpointError::Other("its weights have other sizes".to_owned()).into());
     }
+    let (numbers, extra) = numbers
+        .len()
+        .checked_sub(header.extra)
+        .and_then(|middle| numbers.split_at_checked(middle))
+        .ok_or_else(|| broken("it is cut off"))?;
     let mut numbers = numbers.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
     let mut take = |count: usize| -> Result<Vec<f32>, CheckpointError> {
         // What is taken is no more than there is.
@@ -117,5 +134,5 @@ pub fn restore(trainer: &mut Trainer, bytes: &[u8], training: &str) -> Result<Po
         slot.map(|(.., values)| values.as_slice())
     })?;
     trainer.numbers_mut().zip(parameters).for_each(|(own, values)| *own = values);
-    Ok(Position { best, ..header.position })
+    Ok((Position { best, ..header.position }, extra.to_vec()))
 }

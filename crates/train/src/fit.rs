@@ -96,6 +96,9 @@ pub struct EpochReport {
     pub val_metrics: Vec<(String, f64)>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f32,
+    /// The share of the weights that pruning looks at which are pruned at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<f64>,
     /// Wall time.
     pub seconds: f64,
 }
@@ -128,6 +131,27 @@ pub enum Flow {
 
 /// What happens along the way.
 pub trait Hooks {
+    /// Before every step: weights may be changed.
+    ///
+    /// # Errors
+    /// If that fails, which ends training.
+    fn before_step(&mut self, _trainer: &mut Trainer) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// Behind the optimizer's part of every step: weights may be changed.
+    ///
+    /// # Errors
+    /// If that fails, which ends training.
+    fn after_step(&mut self, _trainer: &mut Trainer) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    /// The share of weights that are pruned as it is now, for the report of an epoch.
+    fn sparsity(&self) -> Option<f64> {
+        None
+    }
+
     /// Behind every step.
     fn on_step(&mut self, report: &StepReport<'_>) -> Flow;
 
@@ -254,8 +278,10 @@ impl Run<'_> {
             self.trainer.use_batch_statistics(false);
         }
         let prepared = Prepared::new(batch, self.trainer, self.options.class_weights.as_ref())?;
+        self.hooks.before_step(self.trainer)?;
         let learnt = prepared.show(|samples| self.trainer.train(samples, measures));
         learnt.map_err(|error| error.of_samples(&batch.indices))?;
+        self.hooks.after_step(self.trainer)?;
         self.position.step += 1;
         self.position.loss = measures.loss;
         self.position.metrics = measures.gathered();
@@ -298,6 +324,7 @@ impl Run<'_> {
             val_loss: validated.as_ref().map(|validated| validated.loss.result()),
             val_metrics: validated.map_or_else(Vec::new, |validated| validated.named()),
             learning_rate,
+            sparsity: self.hooks.sparsity(),
             seconds: start.elapsed().as_secs_f64(),
         })
     }

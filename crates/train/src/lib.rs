@@ -32,6 +32,7 @@ mod target;
 mod trainer;
 mod weights;
 
+pub use arrangement::Arrangement;
 pub use callback::{Direction, EarlyStopping, Mode, ReduceLrOnPlateau, Verdict};
 pub use checkpoint::{Checkpoint, CheckpointError, restore};
 pub use config::{CompileConfig, ConfigError, LossTerm};

@@ -228,6 +228,31 @@ impl Trainer {
         model
     }
 
+    /// The values of a parameter in the source's layout; `None` where no step reads it.
+    #[must_use]
+    pub fn weights(&self, id: ParameterId, pool: &ThreadPool) -> Option<Vec<f32>> {
+        let values = self.values.get(id.0 as usize)?.as_ref()?;
+        Some(values.arrangement.undo(pool, values.numbers.clone()))
+    }
+
+    /// Elements in the source's layout of a parameter, in the order of [`Trainer::weights_mut`].
+    #[must_use]
+    pub fn arranged<T: Copy + Default + Send + Sync>(
+        &self,
+        id: ParameterId,
+        elements: Vec<T>,
+        pool: &ThreadPool,
+    ) -> Option<Vec<T>> {
+        let values = self.values.get(id.0 as usize)?.as_ref()?;
+        (elements.len() == values.numbers.len()).then(|| values.arrangement.apply(pool, elements))
+    }
+
+    /// The values of a parameter, to be changed between steps, in the order in which steps read them: see
+    /// [`Trainer::arranged`].
+    pub fn weights_mut(&mut self, id: ParameterId) -> Option<&mut [f32]> {
+        Some(&mut self.values.get_mut(id.0 as usize)?.as_mut()?.numbers)
+    }
+
     /// The values of all parameters in training, in the order of the model's.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = &[f32]> {
         self.values.iter().flatten().map(|values| values.numbers.as_slice())

@@ -27,7 +27,7 @@ fn json(output: &Output) -> serde_json::Value {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["convert", "run", "evaluate", "bench", "inspect", "demo"] {
+    for verb in ["convert", "run", "evaluate", "bench", "inspect", "train", "prune", "demo"] {
         let output = litesmith(&[verb, "--help"]);
         assert_eq!(code(&output), Some(0));
         assert!(text(&output.stdout).contains("Example:"), "{verb}");
@@ -121,4 +121,32 @@ fn environment_variables_choose_threads_and_instruction_set() {
     let output =
         command.args(["bench", model.to_str().unwrap()]).env("LITESMITH_THREADS", "many").output().unwrap();
     assert_eq!(code(&output), Some(2));
+}
+
+#[test]
+fn pruning_reports_in_json_and_sizes_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let model = asset("fashion.keras");
+    let model = model.to_str().unwrap();
+    let (out, small) = (path("out.tflite"), path("small.tflite"));
+    let output =
+        litesmith(&["prune", model, "-o", &out, "--sparsity", "0.75", "--structure", "block:4x1", "--json"]);
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    let result = json(&output);
+    assert_eq!(result["schema_version"], 1);
+    assert!(result["layers"].as_array().unwrap().iter().any(|layer| layer["structure"] == "block:4x1"));
+    let output = litesmith(&["prune", model, "-o", &small, "--structure", "channels"]);
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    let output = litesmith(&["inspect", &out, "--sizes", "--json"]);
+    let result = json(&output);
+    let bytes = |key: &str| result[key].as_u64().unwrap();
+    assert!(bytes("compressed_bytes") < bytes("bytes") && bytes("sparse_bytes") < bytes("bytes"));
+    for arguments in [
+        &["prune", model, "-o", &out, "--sparsity", "2"][..],
+        &["prune", model, "-o", &out, "--structure", "rings"],
+        &["prune", model, "-o", &out, "--policy", "most"],
+    ] {
+        assert_eq!(code(&litesmith(arguments)), Some(2), "{arguments:?}");
+    }
 }

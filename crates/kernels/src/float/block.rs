@@ -7,9 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::conv::Direct;
 use super::depthwise::Depthwise;
 use super::depthwise::patch::ROWS;
+use super::direct::Direct;
 use super::packed::{Addend, Output};
 use super::split::part;
 use super::taps::{Image, Taps, spread};
@@ -154,8 +154,7 @@ impl Block {
             output: lines.out,
             zeros: &single.zeros,
         };
-        let mut taps =
-            Taps::new(self.expand.image(input, shape), expand.reading, expand.packed.most_pixels());
+        let mut taps = Taps::new(self.expand.image(input, shape), expand.reading, expand.most_pixels());
         let pointers = vec![std::ptr::null(); if self.projects() { ROWS * out_width } else { 0 }];
         let mut last = Last { addend, pointers };
         let per_sample = out_height.div_ceil(ROWS);
@@ -199,7 +198,7 @@ impl Block {
     /// No other thread uses the ring.
     unsafe fn expand_row(
         &self,
-        Direct { packed, .. }: &Direct,
+        direct: &Direct,
         lines: &Lines,
         taps: &mut Taps<'_>,
         [sample, row]: [usize; 2],
@@ -207,7 +206,7 @@ impl Block {
     ) {
         let Conv2d { out_channels, clamp, .. } = &*self.expand;
         let [height, width] = lines.expanded;
-        let tiles = width.div_ceil(packed.most_pixels());
+        let tiles = width.div_ceil(direct.most_pixels());
         let output = Output {
             data: ring,
             addend: Addend::Nothing,
@@ -219,7 +218,7 @@ impl Block {
             let columns = part(width, tile, tiles);
             let pointers = taps.find((sample * height + row) * width + columns.start, columns.len());
             // SAFETY: the taps are those of the columns, as packed; the ring is the caller's.
-            unsafe { packed.run_pixels(pointers, columns, &output) };
+            unsafe { direct.run_pixels(pointers, columns, &output) };
         }
     }
 }
@@ -253,13 +252,13 @@ impl Last<'_> {
             pitch: project.out_channels,
             clamp: self.addend.map_or(project.clamp, |(_, clamp)| clamp),
         };
-        let tiles = pixels.len().div_ceil(direct.packed.most_pixels());
+        let tiles = pixels.len().div_ceil(direct.most_pixels());
         for tile in 0..tiles {
             let part = part(pixels.len(), tile, tiles);
             let pointers = self.pointers[part.start..].as_ptr();
             let part = pixels.start + part.start..pixels.start + part.end;
             // SAFETY: there is a pointer to all channels of each pixel; the rest is promised.
-            unsafe { direct.packed.run_pixels(pointers, part, &output) };
+            unsafe { direct.run_pixels(pointers, part, &output) };
         }
     }
 }

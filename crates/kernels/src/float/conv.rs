@@ -1,10 +1,9 @@
 //! Convolution and dense layers.
 
+use super::direct::Direct;
 use super::filters::{Filters, Order};
-use super::packed::{Addend, Output, Packed};
-use super::split::{Split, Work};
-use super::taps::{Image, Reading, Taps};
-use super::tile;
+use super::packed::{Addend, Output};
+use super::taps::{Image, Reading};
 use super::winograd::{Form, Winograd};
 use super::{Clamp, assert_convolution, volume};
 use crate::aligned::Aligned;
@@ -15,8 +14,9 @@ use crate::{Isa, ThreadPool, Window};
 ///
 /// `output[n, y, x, o] = clamp(bias[o] + sum over taps and channels of input * weight)`, with
 /// zeros outside the input. In [`Form::Direct`] a tile of output pixels by output channels stays in
-/// registers while all taps and input channels pass by; input pixels are read in place. The other forms
-/// need fewer products, and more weights.
+/// registers while all taps and input channels pass by; input pixels are read in place.
+/// [`Form::Blocks`] and [`Form::Scattered`] leave zeros out; the other forms need fewer products, and more
+/// weights.
 pub struct Conv2d {
     pub(super) window: Window,
     pub(super) in_channels: usize,
@@ -36,17 +36,10 @@ enum Method {
 impl Method {
     fn fill(&mut self, pool: &ThreadPool, filters: Filters<'_>, bias: Option<&[f32]>) {
         match self {
-            Method::Direct(Direct { isa, packed, .. }) => packed.fill(*isa, pool, filters, bias),
+            Method::Direct(direct) => direct.fill(pool, filters, bias),
             Method::Winograd(winograd) => winograd.fill(pool, filters, bias),
         }
     }
-}
-
-/// Weights that are multiplied as they are.
-pub(super) struct Direct {
-    isa: Isa,
-    pub(super) reading: Reading,
-    pub(super) packed: Packed,
 }
 
 impl Conv2d {
@@ -140,24 +133,25 @@ impl Conv2d {
         let steps = window.taps() * depth;
 
         let reading = if groups == 1 { Reading::best(&window, in_channels) } else { Reading::Taps };
-        let method = if form == Form::Direct {
-            let (tiles, pointers) = (tile::tiles(isa), reading.pointers(&window));
-            let per_group = out_channels / groups;
-            let packed = Packed::new(tiles, groups, per_group, pointers, steps / pointers, memory);
-            Method::Direct(Direct { isa, reading, packed })
-        } else {
-            Method::Winograd(Winograd::new(isa, form, in_channels, out_channels, memory))
-        };
+        let per_group = out_channels / groups;
         let zeros = Aligned::zeroed(reading.zeros(&window, in_channels));
-        let order = match form {
-            Form::Direct => Order::plain(out_channels / groups, 1, steps),
-            _ => Order::plain(out_channels, window.taps(), depth),
+        let (method, order) = match form {
+            Form::Direct | Form::Blocks | Form::Scattered => {
+                let pointers = reading.pointers(&window);
+                let taps = [pointers, steps / pointers];
+                let direct = Direct::new(form, isa, reading, groups, per_group, taps, memory);
+                (Method::Direct(direct), Order::plain(per_group, 1, steps))
+            }
+            Form::Winograd2 | Form::Winograd4 => {
+                let winograd = Winograd::new(isa, form, in_channels, out_channels, memory);
+                (Method::Winograd(winograd), Order::plain(out_channels, window.taps(), depth))
+            }
         };
         Conv2d { window, in_channels, out_channels, clamp, method, order, zeros }
     }
 
     /// Packs other weights and biases, in place of those it has: laid out as in [`Conv2d::new`]. The work
-    /// is split over `pool`, and no memory is allocated.
+    /// is split over `pool`, and no memory is allocated in dense forms.
     ///
     /// # Panics
     /// When `weights` or `bias` has another length.
@@ -179,7 +173,11 @@ impl Conv2d {
     /// is packed anew it computes something else.
     pub(crate) fn exchange(&mut self, memory: &mut Aligned<f32>) {
         match &mut self.method {
-            Method::Direct(direct) => direct.packed.exchange(memory),
+            Method::Direct(direct) => {
+                if let Some(packed) = direct.dense() {
+                    packed.exchange(memory);
+                }
+            }
             Method::Winograd(winograd) => winograd.exchange(memory),
         }
     }
@@ -187,7 +185,7 @@ impl Conv2d {
     /// Numbers that the memory of the packed weights has to hold.
     pub(crate) fn floats(&self) -> usize {
         match &self.method {
-            Method::Direct(direct) => direct.packed.floats(),
+            Method::Direct(direct) => direct.floats(),
             Method::Winograd(winograd) => winograd.floats(),
         }
     }
@@ -308,26 +306,5 @@ impl Conv2d {
             output: self.window.output([height, width]),
             zeros: &self.zeros,
         }
-    }
-}
-
-impl Direct {
-    /// Computes the whole output of `image`.
-    fn run(&self, pool: &ThreadPool, image: Image<'_>, output: &Output<'_>) {
-        let ([down, across], out_channels) = (image.window.stride, output.pitch);
-        let work = Work {
-            pixels: image.shape[0] * image.output[0] * image.output[1],
-            most_pixels: self.packed.most_pixels(),
-            panels: self.packed.panels(),
-            work_per_pixel: self.packed.floats(),
-            floats_per_pixel: image.channels * down * across + out_channels,
-            weights: self.packed.floats(),
-        };
-        let split = Split::new(&work, pool.threads());
-        pool.run(split.tasks(), &|task| {
-            let mut taps = Taps::new(image, self.reading, self.packed.most_pixels());
-            // SAFETY: tasks of a split share no pixel and channel; taps are read as packed.
-            unsafe { self.packed.run(&mut taps, &split, task, output) };
-        });
     }
 }

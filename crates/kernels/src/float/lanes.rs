@@ -64,6 +64,17 @@ pub(crate) trait Lanes: Copy {
     }
     /// Into the bounds; NaN stays NaN.
     unsafe fn clamp(self, min: f32, max: f32) -> Self;
+    /// Brings `count` numbers of each of `COUNT` rows side by side, from number `first` on: number `i` of
+    /// all rows goes to `to + i * pitch`.
+    #[inline(always)]
+    unsafe fn turn(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
+        for row in 0..Self::COUNT {
+            for i in 0..count {
+                // SAFETY: these numbers are readable and writable by the trait's contract.
+                unsafe { *to.add(i * pitch + row) = *(*rows.add(row)).add(first + i) };
+            }
+        }
+    }
 }
 
 /// Plain Rust, four floats that the compiler may put into a register of any target.

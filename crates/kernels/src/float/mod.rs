@@ -22,11 +22,13 @@
 mod block;
 mod conv;
 mod depthwise;
+mod direct;
 pub(crate) mod filters;
 pub(crate) mod lanes;
 pub(crate) mod matmul;
 mod packed;
 mod side_by_side;
+mod sparse;
 pub(crate) mod split;
 mod taps;
 mod tile;
@@ -42,6 +44,7 @@ pub(crate) use depthwise::gather::Gather;
 pub(crate) use depthwise::weights::weight_gradient;
 pub use matmul::{MatMul, matmul};
 pub use winograd::Form;
+pub(crate) use winograd::time_of_form;
 
 /// Bounds that every result is forced into: the fused activations RELU, RELU6, RELU_N1_TO_1.
 ///

@@ -13,7 +13,7 @@ use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Bytes of weights that stay in the second-level cache while the pixels pass by.
-const RESIDENT: usize = 320 << 10;
+pub(super) const RESIDENT: usize = 320 << 10;
 /// Tiles of pixels whose inputs stay in that cache while the weights pass by.
 const FEW_TILES: usize = 6;
 
@@ -62,6 +62,27 @@ pub(super) struct Output<'a> {
     /// Floats from a pixel to the next.
     pub(super) pitch: usize,
     pub(super) clamp: Clamp,
+}
+
+impl Output<'_> {
+    /// Where the first of some channels of some pixels goes, and what is added to it: null for nothing.
+    ///
+    /// # Panics
+    /// When they are not all inside the output.
+    #[inline(always)]
+    pub(super) fn place(&self, pixels: &Range<usize>, channels: &Range<usize>) -> (*mut f32, *const f32) {
+        let first = self.first + pixels.start * self.pitch + channels.start;
+        let end = first + (pixels.len() - 1) * self.pitch + channels.len();
+        assert!(end <= self.data.len(), "tile outside the output");
+        // SAFETY: inside the output as just checked.
+        let to = unsafe { self.data.as_ptr().add(first) };
+        let addend = match self.addend {
+            Addend::Nothing => std::ptr::null(),
+            Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
+            Addend::Output => to,
+        };
+        (to, addend)
+    }
 }
 
 /// Pixels of one tap that lie one after the other, as rows of a matrix do.
@@ -385,11 +406,7 @@ impl Packed {
         output: &Output<'_>,
         (ahead, ahead_step): (*const f32, usize),
     ) -> Tile {
-        let first = output.first + pixels.start * output.pitch + panel.first;
-        let end = first + (pixels.len() - 1) * output.pitch + panel.channels;
-        assert!(end <= output.data.len(), "tile outside the output");
-        // SAFETY: inside the output as just checked.
-        let to = unsafe { output.data.as_ptr().add(first) };
+        let (to, addend) = output.place(pixels, &(panel.first..panel.first + panel.channels));
         Tile {
             pointers,
             taps: self.taps,
@@ -397,11 +414,7 @@ impl Packed {
             depth: self.depth,
             panel: self.data[panel.start..].as_ptr(),
             output: to,
-            addend: match output.addend {
-                Addend::Nothing => std::ptr::null(),
-                Addend::Tensor(tensor) => tensor[first..end].as_ptr(),
-                Addend::Output => to,
-            },
+            addend,
             pitch: output.pitch,
             channels: panel.channels,
             clamp: output.clamp,

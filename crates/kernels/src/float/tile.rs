@@ -162,7 +162,7 @@ table_by_isa!(
 
 /// How many floats ahead weights are asked for from the second-level cache: the products of a tile
 /// of all pixels with so many take as long as a line from there, and longer.
-const AHEAD: usize = 512;
+pub(super) const AHEAD: usize = 512;
 
 const ONE: usize = Width::One as usize;
 const TWO: usize = Width::Two as usize;
@@ -235,7 +235,7 @@ unsafe fn streams<L: Lanes, const S: usize>(tiles: &[Tile]) {
 }
 
 /// Floats of weights for one input channel.
-const fn row<L: Lanes>(width: usize) -> usize {
+pub(super) const fn row<L: Lanes>(width: usize) -> usize {
     match width {
         ONE => L::COUNT,
         HALVES => L::COUNT + L::COUNT / 2,
@@ -245,7 +245,10 @@ const fn row<L: Lanes>(width: usize) -> usize {
 
 /// Finishes the sums of a tile.
 #[inline(always)]
-unsafe fn finish<L: Lanes, const P: usize, const W: usize>(tile: &Tile, acc: &[[L; 2]; MOST_PIXELS]) {
+pub(super) unsafe fn finish<L: Lanes, const P: usize, const W: usize>(
+    tile: &Tile,
+    acc: &[[L; 2]; MOST_PIXELS],
+) {
     let last = tile.channels - (row::<L>(W) - 1) / L::COUNT * L::COUNT;
     // A straight line of code for each case: with the questions asked for every register the jumps
     // between them would take as long as the products of a dozen channels.
@@ -305,7 +308,7 @@ unsafe fn finish_register<L: Lanes, const ADD: bool, const WHOLE: bool>(
 
 /// The registers of a width; where it is one, the second is not used.
 #[inline(always)]
-unsafe fn load_registers<L: Lanes, const W: usize>(from: *const f32) -> [L; 2] {
+pub(super) unsafe fn load_registers<L: Lanes, const W: usize>(from: *const f32) -> [L; 2] {
     // SAFETY: a row of weights is readable by the caller's promise.
     unsafe {
         let second = match W {

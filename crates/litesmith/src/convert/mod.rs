@@ -52,6 +52,8 @@ pub struct ConvertResult {
     pub quantized_operators: usize,
     /// Number of operators whose weights and biases were repaired.
     pub repaired_operators: usize,
+    /// Number of weights that are stored without their zeros.
+    pub sparse_tensors: usize,
     /// Operators that stayed float although quantization was asked for.
     pub float_operators: Vec<FloatOperator>,
     /// How far the result's outputs are from the source's.
@@ -85,7 +87,36 @@ pub fn convert(
     options.check(target)?;
     observer.stage("read", 0);
     let source = read(input, options)?;
-    let mut model = source.clone();
+    convert_source((source.clone(), source), (input, output, target), options, observer, start)
+}
+
+/// Converts a model that was read from `input`, and changed since, and checks it by another one, which
+/// computes the same.
+pub(crate) fn convert_model(
+    models: (Model, Model),
+    input: &Path,
+    output: &Path,
+    options: &ConvertOptions,
+    observer: &dyn Observer,
+) -> Result<ConvertResult, Error> {
+    let start = Instant::now();
+    let target = OutputFormat::of(output, options)?;
+    options.check(target)?;
+    convert_source(models, (input, output, target), options, observer, start)
+}
+
+/// Converts the second model; the first is what it is checked by.
+fn convert_source(
+    (source, mut model): (Model, Model),
+    (input, output, target): (&Path, &Path, OutputFormat),
+    options: &ConvertOptions,
+    observer: &dyn Observer,
+    start: Instant,
+) -> Result<ConvertResult, Error> {
+    if options.quantize != Quantization::Keep || target != OutputFormat::Tflite || options.sparse {
+        // Whoever changes weights needs all of them.
+        litesmith_prune::densify(&mut model);
+    }
     if options.quantize != Quantization::Keep && is_quantized(&model) {
         dequantize(&mut model)?;
     }
@@ -129,6 +160,7 @@ pub fn convert(
         fused: rewrites.iter().filter(|rewrite| is_fusion(rewrite.pass)).map(|rewrite| rewrite.count).sum(),
         quantized_operators: report.outcomes.len() - report.float().count(),
         repaired_operators: report.repaired,
+        sparse_tensors: written.sparse_tensors,
         float_operators: float_operators(&report),
         check,
     })
@@ -172,7 +204,7 @@ fn with_interface_of(source: &Model, model: &Model) -> Result<Option<Model>, Err
     Ok(None)
 }
 
-fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
+pub(crate) fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
     let mut model = read_file(input, options).map_err(|error| error.about(input))?;
     refuse_nan(&model).map_err(|error| error.about(input))?;
     if !options.input_shapes.is_empty() {

@@ -63,6 +63,8 @@ pub struct ConvertOptions {
     pub external_data: bool,
     /// For ONNX: whether int8 tensors inside the model become uint8, which ONNX Runtime runs faster.
     pub unsigned_activations: bool,
+    /// For TFLite: whether weights with many zeros are stored without them.
+    pub sparse: bool,
     /// New size of the batch.
     pub batch: Option<BatchSize>,
     /// Signal-to-noise ratio in dB below which nothing is written.
@@ -172,6 +174,9 @@ impl ConvertOptions {
             if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
                 return Err(Error::Usage(format!("{option} has no effect: the output is no .onnx file")));
             }
+        }
+        if self.sparse && target != Target::Tflite {
+            return Err(Error::Usage("--sparse has no effect: the output is no .tflite file".into()));
         }
         let width = self.mode().and_then(Mode::width);
         let integer = width.is_some();

@@ -64,6 +64,8 @@ pub(super) struct Written {
     pub bytes: u64,
     /// How often each of the format's operators is in them.
     pub operators: BTreeMap<String, usize>,
+    /// Number of weights without their zeros.
+    pub sparse_tensors: usize,
 }
 
 /// Writes the converted model.
@@ -76,6 +78,20 @@ pub(super) fn write(
     observer: &dyn Observer,
 ) -> Result<Written, Error> {
     let bytes = match target {
+        Target::Tflite if options.sparse => {
+            let mut model = model.clone();
+            let sparse_tensors = litesmith_prune::encode(&mut model);
+            if sparse_tensors == 0 {
+                observer.note("--sparse changes nothing: no weights have so many zeros that it pays");
+            }
+            let file = tflite::encode(&model)?;
+            put_by(output, |output| file.write_to(output))?;
+            let mut operators = count_operators(&model);
+            if let Some(count) = operators.remove("IDENTITY") {
+                operators.insert("DENSIFY".into(), count);
+            }
+            return Ok(Written { bytes: file.len(), operators, sparse_tensors });
+        }
         Target::Tflite => {
             let file = tflite::encode(model)?;
             put_by(output, |output| file.write_to(output))?;
@@ -94,7 +110,7 @@ pub(super) fn write(
             ));
         }
     };
-    Ok(Written { bytes, operators: count_operators(model) })
+    Ok(Written { bytes, operators: count_operators(model), sparse_tensors: 0 })
 }
 
 fn write_onnx(
@@ -122,7 +138,7 @@ fn write_onnx(
     if let Some(file) = &written.data_file {
         observer.note(&format!("the weights stand in {file}, which belongs beside the model"));
     }
-    Ok(Written { bytes: written.bytes, operators: written.operators })
+    Ok(Written { bytes: written.bytes, operators: written.operators, sparse_tensors: 0 })
 }
 
 /// Whether a model has int8 activations.

@@ -2,6 +2,7 @@
 
 mod options;
 mod outcome;
+mod pruned;
 mod simulated;
 mod watch;
 
@@ -16,6 +17,7 @@ use litesmith_train::{Loss, Objective, Position, Setup, Trainer, fit, restore};
 
 pub use options::{PerOutput, TrainOptions};
 pub use outcome::{EpochResult, SimulatedParts, StepOperator, StepTime, TrainResult};
+pub use pruned::PruneTraining;
 pub use simulated::QuantizeAware;
 
 use crate::convert::write::put;
@@ -72,21 +74,36 @@ pub fn train(
     };
     let trained = simulated.as_ref().map_or(&model, |simulated| &simulated.model).clone();
     let mut trainer = Trainer::new(trained, setup, options.fit.batch_size)?;
+    let mut pruning = match &options.prune {
+        Some(prune) => {
+            let integers = options.quantize_aware.is_some();
+            Some(prune.start(&model, options.steps(training.len()), integers, &options.run, observer)?)
+        }
+        None => None,
+    };
     go_on(observer)?;
     let checkpoint = output.with_added_extension("checkpoint");
     let position = match options.resume && checkpoint.exists() {
         true => {
             let bytes = std::fs::read(&checkpoint).map_err(|error| Error::io(&checkpoint, &error))?;
-            let position = restore(&mut trainer, &bytes, &about);
-            position.map_err(|error| Error::from(error).about(&checkpoint))?
+            let restored = restore(&mut trainer, &bytes, &about);
+            let (position, masks) = restored.map_err(|error| Error::from(error).about(&checkpoint))?;
+            if let Some(pruning) = &mut pruning {
+                pruning.restore(&masks).map_err(|error| Error::from(error).about(&checkpoint))?;
+            }
+            position
         }
         false => Position::default(),
     };
-    let mut watch = Watch::new(observer, &checkpoint, &about);
+    let mut watch = Watch::new(observer, &checkpoint, &about, pruning);
     let position = fit(&mut trainer, &training, validation.as_ref(), &fit_options, position, &mut watch)?;
-    let (times, stopped) = watch.finish();
+    let (times, stopped, pruning) = watch.finish();
     if stopped {
         return Err(Error::Paused(checkpoint));
+    }
+    if let Some(pruning) = &pruning {
+        // The weights behind the best epoch may be from before the last masks.
+        pruning.apply(&mut trainer);
     }
     let (trained, learnt) = match &simulated {
         Some(simulated) => {
@@ -108,6 +125,7 @@ pub fn train(
         TrainResult::new(&trainer, position, times, training.len(), start.elapsed(), peak_rss_mb());
     result.integer_agreement = agreement;
     result.simulated = simulated.map(|simulated| simulated.parts);
+    result.pruned = pruning.map(|pruning| pruning.outcomes()).unwrap_or_default();
     Ok(if options.profile { result.with_profile(&trainer) } else { result })
 }
 
@@ -200,7 +218,7 @@ fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainO
         if objective.weight == 1.0 { loss.to_string() } else { format!("{} times {loss}", objective.weight) }
     };
     format!(
-        "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}{}",
+        "model {hash:016x}, {} samples in batches of {}{}, seed {}, loss {}, optimizer {}{}{}",
         data.len(),
         fit.batch_size,
         if fit.shuffle { "" } else { " in order" },
@@ -208,5 +226,7 @@ fn fingerprint(original: &Bytes, setup: &Setup, data: &Dataset, options: &TrainO
         setup.objectives.iter().map(loss).collect::<Vec<_>>().join(" and "),
         setup.optimizer.to_json(),
         options.quantize_aware.as_ref().map(|aware| format!(", {aware:?}")).unwrap_or_default(),
+        // Its steps follow from the number of epochs.
+        options.prune.as_ref().map(|prune| format!(", {} epochs, {prune:?}", fit.epochs)).unwrap_or_default(),
     )
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::feed::DataOptions;
-use crate::train::QuantizeAware;
+use crate::train::{PruneTraining, QuantizeAware};
 
 /// How a model is trained.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct TrainOptions {
     pub skip_training_only: bool,
     /// Simulates integers, so that weights learn to live with them.
     pub quantize_aware: Option<QuantizeAware>,
+    /// Makes the weights zero that matter least, more and more of them.
+    pub prune: Option<PruneTraining>,
     /// What random numbers follow from.
     pub seed: u64,
     /// Whether the result says how long each operator of a step takes.
@@ -77,6 +79,7 @@ impl TrainOptions {
             freeze_batch_norm: false,
             skip_training_only: false,
             quantize_aware: None,
+            prune: None,
             seed: 0,
             profile: false,
             resume: false,
@@ -84,13 +87,17 @@ impl TrainOptions {
         }
     }
 
+    /// Steps of the whole training.
+    pub(super) fn steps(&self, samples: usize) -> u64 {
+        self.fit.epochs as u64 * samples.div_ceil(self.fit.batch_size.max(1)) as u64
+    }
+
     /// How the epochs go. Simulated integers see the statistics that they will be used with: batch
     /// normalization keeps them in the second half.
     pub(super) fn fit_options(&self, samples: usize) -> FitOptions {
         let mut fit = self.fit.clone();
         if self.quantize_aware.is_some() && fit.freeze_batch_statistics.is_none() {
-            let steps = fit.epochs as u64 * samples.div_ceil(fit.batch_size.max(1)) as u64;
-            fit.freeze_batch_statistics = Some(steps / 2);
+            fit.freeze_batch_statistics = Some(self.steps(samples) / 2);
         }
         fit
     }

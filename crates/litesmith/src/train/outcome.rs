@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use litesmith_prune::Outcome as PrunedLayer;
 use litesmith_train::{EpochReport, Position, Trainer};
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ pub struct TrainResult {
     /// After quantization-aware training: what was rounded while it was trained, and what was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedParts>,
+    /// After pruning, every layer with weights.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<PrunedLayer>,
     /// With [`TrainOptions::profile`](super::TrainOptions::profile), the operators of a step in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<StepOperator>,
@@ -82,6 +86,9 @@ pub struct EpochResult {
     pub val_loss: Option<f64>,
     /// Learning rate of the last step.
     pub learning_rate: f32,
+    /// The share of the weights of pruned layers that are pruned at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<f64>,
     /// Wall-clock time.
     pub seconds: f64,
 }
@@ -108,6 +115,7 @@ impl TrainResult {
             peak_rss_mb,
             integer_agreement: None,
             simulated: None,
+            pruned: Vec::new(),
             operators: Vec::new(),
         }
     }
@@ -137,6 +145,7 @@ impl EpochResult {
             metrics: own.chain(validated).collect(),
             val_loss: report.val_loss,
             learning_rate: report.learning_rate,
+            sparsity: report.sparsity,
             seconds: report.seconds,
         }
     }

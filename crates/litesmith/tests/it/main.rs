@@ -4,6 +4,7 @@ mod convert;
 mod damage;
 mod layout;
 mod onnx;
+mod prune;
 mod recurrent;
 mod run;
 

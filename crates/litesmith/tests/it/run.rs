@@ -95,7 +95,8 @@ fn the_demo_fills_its_table() {
     let mut options = DemoOptions::default();
     options.folder = Some(folder.path().to_owned());
     let result = demo(&options, &Silent).unwrap();
-    assert_eq!(result.rows.len(), 5);
+    assert_eq!(result.rows.len(), 6);
+    assert!(result.rows[5].quantize_aware);
     for row in &result.rows {
         assert_eq!(row.file.metadata().unwrap().len(), row.bytes);
         assert!(row.accuracy > 0.9 && row.agreement > 0.98, "{row:?}");

@@ -8,7 +8,7 @@ mod operands;
 mod options;
 
 use litesmith_graph::operator::Facts;
-use litesmith_graph::{DType, Graph, Node, Tensor, TensorId};
+use litesmith_graph::{DType, Graph, Node, Op, Tensor, TensorId};
 
 use crate::tflite::names::builtin;
 use crate::tflite::schema::Builtin;
@@ -89,6 +89,10 @@ impl Site<'_> {
 /// # Errors
 /// The reason why TFLite has no such operator.
 pub(super) fn encode(site: &Site<'_>) -> Result<Encoded, String> {
+    if let (Op::Identity(_), Some(true)) = (&site.node.op, site.tensor(0).map(|own| own.sparsity.is_some())) {
+        // A sparse constant as it was before its zeros were left out.
+        return Ok(Encoded { builtin: Builtin::DENSIFY, options: None, operands: site.operands() });
+    }
     let Some(builtin) = builtin(&site.node.op) else {
         return Err("TFLite has no such operator: legalize the model first".into());
     };

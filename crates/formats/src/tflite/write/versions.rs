@@ -324,6 +324,7 @@ const RUNTIMES: &[(Builtin, &str)] = &[
     (Builtin::CONV_3D_TRANSPOSE, "2.6"),
     (Builtin::COS, "1.14"),
     (Builtin::CUMSUM, "2.4"),
+    (Builtin::DENSIFY, "2.2"),
     (Builtin::DEPTHWISE_CONV_2D, "1.5 1.12 1.14 2.2 2.3 2.3 2.11"),
     (Builtin::DEPTH_TO_SPACE, "2.1 2.5"),
     (Builtin::DEQUANTIZE, "1.13.1 1.14 1.15 2.2 2.7 2.18"),

@@ -120,6 +120,12 @@ impl Lanes for Avx2 {
         // SAFETY: see above.
         Avx2(unsafe { _mm256_min_ps(_mm256_set1_ps(max), _mm256_max_ps(_mm256_set1_ps(min), self.0)) })
     }
+
+    #[inline(always)]
+    unsafe fn turn(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
+        // SAFETY: see above.
+        unsafe { turn_avx2(rows, first, count, to, pitch) }
+    }
 }
 
 /// [`Lanes::add_scaled`] for [`Avx2`].
@@ -265,6 +271,12 @@ impl Lanes for Avx512 {
         // SAFETY: see above.
         Avx512(unsafe { _mm512_min_ps(_mm512_set1_ps(max), _mm512_max_ps(_mm512_set1_ps(min), self.0)) })
     }
+
+    #[inline(always)]
+    unsafe fn turn(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
+        // SAFETY: see above.
+        unsafe { turn_avx512(rows, first, count, to, pitch) }
+    }
 }
 
 /// [`Lanes::add_scaled`] for [`Avx512`].
@@ -320,5 +332,89 @@ unsafe fn add_scaled_half_avx512(acc: [Avx512; 2], x: *const f32, k: usize, w: [
         // makes one instruction of this, which holds no register that it could spill.
         let acc1 = _mm256_fmadd_ps(_mm256_broadcast_ss(&*x.add(k)), w1, acc1);
         [acc0, Avx512(_mm512_castps256_ps512(acc1))]
+    }
+}
+
+/// Brings `$count` numbers of rows side by side, four at a time. Parts of four numbers of rows `i`, `i + 4`
+/// and so on come together in a register, so that what follows stays within such parts.
+macro_rules! turn_by_four {
+    ($first:ident, $count:ident, $to:ident, $pitch:ident, $load:ident, $Register:ident,
+     $low:ident $high:ident $low_pairs:ident $high_pairs:ident $to_pairs:ident $from_pairs:ident) => {
+        for from in (0..$count).step_by(4) {
+            let left = $count - from;
+            let at = $first + from;
+            let (a, b) = ($load!(0, at, left), $load!(1, at, left));
+            let (c, d) = ($load!(2, at, left), $load!(3, at, left));
+            let (ab_low, ab_high) = ($to_pairs($low(a, b)), $to_pairs($high(a, b)));
+            let (cd_low, cd_high) = ($to_pairs($low(c, d)), $to_pairs($high(c, d)));
+            let to = $to.add(from * $pitch);
+            $Register($from_pairs($low_pairs(ab_low, cd_low))).store(to);
+            if left > 1 {
+                $Register($from_pairs($high_pairs(ab_low, cd_low))).store(to.add($pitch));
+            }
+            if left > 2 {
+                $Register($from_pairs($low_pairs(ab_high, cd_high))).store(to.add(2 * $pitch));
+            }
+            if left > 3 {
+                $Register($from_pairs($high_pairs(ab_high, cd_high))).store(to.add(3 * $pitch));
+            }
+        }
+    };
+}
+
+/// [`Lanes::turn`] for [`Avx2`].
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn turn_avx2(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
+    // SAFETY: the caller promises eight rows of these numbers, and room for them; no others are read.
+    unsafe {
+        macro_rules! part {
+            ($row:expr, $at:ident, $left:ident) => {
+                if $left < 4 {
+                    let lanes = _mm_setr_epi32(0, 1, 2, 3);
+                    let mask = _mm_cmpgt_epi32(_mm_set1_epi32($left as i32), lanes);
+                    _mm_maskload_ps((*rows.add($row)).add($at), mask)
+                } else {
+                    _mm_loadu_ps((*rows.add($row)).add($at))
+                }
+            };
+        }
+        macro_rules! halves {
+            ($row:literal, $at:ident, $left:ident) => {
+                _mm256_set_m128(part!($row + 4, $at, $left), part!($row, $at, $left))
+            };
+        }
+        turn_by_four!(first, count, to, pitch, halves, Avx2,
+            _mm256_unpacklo_ps _mm256_unpackhi_ps _mm256_unpacklo_pd _mm256_unpackhi_pd
+            _mm256_castps_pd _mm256_castpd_ps);
+    }
+}
+
+/// [`Lanes::turn`] for [`Avx512`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+unsafe fn turn_avx512(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
+    // SAFETY: the caller promises sixteen rows of these numbers, and room for them; no others are read.
+    unsafe {
+        macro_rules! part {
+            ($row:expr, $at:ident, $left:ident) => {
+                if $left < 4 {
+                    _mm_maskz_loadu_ps((1 << $left) - 1, (*rows.add($row)).add($at))
+                } else {
+                    _mm_loadu_ps((*rows.add($row)).add($at))
+                }
+            };
+        }
+        macro_rules! quarters {
+            ($row:literal, $at:ident, $left:ident) => {{
+                let first = _mm512_castps128_ps512(part!($row, $at, $left));
+                let two = _mm512_insertf32x4::<1>(first, part!($row + 4, $at, $left));
+                let three = _mm512_insertf32x4::<2>(two, part!($row + 8, $at, $left));
+                _mm512_insertf32x4::<3>(three, part!($row + 12, $at, $left))
+            }};
+        }
+        turn_by_four!(first, count, to, pitch, quarters, Avx512,
+            _mm512_unpacklo_ps _mm512_unpackhi_ps _mm512_unpacklo_pd _mm512_unpackhi_pd
+            _mm512_castps_pd _mm512_castpd_ps);
     }
 }

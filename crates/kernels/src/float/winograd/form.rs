@@ -1,6 +1,7 @@
-//! The two ways to convolve, and which is the faster one.
+//! The ways to convolve, and which dense one is the fastest.
 
 use crate::Window;
+use crate::sparse::cost::{self, Layer, Zeros};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,10 @@ pub enum Form {
     Winograd2,
     /// The same for tiles of 4x4 outputs: 36 products instead of 144.
     Winograd4,
+    /// As it is written, without the steps at which 16 output channels in a row have zero weights.
+    Blocks,
+    /// As it is written, without the weights that are zero.
+    Scattered,
 }
 
 /// The time to fetch a weight from memory, in products.
@@ -37,6 +42,25 @@ impl Form {
         fastest(window, groups, [in_channels, out_channels], [1, image[0], image[1]], 0.0)
     }
 
+    /// The form that should take the least time for these weights, `[out_channels, kernel height, kernel
+    /// width, in_channels / groups]`: [`best`](Form::best) for dense ones, or one that leaves zeros out. It
+    /// depends on neither the batch nor the machine, nor on the instruction set.
+    #[must_use]
+    pub fn best_for(
+        weights: &[f32],
+        window: &Window,
+        groups: usize,
+        in_channels: usize,
+        out_channels: usize,
+        image: [usize; 2],
+    ) -> Form {
+        let layer = Layer { window: *window, groups, in_channels, out_channels, image };
+        let zeros =
+            if groups == 1 { Zeros::of_floats(weights, window.taps() * in_channels) } else { Zeros::NONE };
+        let sparse = cost::sparse_form(&layer, zeros).map(|(form, _)| form);
+        sparse.unwrap_or_else(|| Form::best(window, groups, in_channels, out_channels, image))
+    }
+
     /// The form that should take the least time where weights are packed anew for each input, of `shape` =
     /// batch, height, width. It depends on neither the machine nor the instruction set.
     #[must_use]
@@ -54,13 +78,17 @@ impl Form {
     #[must_use]
     pub fn fits(self, window: &Window, groups: usize) -> bool {
         let three = window.kernel == [3; 2] && window.stride == [1; 2] && window.dilation == [1; 2];
-        self == Form::Direct || (three && groups == 1)
+        match self {
+            Form::Direct => true,
+            Form::Winograd2 | Form::Winograd4 => three && groups == 1,
+            Form::Blocks | Form::Scattered => groups == 1,
+        }
     }
 
     /// Outputs of a tile along one side, and its products along one side.
     pub(crate) fn tile(self) -> [usize; 2] {
         match self {
-            Form::Direct => [1, 3],
+            Form::Direct | Form::Blocks | Form::Scattered => [1, 3],
             Form::Winograd2 => [2, 4],
             Form::Winograd4 => [4, 6],
         }
@@ -72,18 +100,26 @@ fn fastest(window: &Window, groups: usize, channels: [usize; 2], shape: [usize; 
     if !Form::Winograd2.fits(window, groups) {
         return Form::Direct;
     }
-    let [batch, height, width] = shape;
-    let output = window.output([height, width]);
-    let time = |form: Form| {
-        let [side, seen] = form.tile();
-        let tiles: f64 = output.map(|size| size.div_ceil(side) as f64).iter().product();
-        let (tiles, points) = (tiles * batch as f64, (seen * seen) as f64);
-        let [inputs, outputs] = channels.map(|channels| channels as f64);
-        let transforms = if form == Form::Direct { 0.0 } else { TRANSFORM * tiles * (inputs + outputs) };
-        points * (inputs * outputs * (tiles.max(FETCH) + pack) + transforms)
-    };
+    let time = |form: Form| time_of_form(form, window, channels, shape, pack);
     let forms = [Form::Direct, Form::Winograd2, Form::Winograd4];
     forms.into_iter().min_by(|a, b| time(*a).total_cmp(&time(*b))).unwrap_or(Form::Direct)
+}
+
+/// The time of a dense form for a window of 3x3, in products.
+pub(crate) fn time_of_form(
+    form: Form,
+    window: &Window,
+    channels: [usize; 2],
+    [batch, height, width]: [usize; 3],
+    pack: f64,
+) -> f64 {
+    let [side, seen] = form.tile();
+    let output = window.output([height, width]);
+    let tiles: f64 = output.map(|size| size.div_ceil(side) as f64).iter().product();
+    let (tiles, points) = (tiles * batch as f64, (seen * seen) as f64);
+    let [inputs, outputs] = channels.map(|channels| channels as f64);
+    let transforms = if form == Form::Direct { 0.0 } else { TRANSFORM * tiles * (inputs + outputs) };
+    points * (inputs * outputs * (tiles.max(FETCH) + pack) + transforms)
 }
 
 #[cfg(test)]

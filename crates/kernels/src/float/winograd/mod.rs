@@ -19,6 +19,7 @@ mod weights;
 use std::ops::Range;
 
 pub use form::Form;
+pub(crate) use form::time_of_form;
 use input::InputTile;
 use output::OutputTile;
 use transform::MOST_POINTS;

@@ -45,7 +45,13 @@ pub(in super::super) fn best(isa: Isa, filter: &Filter, image: [usize; 2]) -> Fo
 /// Whether a filter can be computed in a form, and its sums are [exact](is_exact).
 pub(in super::super) fn is_possible(form: Form, filter: &Filter) -> bool {
     let whole = filter.in_channels.is_multiple_of(WIDTH) && filter.order == WeightOrder::OutputFirst;
-    form == Form::Direct || form.fits(&filter.window, filter.groups) && whole && is_exact(form, filter)
+    match form {
+        Form::Direct => true,
+        Form::Winograd2 | Form::Winograd4 => {
+            form.fits(&filter.window, filter.groups) && whole && is_exact(form, filter)
+        }
+        Form::Blocks | Form::Scattered => false,
+    }
 }
 
 /// Whether all sums that a filter can give, multiplied by the form's power of two, fit 32 bits.
