@@ -72,8 +72,7 @@ fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
         match &node.op {
             Op::FullyConnected(_) if reads(1) => Some(Site::Dense),
             Op::Conv2D(_) | Op::DepthwiseConv2D(_) if reads(1) && !quantizes(node) => Some(Site::Other),
-            // Half-precision weights.
-            Op::Dequantize(_) if reads(0) => Some(Site::Other),
+            Op::Dequantize(_) if reads(0) && graph[id].dtype == DType::F16 => Some(Site::Other),
             _ => None,
         }
     };
@@ -86,8 +85,10 @@ fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
         let readers: Option<Vec<Site>> =
             consumers[id.index()].iter().map(|node| weights(&graph[*node], id)).collect();
         let readers = readers.filter(|readers| !readers.is_empty())?;
-        let dense = readers.iter().all(|site| *site == Site::Dense);
-        Some((id, if dense { Site::Dense } else { Site::Other }))
+        let dense = readers.iter().filter(|site| **site == Site::Dense).count();
+        let mixed = dense > 0 && dense < readers.len();
+        let site = if dense > 0 { Site::Dense } else { Site::Other };
+        (!mixed || tensor.dtype != DType::I8).then_some((id, if mixed { Site::Other } else { site }))
     };
     graph.tensor_ids().filter_map(site).collect()
 }
