@@ -37,6 +37,7 @@ MODES = ["none", "float16", "dynamic", "int8", "int8-only", "int16x8"]
 SPARSE_MODES = ["none", "float16", "dynamic", "int8"]
 STEPS = 1  # of the integer output, on held-out photographs
 FLOAT_SNR_DB = 80
+LARGEST_SHARE = 0.6  # of the bytes, with half the channels; the classifier keeps its classes
 IMAGES = 6
 
 
@@ -98,10 +99,12 @@ def check_sparse(row, prepared, images):
         files.append(path)
         there = [first(TfliteRunner(file)({TfliteRunner(file).input_names[0]: images})) for file in files]
         here = [ours(file, images) for file in files]
-        same = np.array_equal(*there) and np.array_equal(*here)
+        # Kernels for blocks add up floats in another order.
+        near = signal_to_noise(*there) > FLOAT_SNR_DB if mode in ("none", "float16") else np.array_equal(*there)
+        same = near and np.array_equal(*here)
         size = path.stat().st_size / files[0].stat().st_size
         shown = f"{size:.2f} x, {result['sparse_tensors']} weights" + ("" if same else ", outputs differ")
-        row.check(f"sparse {mode}", same and result["sparse_tensors"] > 0 and size < 1, shown)
+        row.check(f"sparse {mode}", same and (size < 1) == (result["sparse_tensors"] > 0), shown)
 
 
 def check_model(row, prepared):
@@ -130,8 +133,8 @@ def check_model(row, prepared):
     result = command.succeed("prune", prepared.keras, "-o", small, "--sparsity", SPARSITY, "--structure", "channels")
     runner = TfliteRunner(small)
     snr = signal_to_noise(first(runner({runner.input_names[0]: images})), ours(small, images))
-    share = result["parameters"] / result["parameters_before"]
-    row.check("channels", share < 0.6 and snr > FLOAT_SNR_DB, f"{share:.2f} x weights, {snr:.0f} dB")
+    share = result["output_bytes"] / files["none"].stat().st_size
+    row.check("channels", share < LARGEST_SHARE and snr > FLOAT_SNR_DB, f"{share:.2f} x bytes, {snr:.0f} dB")
 
 
 def main():

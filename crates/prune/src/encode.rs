@@ -46,7 +46,9 @@ pub fn encoded_bytes(graph: &Graph) -> Vec<Option<u64>> {
     bytes
 }
 
-/// What reads a weight.
+/// What reads a weight. 8-bit weights go through DENSIFY only where LiteRT loads that: into convolutions of
+/// integers. It refuses dense layers, and convolutions that quantize their input as they run, also in
+/// TensorFlow's own files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Site {
     /// FULLY_CONNECTED alone.
@@ -58,15 +60,19 @@ enum Site {
 /// Constants that weighted operators, and nothing else, read as their weights.
 fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
     let consumers = graph.consumers();
+    let dtype = |id: Option<Option<TensorId>>| id.flatten().map(|id| graph[id].dtype);
+    let quantizes = |node: &Node| {
+        dtype(node.inputs.first().copied()) == Some(DType::F32)
+            && dtype(node.inputs.get(1).copied()) == Some(DType::I8)
+    };
     let weights = |node: &Node, id: TensorId| {
         let reads = |input: usize| {
             node.inputs.iter().enumerate().all(|(place, own)| (*own == Some(id)) == (place == input))
         };
         match &node.op {
             Op::FullyConnected(_) if reads(1) => Some(Site::Dense),
-            Op::Conv2D(_) | Op::DepthwiseConv2D(_) if reads(1) => Some(Site::Other),
-            // Half-precision weights.
-            Op::Dequantize(_) if reads(0) => Some(Site::Other),
+            Op::Conv2D(_) | Op::DepthwiseConv2D(_) if reads(1) && !quantizes(node) => Some(Site::Other),
+            Op::Dequantize(_) if reads(0) && graph[id].dtype == DType::F16 => Some(Site::Other),
             _ => None,
         }
     };
@@ -79,8 +85,10 @@ fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
         let readers: Option<Vec<Site>> =
             consumers[id.index()].iter().map(|node| weights(&graph[*node], id)).collect();
         let readers = readers.filter(|readers| !readers.is_empty())?;
-        let dense = readers.iter().all(|site| *site == Site::Dense);
-        Some((id, if dense { Site::Dense } else { Site::Other }))
+        let dense = readers.iter().filter(|site| **site == Site::Dense).count();
+        let mixed = dense > 0 && dense < readers.len();
+        let site = if dense > 0 { Site::Dense } else { Site::Other };
+        (!mixed || tensor.dtype != DType::I8).then_some((id, if mixed { Site::Other } else { site }))
     };
     graph.tensor_ids().filter_map(site).collect()
 }
@@ -114,6 +122,9 @@ fn encoded(tensor: &Tensor, site: Site) -> Option<(Sparsity, Data)> {
     let blocks = zeros.chunks(width).filter(|block| block.iter().all(|zero| *zero)).count() * width;
     let fits = site == Site::Dense && shape.len() == 2 && columns.is_multiple_of(width);
     let whole = fits && share(blocks, zeros.len()) / random > LEAST_BLOCK_SHARE;
+    if site == Site::Dense && !whole && tensor.dtype == DType::I8 {
+        return None;
+    }
     let (sparsity, kept) = if whole { in_blocks(&shape, &zeros, width) } else { one_by_one(&shape, &zeros) };
     let elements = data.bytes().chunks_exact(size).zip(kept).filter(|(_, kept)| *kept);
     let data = Data::from_vec(elements.flat_map(|(element, _)| element).copied().collect::<Vec<u8>>());
@@ -244,6 +255,20 @@ mod tests {
         assert_eq!(sparse.main().nodes.len(), 1);
         densify(&mut sparse);
         assert_eq!(sparse, dense);
+    }
+
+    #[test]
+    fn bytes_of_dense_layers_are_stored_in_blocks_or_whole() {
+        for (one, count) in [(4, 0), (16, 1)] {
+            let mut dense = model(8, 64, |row, column| (row + column / one) % 4 == 0);
+            let id = dense.main().nodes[0].inputs[1].unwrap();
+            let bytes: Vec<i8> =
+                dense.data(weights(&dense)).unwrap().elements::<f32>().iter().map(|x| *x as i8).collect();
+            let weights = &mut dense.main_mut()[id];
+            (weights.dtype, weights.kind) = (DType::I8, TensorKind::Constant(Data::from_vec(bytes)));
+            weights.quantization = Some(litesmith_graph::Quantization::per_tensor(1.0, 0));
+            assert_eq!(encode(&mut dense), count, "blocks of {one}");
+        }
     }
 
     #[test]

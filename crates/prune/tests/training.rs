@@ -6,8 +6,8 @@ use litesmith_kernels::ThreadPool;
 use litesmith_prune::{Options, Pruning, Schedule};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_train::{
-    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, OptimizerConfig, Position, Setup, StepReport,
-    TrainError, Trainer, fit, restore,
+    Checkpoint, EpochReport, FitOptions, Flow, Hooks, LossKind, Objective, OptimizerConfig, Position, Setup,
+    StepReport, TrainError, Trainer, fit, restore,
 };
 
 const MODEL: &str = r#"parameter @conv: f32[3,3,1,8] trainable = random(1)
@@ -28,13 +28,14 @@ fn data() -> Dataset {
     let labels: Vec<i64> = (0..48).map(|sample| sample % 3).collect();
     let y = Array::from_slice(&[48], &labels).unwrap().named("y");
     let spec = InputSpec::new("x", &[Some(6), Some(6), Some(1)], ElementType::F32);
-    Dataset::from_arrays(vec![x], Some(y), &[spec], &Default::default()).unwrap()
+    Dataset::from_arrays(vec![x], vec![y], &[spec], &Default::default()).unwrap()
 }
 
 fn trainer(threads: usize) -> Trainer {
     let optimizer = OptimizerConfig::from_json(&serde_json::json!("adam")).unwrap();
     let loss = LossKind::SparseCategoricalCrossentropy { from_logits: false, ignore_class: None };
-    let setup = Setup::new(loss, optimizer).with_run(RunOptions::default().with_threads(threads));
+    let setup = Setup::new(vec![Objective::new("y", loss)], optimizer)
+        .with_run(RunOptions::default().with_threads(threads));
     Trainer::new(model(), setup, 8).unwrap()
 }
 
