@@ -14,7 +14,8 @@ use litesmith_formats::savedmodel;
 use litesmith_graph::{Dim, Format, Model, TensorKind, infer_model, text};
 use litesmith_passes::{Interface, Rewrites, absorb_padding, channels_first, legalize, optimize};
 use litesmith_quantize::{
-    Mode, Moments, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize,
+    Mode, Moments, Report, Statistics, calibrate, dequantize, drop_simulation, is_quantized, is_simulated,
+    lower, quantize, take_simulation,
 };
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
@@ -81,11 +82,14 @@ pub fn convert(
 ) -> Result<ConvertResult, Error> {
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
-    let options = &options.with_learnt(input)?;
+    let options = &mut options.with_learnt(input)?;
     options.check(target)?;
     observer.stage("read", 0);
-    let source = read(input, options)?;
+    let mut source = read(input, options)?;
+    let simulates = goes_by_simulation(&mut source, options, observer);
+    options.check_ranges(simulates)?;
     let mut model = source.clone();
+    let simulated = if simulates { Some(take_simulation(&mut model)?) } else { None };
     if options.quantize != Quantization::Keep && is_quantized(&model) {
         dequantize(&mut model)?;
     }
@@ -104,6 +108,9 @@ pub fn convert(
     if let Some(mode) = options.mode() {
         let count = lower(&mut model, mode, &options.recipe)?;
         dump(observer, &Rewrites { pass: "lower", count }, &model);
+    }
+    if let Some(simulated) = simulated {
+        options.go_by(simulated.statistics(&model));
     }
     go_on(observer)?;
 
@@ -132,6 +139,22 @@ pub fn convert(
         float_operators: float_operators(&report),
         check,
     })
+}
+
+/// Whether a model's integers are those that it simulates. Otherwise the simulation is left out: ranges come
+/// from elsewhere, or there are no integers.
+fn goes_by_simulation(source: &mut Model, options: &ConvertOptions, observer: &dyn Observer) -> bool {
+    if !is_simulated(source) || options.learns() {
+        return is_simulated(source);
+    }
+    drop_simulation(source);
+    if options.mode().and_then(Mode::width).is_none() {
+        observer.note(
+            "the model simulates integers, which is left out; --quantize int8 and int8-only make the integers that it \
+             was trained for",
+        );
+    }
+    false
 }
 
 /// Makes a model one of ONNX's: images channels first, padding in the convolutions.
