@@ -288,6 +288,9 @@ pub(crate) fn inspect(result: &InspectResult) -> String {
         human::percent(result.sparsity),
         if result.float_free { "no floating point" } else { "needs floating point" }
     );
+    if result.quantization_aware {
+        text += "trained to be quantized: --quantize int8 and int8-only need no data\n";
+    }
     let mut tensors = Table::new(["", "name", "index", "type", "shape", "scale", "zero point"]);
     for (kind, list) in [("input", &result.inputs), ("output", &result.outputs)] {
         list.iter().for_each(|details| {

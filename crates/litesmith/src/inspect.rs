@@ -8,11 +8,13 @@ use litesmith_formats::tflite;
 use litesmith_graph::{
     Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, Tensor, TensorId, infer_shapes,
 };
+use litesmith_quantize::is_simulated;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::convert::{count_operators, size_of};
 use crate::error::Error;
+use crate::learnt::Learnt;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +56,8 @@ pub struct InspectResult {
     pub float_free: bool,
     /// Share of weights that are zero.
     pub sparsity: f64,
+    /// Whether it was trained to be quantized, so that its integers need no data.
+    pub quantization_aware: bool,
     /// Every operator.
     pub layers: Vec<Layer>,
 }
@@ -136,6 +140,7 @@ pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResul
         macs: macs(&model)?,
         float_free: !model.graphs.iter().flat_map(|graph| &graph.tensors).any(float),
         sparsity: weights.sparsity(),
+        quantization_aware: is_simulated(&model) || Learnt::read(path)?.is_some(),
         layers: graph.nodes.iter().map(|node| looker.layer(node)).collect(),
     })
 }

@@ -35,8 +35,8 @@ pub use recipe::{Granularity, Recipe, RecipeError, Rule};
 pub use repair::{Moments, Repair};
 pub use report::{Outcome, Precision, Report};
 pub use simulate::{
-    SimulatedLayer, SimulatedTensor, Simulation, learnt_ranges, place, simulation, unfused_name,
-    without_simulation,
+    Simulated, SimulatedLayer, SimulatedTensor, Simulation, drop_simulation, is_simulated, learnt_ranges,
+    place, simulation, take_simulation, unfused_name, without_simulation,
 };
 pub use statistics::{Range, Statistics, StatisticsError};
 

@@ -35,7 +35,7 @@ pub(crate) fn is_observed(graph: &Graph, id: TensorId) -> bool {
 /// The range of each observed tensor.
 ///
 /// # Errors
-/// If the statistics lack one.
+/// If the statistics lack one, unless they come from training.
 pub(crate) fn of_graph(
     graph: &Graph,
     statistics: &Statistics,
@@ -52,6 +52,7 @@ pub(crate) fn of_graph(
         }
         match observer(graph, &producers, id, options, recipe).range(statistics, &key, width)? {
             Some(range) => known.push(Some(range)),
+            None if statistics.trained.is_some() => known.push(None),
             None => return Err(QuantizeError::MissingRange(graph[id].name.clone())),
         }
     }

@@ -1,12 +1,13 @@
 //! What calibration has seen of each tensor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::histogram::Histogram;
 use crate::repair::Channels;
+use crate::weights::Levels;
 
 /// Version of the file form.
 pub(crate) const VERSION: u32 = 2;
@@ -74,6 +75,25 @@ pub struct Statistics {
     pub(crate) histograms: Option<BTreeMap<String, Histogram>>,
     /// Means and ranges of the channels of tensors that weights are multiplied with.
     pub(crate) channels: BTreeMap<String, Channels>,
+    /// What training with simulated integers says beyond ranges. Files do not hold it.
+    pub(crate) trained: Option<Trained>,
+}
+
+/// What a model that simulates integers says of them beyond ranges. With it, tensors may have no range.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(crate) struct Trained {
+    /// Tensors that were rounded by ranges of their own, even where an operator could pass its input's on.
+    pub(crate) apart: BTreeSet<String>,
+    /// How weights fill their ranges, by the name of what their layer computes.
+    pub(crate) levels: BTreeMap<String, Levels>,
+}
+
+impl Trained {
+    /// How the weights fill their ranges of a layer whose result has this name, to which everything adds
+    /// its name that has become part of it.
+    pub(crate) fn levels(&self, output: &str) -> Option<&Levels> {
+        output.split(';').find_map(|name| self.levels.get(name))
+    }
 }
 
 /// A statistics file that cannot be used.

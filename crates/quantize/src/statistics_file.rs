@@ -107,6 +107,7 @@ impl Statistics {
             extremes,
             histograms,
             channels,
+            trained: None,
         })
     }
 }

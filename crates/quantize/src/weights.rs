@@ -64,6 +64,43 @@ impl Layout {
     }
 }
 
+/// How far from each other the steps may be of scales that were one.
+const ONE_SCALE: f32 = 1e-5;
+
+/// The largest integer that the weights of each channel have come to in training. Rounded by a range that
+/// they need not fill, they tell with it what their steps are, whatever they have been multiplied by since.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Levels {
+    largest: Vec<f32>,
+    /// Whether there was one range for all.
+    one_scale: bool,
+}
+
+impl Levels {
+    /// Of integers with output channels along `axis`.
+    pub(crate) fn of(integers: &[f32], shape: &[usize], axis: usize, one_scale: bool) -> Levels {
+        Levels { largest: Layout::new(shape, axis).extents(integers), one_scale }
+    }
+
+    /// The scales of such weights, one for each channel or one for all; `None` if they are not of as many
+    /// channels.
+    fn scales(&self, weights: &[f32], layout: Layout) -> Option<Vec<f32>> {
+        if self.largest.len() != layout.channels {
+            return None;
+        }
+        let steps = layout.extents(weights).into_iter().zip(&self.largest);
+        let scales: Vec<f32> =
+            steps.map(|(extent, largest)| if *largest > 0.0 { extent / largest } else { 0.0 }).collect();
+        // The largest integer tells the step best.
+        let best = self.largest.iter().zip(&scales).max_by(|a, b| a.0.total_cmp(b.0));
+        let best = best.map_or(0.0, |(_, scale)| *scale);
+        let same = |scale: &f32| *scale == 0.0 || (scale / best - 1.0).abs() <= ONE_SCALE;
+        let one = self.one_scale && scales.iter().all(same);
+        let scales = if one { vec![best] } else { scales };
+        Some(scales.into_iter().map(|scale| scale.max(SMALLEST_EXTENT / 127.0)).collect())
+    }
+}
+
 /// Which integers weights become.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Grid {
@@ -114,11 +151,35 @@ pub(crate) fn for_integer(
     width: Width,
 ) -> Weights {
     let (extents, largest) = (grid.extents(weights, layout), grid.largest);
-    let mut scales: Vec<f32> = extents.iter().map(|extent| extent / largest).collect();
-    let mut inverses: Vec<f32> = match width {
+    let scales: Vec<f32> = extents.iter().map(|extent| extent / largest).collect();
+    let inverses: Vec<f32> = match width {
         Width::Eight => scales.iter().map(|scale| 1.0 / scale).collect(),
         Width::Sixteen => extents.iter().map(|extent| largest / extent).collect(),
     };
+    scaled(weights, bias, layout, (scales, inverses, largest), input_scale)
+}
+
+/// Weights for int8 activations that were rounded in training; `None` where what is known of them is not
+/// of as many channels.
+pub(crate) fn as_trained(
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    layout: Layout,
+    levels: &Levels,
+    input_scale: f32,
+) -> Option<Weights> {
+    let scales = levels.scales(weights, layout)?;
+    let inverses = scales.iter().map(|scale| 1.0 / scale).collect();
+    Some(scaled(weights, bias, layout, (scales, inverses, 127.0), input_scale))
+}
+
+fn scaled(
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    layout: Layout,
+    (mut scales, mut inverses, largest): (Vec<f32>, Vec<f32>, f32),
+    input_scale: f32,
+) -> Weights {
     for (channel, bias) in bias.into_iter().flatten().enumerate() {
         let index = if scales.len() == 1 { 0 } else { channel };
         if bias.abs() / (input_scale * scales[index]) > LARGEST_BIAS {
@@ -177,6 +238,19 @@ mod tests {
         let one = Grid::new(Granularity::PerTensor, 8);
         let weights = for_integer(&[1.27, -0.635, 0.0, 0.0], None, TWO, one, 1.0, Width::Eight);
         assert_eq!(weights.scales, [0.01]);
+    }
+
+    #[test]
+    fn trained_weights_keep_their_steps() {
+        let levels = |one_scale| Levels::of(&[100.0, -50.0, 0.0, 20.0], &[2, 2], 0, one_scale);
+        // The second channel has been multiplied since.
+        let weights = as_trained(&[1.0, -0.5, 0.0, 0.4], None, TWO, &levels(true), 1.0).unwrap();
+        assert_eq!((weights.values, weights.scales), (vec![100, -50, 0, 20], vec![0.01, 0.02]));
+        let weights = as_trained(&[1.0, -0.5, 0.0, 0.2], None, TWO, &levels(true), 1.0).unwrap();
+        assert_eq!((weights.values, weights.scales), (vec![100, -50, 0, 20], vec![0.01]));
+        let weights = as_trained(&[1.0, -0.5, 0.0, 0.2], None, TWO, &levels(false), 1.0).unwrap();
+        assert_eq!(weights.scales, [0.01, 0.01]);
+        assert!(as_trained(&[1.0], None, Layout { channels: 1, stride: 1 }, &levels(true), 1.0).is_none());
     }
 
     #[test]

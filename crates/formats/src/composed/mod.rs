@@ -3,6 +3,7 @@
 pub(crate) mod dense;
 pub(crate) mod einsum;
 mod elementwise;
+pub(crate) mod simulated;
 pub(crate) mod truth;
 pub(crate) mod volumes;
 

@@ -2,30 +2,43 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BinaryKind, Compare, CompareKind, CumSum, Reduce, ReduceKind, Select, Softmax, TopK, UnaryKind,
+    BinaryKind, Compare, CompareKind, CumSum, FakeQuant, Reduce, ReduceKind, Select, Softmax, TopK, UnaryKind,
 };
 use serde_json::{Map, Value};
 
 use crate::composed::truth;
 use crate::emit::Emit;
 use crate::keras::config::{Built, Config, Numbers, Version, unsupported};
-use crate::keras::layers::activation;
+use crate::keras::layers::{activation, tfmot};
 use crate::keras::scope::Scope;
 
-/// Applies the function that the layer's setting `activation` names.
+/// Applies the function that the layer's setting `activation` names, and rounds before and behind it where
+/// integers are simulated.
 pub(super) fn of_layer(scope: &mut Scope<'_>, x: TensorId) -> Built<TensorId> {
-    of_setting(scope, "activation", x)
+    let rounding = scope.target.rounded_activations.get(&scope.layer.id).cloned();
+    let [before, behind] = rounding.unwrap_or_default();
+    let x = rounded(scope, before, x)?;
+    let y = of_setting(scope, "activation", x)?;
+    rounded(scope, behind, y)
+}
+
+fn rounded(scope: &mut Scope<'_>, rounding: Option<FakeQuant>, x: TensorId) -> Built<TensorId> {
+    match rounding {
+        Some(rounding) => scope.emit(rounding, &[x]),
+        None => Ok(x),
+    }
 }
 
 /// Applies the function that a setting names: a text, or an object for a layer or a function.
 pub(super) fn of_setting(scope: &mut Scope<'_>, key: &str, x: TensorId) -> Built<TensorId> {
     let none = Map::new();
-    match scope.config().get(key) {
+    match scope.config().get(key).map(tfmot::wrapped_activation) {
         None => Ok(x),
         Some(Value::String(name)) => function(scope, name, Config::new(&none, &scope.layer.place), x),
         Some(Value::Object(object)) => {
             let class = object.get("class_name").and_then(Value::as_str).unwrap_or("?");
             match object.get("config") {
+                _ if class == tfmot::NO_ACTIVATION => Ok(x),
                 Some(Value::Object(settings)) => {
                     activation::of_class(scope, class, Config::new(settings, &scope.layer.place), x)
                 }

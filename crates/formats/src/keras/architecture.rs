@@ -171,7 +171,7 @@ impl Parser {
         let own = config.get("trainable").and_then(Value::as_bool).unwrap_or(true);
         let registered = take_text(&mut layer, "registered_name");
         let (class, registered) = without_package(class, registered, &config);
-        let ours = module.as_deref().map_or(registered.is_none(), is_keras_module);
+        let ours = module.as_deref().map_or(registered.is_none(), is_known_module);
         let model = if MODELS.contains(&class.as_str()) && ours {
             let config = std::mem::take(&mut config);
             Some(Box::new(self.model(&class, config, built_for.clone(), &path, trainable, depth + 1)?))
@@ -437,11 +437,16 @@ fn without_package(class: String, registered: Option<String>, config: &Value) ->
 }
 
 /// Whether a Python module is part of Keras.
-pub(super) fn is_keras_module(module: &str) -> bool {
+fn is_keras_module(module: &str) -> bool {
     let packages = ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "keras_core"];
     packages.iter().any(|package| {
         module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
+}
+
+/// Whether a Python module is part of Keras or of its toolkit for pruning and quantization (TFMOT).
+pub(super) fn is_known_module(module: &str) -> bool {
+    is_keras_module(module) || module.starts_with("tensorflow_model_optimization.python.core.")
 }
 
 /// The shape that an input layer, or an old first layer, states.

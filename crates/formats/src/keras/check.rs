@@ -1,9 +1,9 @@
 //! What is refused by looking at the configuration alone, all of it at once.
 
 use crate::error::Unsupported;
-use crate::keras::architecture::{Architecture, Layer, is_keras_module};
+use crate::keras::architecture::{Architecture, Layer, is_known_module};
 use crate::keras::config::{check_policy, input_type};
-use crate::keras::layers::{self, Layout};
+use crate::keras::layers::{self, Layout, tfmot};
 
 /// Everything in a model that is not supported, as far as it shows without building it.
 pub(super) fn unsupported(model: &Architecture) -> Vec<Unsupported> {
@@ -70,16 +70,19 @@ fn refusal(layer: &Layer) -> Option<String> {
     if layer.config().get("quantization_config").is_some() {
         return Some("it is quantized by Keras; save the model before model.quantize()".to_owned());
     }
+    if let Some(reason) = tfmot::refusal(layer) {
+        return Some(reason);
+    }
     // Operator nodes and tables of integers state a type, not a policy.
     let stated = layer.is_operation() || layers::gives_integers(&layer.class);
     layer.config().get("dtype").filter(|_| !stated).and_then(|policy| check_policy(policy).err())
 }
 
-/// Whether a layer's class is none of Keras, whatever its name. A class of the main program has no
+/// Whether a layer's class is none of Keras or TFMOT, whatever its name. A class of the main program has no
 /// module, but is registered by its name; legacy files tell neither.
 fn is_custom(layer: &Layer) -> bool {
     match layer.module.as_deref() {
-        Some(module) => !is_keras_module(module),
+        Some(module) => !is_known_module(module),
         None => layer.registered.is_some() || layer.class.contains('>'),
     }
 }

@@ -57,8 +57,21 @@ impl Scope<'_> {
         }
     }
 
-    /// A weight of the layer, which must have this shape.
+    /// A weight of the layer, which must have this shape; rounded, where integers are simulated.
     pub fn weight(&mut self, variable: &'static str, shape: &[usize]) -> Built<TensorId> {
+        let weight = self.stored(variable, shape)?;
+        let Some(rounding) = self.target.rounded.get(&(self.layer.id, variable)).cloned() else {
+            return Ok(weight);
+        };
+        let ranges = rounding.quantization.scales.len();
+        if rounding.quantization.axis.is_some_and(|axis| shape.get(axis) != Some(&ranges)) {
+            let reason = format!("it has {ranges} ranges for its variable '{variable}' of shape {shape:?}");
+            return Err(self.broken(reason).into());
+        }
+        self.laid_out(weight, rounding)
+    }
+
+    fn stored(&mut self, variable: &'static str, shape: &[usize]) -> Built<TensorId> {
         let Some(id) = self.target.weights.get(&(self.layer.id, variable)).copied() else {
             return Err(self.broken(format!("its variable '{variable}' is missing from the file")).into());
         };

@@ -10,10 +10,13 @@ use crate::keras::weights::snake_case;
 
 /// Layers made of layers: class, the setting that holds one or several, and the attribute that holds
 /// them in Python, which is the group of their weights.
-const PARTS: [(&str, &str, &str); 7] = [
+const PARTS: [(&str, &str, &str); 10] = [
     ("Bidirectional", "layer", "forward_layer"),
     ("Bidirectional", "backward_layer", "backward_layer"),
     ("Pipeline", "layers", "layers"),
+    ("PruneLowMagnitude", "layer", "layer"),
+    ("QuantizeWrapper", "layer", "layer"),
+    ("QuantizeWrapperV2", "layer", "layer"),
     ("RNN", "cell", "cell"),
     ("SpectralNormalization", "layer", "layer"),
     ("StackedRNNCells", "cells", "cells"),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use litesmith_graph::infer::stated_facts;
-use litesmith_graph::ops::{Cast, Identity};
+use litesmith_graph::ops::{Cast, FakeQuant, Identity};
 use litesmith_graph::{DType, Facts, Graph, Inputs, Model, Op, ParameterId, Tensor, TensorId, TensorKind};
 use serde_json::{Map, Value};
 
@@ -87,6 +87,10 @@ pub(super) struct Target {
     pub parameters: HashMap<ParameterId, TensorId>,
     /// The layouts that a weight has been brought to.
     pub layouts: HashMap<TensorId, Vec<(Op, TensorId)>>,
+    /// How the weights of a layer, by its id and the variable, are rounded.
+    pub rounded: HashMap<(usize, &'static str), FakeQuant>,
+    /// How what goes into a layer's activation, and what comes out, is rounded.
+    pub rounded_activations: HashMap<usize, [Option<FakeQuant>; 2]>,
 }
 
 impl Target {
@@ -109,6 +113,8 @@ impl Target {
             constant_elements: 0,
             parameters: HashMap::new(),
             layouts: HashMap::new(),
+            rounded: HashMap::new(),
+            rounded_activations: HashMap::new(),
         }
     }
 

@@ -1,15 +1,16 @@
 //! Which array of the file is which variable of which layer.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use litesmith_graph::{DType, Model, Origin, Parameter, ParameterId, Regularizer};
+use litesmith_graph::{DType, Data, Model, Origin, Parameter, ParameterId, Regularizer};
 use serde_json::Value;
 
 use crate::error::FormatError;
 use crate::keras::architecture::{Architecture, Layer};
 use crate::keras::config::{Config, Refusal, numbers};
-use crate::keras::hdf5::Hdf5;
-use crate::keras::layers;
+use crate::keras::hdf5::{Array, Hdf5};
+use crate::keras::layers::{self, tfmot};
 use crate::keras::parts::GroupNames;
 
 /// A variable that a layer of some class has.
@@ -42,8 +43,9 @@ impl Variable {
     }
 }
 
-/// Variables that only training reads: the singular vector of spectral normalization.
-const UNUSED: [&str; 2] = ["vector_u", "sn_u"];
+/// Variables that only training reads: the singular vector of spectral normalization; counters of TFMOT, and
+/// what it has pruned by.
+const UNUSED: [&str; 6] = ["mask", "optimizer_step", "pruning_step", "sn_u", "threshold", "vector_u"];
 
 /// The parameter that holds each variable, by the layer's id and the variable's name.
 pub(super) type Weights = HashMap<(usize, &'static str), ParameterId>;
@@ -53,6 +55,14 @@ struct Slot<'a> {
     layer: &'a Layer,
     variable: Variable,
     path: String,
+    /// Where a mask of zeros and ones may be that it is multiplied by: the first that has its shape.
+    masks: Rc<[String]>,
+}
+
+impl<'a> Slot<'a> {
+    fn new(layer: &'a Layer, variable: Variable, path: String) -> Slot<'a> {
+        Slot { layer, variable, path, masks: Rc::default() }
+    }
 }
 
 /// Adds all weights of a `.keras` file to `model`, in the order of `model.weights`.
@@ -73,6 +83,18 @@ pub(super) fn from_weights_file(
     let mut slots = Vec::new();
     walk(architecture, file, "", container, &mut slots)?;
     add(slots, file, model)
+}
+
+/// The masks that a layer's wrapper of TFMOT has pruned it by: behind as many weights, each with a threshold,
+/// before a counter.
+fn masks(file: &Hdf5, group: &str) -> Vec<String> {
+    let own = |index: usize| format!("{group}/vars/{index}");
+    let mut count = 0;
+    while file.has_array(&own(count)) {
+        count += 1;
+    }
+    let pruned = count.saturating_sub(1) / 3;
+    (0..pruned).map(|index| own(pruned + 2 * index)).collect()
 }
 
 fn walk<'a>(
@@ -116,15 +138,25 @@ fn walk_layer<'a>(
     if let Some(inner) = &layer.model {
         walk(inner, file, &format!("{group}/"), container, slots)?;
     }
+    if let Some(wrapped) = tfmot::wrapped(layer) {
+        return walk_quantized((layer, wrapped), file, group, container, slots);
+    }
+    let first = slots.len();
     for part in &layer.parts {
         walk_layer(&part.layer, file, &part_group(file, group, &part.group), container, slots)?;
+    }
+    if tfmot::is_pruned(layer) {
+        let masks: Rc<[String]> = masks(file, group).into();
+        slots[first..].iter_mut().for_each(|slot| slot.masks = Rc::clone(&masks));
     }
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for variable in variables(layer)? {
         let index = counts.entry(variable.part).or_insert(0);
         let path = format!("{}/vars/{index}", part_group(file, group, variable.part));
         *index += 1;
-        slots.push(Slot { layer, variable, path });
+        if !UNUSED.contains(&variable.name) {
+            slots.push(Slot::new(layer, variable, path));
+        }
     }
     for (part, count) in counts {
         if file.has_array(&format!("{}/vars/{count}", part_group(file, group, part))) {
@@ -132,6 +164,47 @@ fn walk_layer<'a>(
             return Err(FormatError::broken(&layer.place, reason));
         }
     }
+    Ok(())
+}
+
+/// TFMOT's wrapper has the weights that are rounded taken from their layer. It keeps: variables that training
+/// changes, some of them twice; the weights that are rounded; its counter; its ranges.
+fn walk_quantized<'a>(
+    (wrapper, wrapped): (&'a Layer, &'a Layer),
+    file: &Hdf5,
+    group: &str,
+    container: &str,
+    slots: &mut Vec<Slot<'a>>,
+) -> Result<(), FormatError> {
+    let own = |index: usize| format!("{group}/vars/{index}");
+    let mut count = 0;
+    while file.has_array(&own(count)) {
+        count += 1;
+    }
+    let ranges = variables(wrapper)?;
+    let rounded: Vec<&str> = tfmot::rounded_weights(wrapper);
+    let Some(first) = count.checked_sub(rounded.len() + 1 + ranges.len()) else {
+        let reason = format!("the file holds {count} variables, too few for its ranges");
+        return Err(FormatError::broken(&wrapper.place, reason));
+    };
+    if rounded.is_empty() {
+        walk_layer(wrapped, file, &format!("{group}/layer"), container, slots)?;
+    } else {
+        let mut kept = 0;
+        for variable in variables(wrapped)? {
+            let path = match rounded.iter().position(|name| *name == variable.name) {
+                Some(place) => own(first + place),
+                None => {
+                    kept += 1;
+                    format!("{group}/layer/vars/{}", kept - 1)
+                }
+            };
+            slots.push(Slot::new(wrapped, variable, path));
+        }
+    }
+    let first = first + rounded.len() + 1;
+    let ranges = ranges.into_iter().zip(first..);
+    slots.extend(ranges.map(|(variable, index)| Slot::new(wrapper, variable, own(index))));
     Ok(())
 }
 
@@ -163,6 +236,8 @@ pub(super) fn from_legacy_file(
         }
         let group = format!("{root}{}", layer.name);
         let mut stored = file.texts(&group, "weight_names")?;
+        let masks = stored.iter().filter(|name| tfmot::is_pruned(layer) && last_part(name) == "mask");
+        let masks: Rc<[String]> = masks.map(|name| format!("{group}/{name}")).collect();
         stored.retain(|name| !UNUSED.contains(&last_part(name)));
         if stored.len() != wanted.len() {
             let (stored, wanted) = (stored.len(), wanted.len());
@@ -172,7 +247,8 @@ pub(super) fn from_legacy_file(
             ));
         }
         for ((layer, variable), name) in assigned(wanted, &stored) {
-            slots.push(Slot { layer, variable, path: format!("{group}/{name}") });
+            let path = format!("{group}/{name}");
+            slots.push(Slot { layer, variable, path, masks: Rc::clone(&masks) });
         }
     }
     add(slots, file, model)
@@ -193,7 +269,8 @@ fn leaves<'a>(layer: &'a Layer, found: &mut Vec<(&'a Layer, Variable)>) -> Resul
     for part in &layer.parts {
         leaves(&part.layer, found)?;
     }
-    found.extend(variables(layer)?.into_iter().map(|variable| (layer, variable)));
+    let used = variables(layer)?.into_iter().filter(|variable| !UNUSED.contains(&variable.name));
+    found.extend(used.map(|variable| (layer, variable)));
     Ok(())
 }
 
@@ -224,7 +301,11 @@ fn assigned<'a, 's>(
 
 fn variables(layer: &Layer) -> Result<Vec<Variable>, FormatError> {
     let Some(kind) = layers::find(layer) else { return Ok(Vec::new()) };
-    match (kind.variables)(layer.config()) {
+    let found = match tfmot::wrapped(layer) {
+        Some(_) => tfmot::ranges(layer),
+        None => (kind.variables)(layer.config()),
+    };
+    match found {
         Ok(variables) => Ok(variables),
         // The same reason stops the building of the layer, which reports it.
         Err(Refusal::Unsupported(_) | Refusal::Listed) => Ok(Vec::new()),
@@ -234,14 +315,17 @@ fn variables(layer: &Layer) -> Result<Vec<Variable>, FormatError> {
 
 fn add(slots: Vec<Slot<'_>>, file: &Hdf5, model: &mut Model) -> Result<Weights, FormatError> {
     let mut weights = Weights::new();
-    for Slot { layer, variable, path } in slots {
+    for Slot { layer, variable, path, masks } in slots {
         if !file.has_array(&path) {
             return Err(FormatError::broken(
                 &layer.place,
                 format!("its variable '{}' is missing from the file (looked for at '{path}')", variable.name),
             ));
         }
-        let array = file.array(&path)?;
+        let mut array = file.array(&path)?;
+        if array.shape.len() > 1 {
+            mask(&mut array, &masks, file)?;
+        }
         let counter = variable.name == "count";
         if array.dtype != DType::F32 && !counter {
             let (name, dtype) = (variable.name, array.dtype);
@@ -261,6 +345,27 @@ fn add(slots: Vec<Slot<'_>>, file: &Hdf5, model: &mut Model) -> Result<Weights, 
         weights.insert((layer.id, variable.name), id);
     }
     Ok(weights)
+}
+
+/// Multiplies weights by the first mask of their shape, as TFMOT's wrapper does before it computes. Weights that
+/// were saved behind an epoch are masked already.
+fn mask(weights: &mut Array, masks: &[String], file: &Hdf5) -> Result<(), FormatError> {
+    for path in masks {
+        if !file.has_array(path) {
+            continue;
+        }
+        let mask = file.array(path)?;
+        if mask.shape != weights.shape || mask.dtype != DType::F32 || weights.dtype != DType::F32 {
+            continue;
+        }
+        let (values, mask) = (weights.data.elements::<f32>(), mask.data.elements::<f32>());
+        let masked: Vec<f32> = values.iter().zip(mask.iter()).map(|(value, mask)| value * mask).collect();
+        if masked[..] != values[..] {
+            weights.data = Data::from_vec(masked);
+        }
+        break;
+    }
+    Ok(())
 }
 
 /// Whether a setting describes a penalty that [`regularizer`] reads.

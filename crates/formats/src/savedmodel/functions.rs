@@ -292,11 +292,17 @@ impl<'p, 'a> Inliner<'p, 'a> {
         self.charge(1 + arguments.len() + function.results.len(), scope.length())?;
         if self.callers.is_empty() {
             let changed = self.effects.changed(self.program, called)?;
-            let handles = changed.iter().filter_map(|argument| match arguments.get(*argument) {
+            let handle = |argument: &usize| match arguments.get(*argument) {
                 Some(Slot::Handle(handle)) => Some(*handle),
                 _ => None,
-            });
-            self.changed.extend(handles);
+            };
+            self.changed.extend(changed.written.iter().filter_map(handle));
+            for (variable, mask) in &changed.masked {
+                match (handle(variable), handle(mask)) {
+                    (Some(variable), Some(mask)) => self.resources.mask(variable, mask),
+                    (variable, _) => self.changed.extend(variable),
+                }
+            }
         }
         self.callers.push(called);
         let mut frame = Frame {

@@ -1,9 +1,11 @@
 //! Which variable a handle is, and what it holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use litesmith_graph::{DType, Data};
 use prost::Message;
 
+use super::attributes::Constant;
 use super::bundle::{self, Bundle};
 use super::flow::Variable;
 use super::proto::{Attribute, NodeDef, SavedObject, SavedObjectGraph, TrackableObjectGraph};
@@ -26,6 +28,8 @@ pub(super) struct Resources<'a> {
     handle_of: HashMap<&'a str, usize>,
     variables: Vec<Variable>,
     variable_of: HashMap<usize, usize>,
+    /// Variables that the program multiplies by another before it reads them, by their handles.
+    masks: HashMap<usize, usize>,
 }
 
 /// A node that makes the handle of a variable.
@@ -86,6 +90,7 @@ impl<'a> Resources<'a> {
             handle_of: HashMap::new(),
             variables: Vec::new(),
             variable_of: HashMap::new(),
+            masks: HashMap::new(),
         })
     }
 
@@ -113,6 +118,29 @@ impl<'a> Resources<'a> {
         if let Some(variable) = self.variable_of.get(&handle) {
             return Ok(*variable);
         }
+        let mask = match self.masks.get(&handle).copied() {
+            Some(mask) => Some(self.value_of(mask)?.1),
+            None => None,
+        };
+        let (full_name, mut value, object) = self.value_of(handle)?;
+        if let Some(mask) = mask {
+            value.data = masked(&value, &mask).ok_or_else(|| self.changed(handle))?;
+        }
+        let saved = object.and_then(|object| self.objects.get(object)?.variable.as_ref());
+        self.variables.push(Variable {
+            name: full_name,
+            trainable: saved.map_or(value.dtype.is_float(), |saved| saved.trainable),
+            dtype: value.dtype,
+            shape: value.shape,
+            data: value.data,
+        });
+        let variable = self.variables.len() - 1;
+        self.variable_of.insert(handle, variable);
+        Ok(variable)
+    }
+
+    /// The name of a handle's variable, its value, and which object it is.
+    fn value_of(&mut self, handle: usize) -> Result<(String, Constant, Option<usize>), FormatError> {
         let Handle { node, name } = &self.handles[handle];
         let Some(bundle) = &mut self.bundle else {
             return Err(FormatError::broken("variables.index", "it is missing, and variables are in it"));
@@ -143,17 +171,19 @@ impl<'a> Resources<'a> {
         };
         let value = bundle.tensor(key)?;
         check_shape(node, &value.shape)?;
-        let saved = object.and_then(|object| self.objects.get(object)?.variable.as_ref());
-        self.variables.push(Variable {
-            name: full_name.to_owned(),
-            trainable: saved.map_or(value.dtype.is_float(), |saved| saved.trainable),
-            dtype: value.dtype,
-            shape: value.shape,
-            data: value.data,
-        });
-        let variable = self.variables.len() - 1;
-        self.variable_of.insert(handle, variable);
-        Ok(variable)
+        Ok((full_name.to_owned(), value, object))
+    }
+
+    /// Notes that the program multiplies a variable by another, its mask, before it reads it.
+    pub fn mask(&mut self, handle: usize, mask: usize) {
+        self.masks.insert(handle, mask);
+    }
+
+    /// Variables whose masks are among those that change.
+    pub fn masked_by(&self, changed: &BTreeSet<usize>) -> Vec<usize> {
+        let masks =
+            self.masks.iter().filter(|(_, mask)| changed.contains(mask) || self.masks.contains_key(mask));
+        masks.map(|(handle, _)| *handle).collect()
     }
 
     /// That the program changes a variable that its results depend on.
@@ -172,6 +202,19 @@ impl<'a> Resources<'a> {
     pub fn into_variables(self) -> Vec<Variable> {
         self.variables
     }
+}
+
+/// A variable multiplied by its mask; `None` if it is not one of zeros and ones, by which another
+/// multiplication would change nothing.
+fn masked(value: &Constant, mask: &Constant) -> Option<Data> {
+    if value.dtype != DType::F32 || mask.dtype != DType::F32 || value.shape != mask.shape {
+        return None;
+    }
+    let (value, mask) = (value.data.elements::<f32>(), mask.data.elements::<f32>());
+    if !mask.iter().all(|mask| *mask == 0.0 || *mask == 1.0) {
+        return None;
+    }
+    Some(Data::from_vec(value.iter().zip(mask.iter()).map(|(value, mask)| value * mask).collect()))
 }
 
 /// The objects that nodes of the graph are: functions note which objects their last arguments are, and

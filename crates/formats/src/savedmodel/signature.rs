@@ -148,7 +148,8 @@ fn run<'a>(
     }
     draft.inputs = arguments.into_iter().map(|argument| argument.input).collect();
     draft.nodes = std::mem::take(&mut inliner.nodes);
-    let Inliner { mut resources, changed, .. } = inliner;
+    let Inliner { mut resources, mut changed, .. } = inliner;
+    changed.extend(resources.masked_by(&changed));
     let mut bytes_left = MOST_REPEATED;
     let flow = draft.finish(&mut resources, &changed, &mut bytes_left)?;
     Ok((flow, resources.into_variables()))

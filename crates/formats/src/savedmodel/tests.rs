@@ -325,6 +325,30 @@ fn variables_that_change_are_refused() {
     assert_eq!(refused(&graph), ("bias".to_owned(), "AssignVariableOp".to_owned()));
 }
 
+#[test]
+fn variables_that_are_masked_do_not_change() {
+    let masking = |by: &str| {
+        let body = function(
+            "f",
+            &[("x", FLOAT), ("weight", RESOURCE), ("mask", RESOURCE)],
+            vec![
+                node("read", "ReadVariableOp", &["weight"], &[]),
+                node("factor", "ReadVariableOp", &[by], &[]),
+                node("product", "Mul", &["read:value:0", "factor:value:0"], &[]),
+                node("write", "AssignVariableOp", &["weight", "product:z:0"], &[]),
+                node("masked", "ReadVariableOp", &["weight", "^write"], &[]),
+                node("sum", "AddV2", &["x", "masked:value:0"], &[]),
+            ],
+            &[("y", "sum:z:0")],
+        );
+        let nodes = vec![handle("bias"), handle("mask"), call("call", "f", &["x", "bias", "mask"])];
+        model(&["x"], &[("y", "call:0")], nodes, vec![body])
+    };
+    // There are no values in this test: they are looked for.
+    assert_eq!(broken(&masking("mask")), "it is missing, and variables are in it");
+    assert_eq!(refused(&masking("weight")), ("bias".to_owned(), "AssignVariableOp".to_owned()));
+}
+
 /// Functions `f0` to `f{count}`, each of which calls the next so many times.
 fn chain(count: usize, times: usize) -> SavedModel {
     let functions = (0..=count).map(|number| {

@@ -16,6 +16,7 @@ macro_rules! fixture {
 }
 
 mod damage;
+mod tfmot;
 
 const FASHION: &[u8] = include_bytes!("../../../litesmith/assets/fashion.keras");
 

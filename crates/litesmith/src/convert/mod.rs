@@ -14,7 +14,8 @@ use litesmith_formats::savedmodel;
 use litesmith_graph::{Dim, Format, Model, TensorKind, infer_model, text};
 use litesmith_passes::{Interface, Rewrites, absorb_padding, channels_first, legalize, optimize};
 use litesmith_quantize::{
-    Mode, Moments, Report, Statistics, calibrate, dequantize, is_quantized, lower, quantize,
+    Mode, Moments, Report, Statistics, calibrate, dequantize, drop_simulation, is_quantized, is_simulated,
+    lower, quantize, take_simulation,
 };
 use litesmith_runtime::Interpreter;
 use serde::Serialize;
@@ -83,10 +84,10 @@ pub fn convert(
 ) -> Result<ConvertResult, Error> {
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
-    let options = &options.with_learnt(input)?;
+    let options = options.with_learnt(input)?;
     options.check(target)?;
     observer.stage("read", 0);
-    let source = read(input, options)?;
+    let source = read(input, &options)?;
     convert_source((source.clone(), source), (input, output, target), options, observer, start)
 }
 
@@ -102,17 +103,24 @@ pub(crate) fn convert_model(
     let start = Instant::now();
     let target = OutputFormat::of(output, options)?;
     options.check(target)?;
-    convert_source(models, (input, output, target), options, observer, start)
+    convert_source(models, (input, output, target), options.clone(), observer, start)
 }
 
 /// Converts the second model; the first is what it is checked by.
 fn convert_source(
-    (source, mut model): (Model, Model),
+    (mut source, mut model): (Model, Model),
     (input, output, target): (&Path, &Path, OutputFormat),
-    options: &ConvertOptions,
+    mut options: ConvertOptions,
     observer: &dyn Observer,
     start: Instant,
 ) -> Result<ConvertResult, Error> {
+    let options = &mut options;
+    let simulates = goes_by_simulation(&mut source, options, observer);
+    options.check_ranges(simulates)?;
+    let simulated = if simulates { Some(take_simulation(&mut model)?) } else { None };
+    if !simulates && is_simulated(&model) {
+        drop_simulation(&mut model);
+    }
     if options.quantize != Quantization::Keep || target != OutputFormat::Tflite || options.sparse {
         // Whoever changes weights needs all of them.
         litesmith_prune::densify(&mut model);
@@ -135,6 +143,9 @@ fn convert_source(
     if let Some(mode) = options.mode() {
         let count = lower(&mut model, mode, &options.recipe)?;
         dump(observer, &Rewrites { pass: "lower", count }, &model);
+    }
+    if let Some(simulated) = simulated {
+        options.go_by(simulated.statistics(&model));
     }
     go_on(observer)?;
 
@@ -164,6 +175,22 @@ fn convert_source(
         float_operators: float_operators(&report),
         check,
     })
+}
+
+/// Whether a model's integers are those that it simulates. Otherwise the simulation is left out: ranges come
+/// from elsewhere, or there are no integers.
+fn goes_by_simulation(source: &mut Model, options: &ConvertOptions, observer: &dyn Observer) -> bool {
+    if !is_simulated(source) || options.learns() {
+        return is_simulated(source);
+    }
+    drop_simulation(source);
+    if options.mode().and_then(Mode::width).is_none() {
+        observer.note(
+            "the model simulates integers, which is left out; --quantize int8 and int8-only make the integers that it \
+             was trained for",
+        );
+    }
+    false
 }
 
 /// Makes a model one of ONNX's: images channels first, padding in the convolutions.

@@ -146,20 +146,41 @@ impl ConvertOptions {
     /// ranges are asked for.
     pub(super) fn with_learnt(&self, source: &Path) -> Result<ConvertOptions, Error> {
         let mut options = self.clone();
-        let integer = self.mode().and_then(Mode::width) == Some(Width::Eight);
-        let given = self.calibration.is_some() || self.statistics.is_some();
-        if integer
-            && !given
+        if self.learns()
             && let Some(learnt) = Learnt::read(source)?
         {
-            // Weights are where training has brought them.
-            options.repair = self.repair.or(Some(Repair::None));
             if options.recipe.rules.is_empty() {
                 options.recipe = learnt.recipe.clone();
             }
-            options.learnt = Some(learnt.statistics);
+            options.go_by(learnt.statistics);
         }
         Ok(options)
+    }
+
+    /// Whether ranges that the source has learnt are of use: nobody asks for others.
+    pub(super) fn learns(&self) -> bool {
+        let integer = self.mode().and_then(Mode::width) == Some(Width::Eight);
+        integer && self.calibration.is_none() && self.statistics.is_none()
+    }
+
+    /// Uses what the source has learnt.
+    pub(super) fn go_by(&mut self, learnt: Statistics) {
+        // Weights are where training has brought them.
+        self.repair = self.repair.or(Some(Repair::None));
+        self.learnt = Some(learnt);
+    }
+
+    /// Refuses integers without ranges. `simulated`: whether the source simulates them, and so has some.
+    pub(super) fn check_ranges(&self, simulated: bool) -> Result<(), Error> {
+        let integer = self.mode().and_then(Mode::width).is_some();
+        let given = self.calibration.is_some() || self.statistics.is_some() || self.learnt.is_some();
+        if integer && !given && !simulated {
+            return Err(Error::Usage(format!(
+                "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",
+                self.quantize
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses options that would have no effect.
@@ -219,13 +240,6 @@ impl ConvertOptions {
         if float && !self.recipe.rules.is_empty() {
             return refuse("a recipe", "choose a mode with --quantize");
         }
-        self.observer.check().map_err(Error::Usage)?;
-        if integer && self.calibration.is_none() && self.statistics.is_none() && self.learnt.is_none() {
-            return Err(Error::Usage(format!(
-                "mode {} needs calibration data (--calibration DATA) or saved statistics (--statistics FILE)",
-                self.quantize
-            )));
-        }
-        Ok(())
+        self.observer.check().map_err(Error::Usage)
     }
 }

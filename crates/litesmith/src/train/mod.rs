@@ -48,6 +48,11 @@ pub fn train(
     let original = mapping::open(input)?;
     let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
     check_formats(&model, input, output)?;
+    if litesmith_quantize::is_simulated(&model) {
+        let reason = "the model's layers are wrapped to simulate integers, which is not trained further; train the \
+                      model without them (--quantize-aware simulates its integers)";
+        return Err(Error::Usage(reason.into()));
+    }
     if options.quantize_aware.is_some() && model.source.format == Format::H5 {
         let reason =
             "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";

@@ -5,6 +5,9 @@
 //! Where inputs and output of an operator must agree (concatenation, …) the output's parameters win and
 //! are given to the classes of its inputs, the last operator first. With 16 bits they are not: producers
 //! keep their own, finer ones, and an operator that changes them costs next to no precision.
+//!
+//! Tensors that training has rounded by ranges of their own stand apart: they belong to nobody's class, and
+//! take another's parameters only where no one but the operator that demands it reads them.
 
 use std::collections::HashMap;
 
@@ -16,16 +19,18 @@ use crate::parameters::{activation, constant};
 use crate::statistics::Range;
 
 /// The parameters that each tensor has as an integer; `None` for those that are no real numbers or
-/// fixed.
+/// fixed. `apart` says of each tensor whether it stands apart; it may be empty.
 pub(crate) fn assign(
     graph: &Graph,
     decisions: &[Decision],
     ranges: &[Option<Range>],
     mode: Ranges,
     width: Width,
+    apart: &[bool],
 ) -> Vec<Option<Quantization>> {
-    let roots = roots(graph, decisions);
-    let mut assignment = Assignment { graph, decisions, ranges, mode, width, roots, given: HashMap::new() };
+    let roots = roots(graph, decisions, apart);
+    let given = HashMap::new();
+    let mut assignment = Assignment { graph, decisions, ranges, mode, width, apart, roots, given };
     for id in graph.node_ids().collect::<Vec<_>>().into_iter().rev() {
         let shared = graph[id].op.quantization().output == OutputRule::Shared;
         if width == Width::Eight && decisions[id.index()].is_integer() && shared {
@@ -36,7 +41,7 @@ pub(crate) fn assign(
 }
 
 /// For each tensor the first of its class.
-fn roots(graph: &Graph, decisions: &[Decision]) -> Vec<TensorId> {
+fn roots(graph: &Graph, decisions: &[Decision], apart: &[bool]) -> Vec<TensorId> {
     let mut roots: Vec<TensorId> = graph.tensor_ids().collect();
     for id in graph.node_ids() {
         let passes_on = decisions[id.index()].is_integer()
@@ -44,7 +49,8 @@ fn roots(graph: &Graph, decisions: &[Decision]) -> Vec<TensorId> {
         let Some((_, input)) = operands(graph, &graph[id]).first().copied().filter(|_| passes_on) else {
             continue;
         };
-        for output in &graph[id].outputs {
+        let apart = |id: &TensorId| apart.get(id.index()).copied().unwrap_or(false);
+        for output in graph[id].outputs.iter().filter(|id| !apart(id)) {
             roots[output.index()] = roots[input.index()];
         }
     }
@@ -57,6 +63,7 @@ struct Assignment<'a> {
     ranges: &'a [Option<Range>],
     mode: Ranges,
     width: Width,
+    apart: &'a [bool],
     roots: Vec<TensorId>,
     /// Parameters given to a class, by its root.
     given: HashMap<TensorId, Quantization>,
@@ -122,6 +129,10 @@ impl Assignment<'_> {
         let (Some(own), Some(new)) = (self.ranges[root.index()], self.ranges[output.index()]) else {
             return false;
         };
+        if self.apart.get(root.index()).copied().unwrap_or(false) {
+            let other = |id: NodeId| id != reader && self.graph[id].present_inputs().any(|id| id == root);
+            return !self.graph.node_ids().any(other) && !self.graph.is_output(root);
+        }
         if self.mode == Ranges::Tensorflow || (new.min <= own.min && own.max <= new.max) {
             return true;
         }

@@ -3,6 +3,7 @@
 use litesmith_graph::ops::{Unary, UnaryKind};
 use litesmith_graph::{DType, Graph, Node, Op, OutputRule, TensorId, Width};
 
+use crate::ranges::is_observed;
 use crate::recipe::{Choice, Recipe};
 use crate::report::{Outcome, Precision, Report};
 use crate::statistics::Range;
@@ -32,7 +33,10 @@ pub(crate) fn decide(
     ranges: &[Option<Range>],
 ) -> Vec<Decision> {
     let decided = |node: &Node| {
-        let decision = decide_node(graph, recipe, node, width);
+        let decision = match decide_node(graph, recipe, node, width) {
+            Decision::Integer(_) if lacks_range(graph, node, ranges) => Decision::Float(NO_RANGE.to_owned()),
+            decision => decision,
+        };
         let vanishes = width == Width::Sixteen && decision.is_integer() && is_steep(node, ranges);
         if vanishes { Decision::Float(STEEP.to_owned()) } else { decision }
     };
@@ -41,6 +45,17 @@ pub(crate) fn decide(
         keep_before_logarithms(graph, ranges, &mut decisions);
     }
     decisions
+}
+
+/// Why an operator stays float whose numbers were not rounded in training.
+const NO_RANGE: &str = "training has rounded neither all that it reads nor what it gives";
+
+/// Whether a tensor that would become integers has no range. That of a fixed one is known.
+fn lacks_range(graph: &Graph, node: &Node, ranges: &[Option<Range>]) -> bool {
+    let fixed = matches!(node.op.quantization().output, OutputRule::Fixed { .. });
+    let outputs = node.outputs.iter().filter(|_| !fixed).copied();
+    let mut tensors = operands(graph, node).into_iter().map(|(_, id)| id).chain(outputs);
+    tensors.any(|id| is_observed(graph, id) && ranges[id.index()].is_none())
 }
 
 /// Why a steep function of 16 bits stays float.

@@ -10,11 +10,11 @@ use litesmith_graph::{Model, Width};
 
 use crate::error::QuantizeError;
 use crate::mode::{Mode, Options};
-use crate::ranges::of_graph;
+use crate::ranges::{keys, of_graph};
 use crate::recipe::Recipe;
 use crate::repair::Moments;
 use crate::report::Report;
-use crate::statistics::{Range, Statistics};
+use crate::statistics::{Range, Statistics, Trained};
 use decide::Decision;
 use repairs::Repairs;
 
@@ -34,7 +34,8 @@ pub(crate) fn apply(
     if options.mode == Mode::Int8Only && report.float().next().is_some() {
         return Err(QuantizeError::FloatLeft(report.float().cloned().collect()));
     }
-    let parts = Parts { model, decisions: &decisions, ranges: &ranges, options, recipe };
+    let trained = statistics.trained.as_ref();
+    let parts = Parts { model, decisions: &decisions, ranges: &ranges, options, recipe, trained };
     let mut repairs = Repairs::new(graph, &decisions, options, statistics, moments);
     let made = parts.make(&mut repairs)?;
     let best = repairs::nearest(&parts, &repairs, made)?;
@@ -52,6 +53,7 @@ struct Parts<'a> {
     ranges: &'a [Option<Range>],
     options: &'a Options,
     recipe: &'a Recipe,
+    trained: Option<&'a Trained>,
 }
 
 /// An integer model.
@@ -68,8 +70,11 @@ impl Parts<'_> {
         let (mut float, mut ranges) = (self.model.clone(), self.ranges.to_vec());
         repairs.change_ranges(float.main_mut(), &mut ranges, self.options, self.recipe);
         let graph = float.main();
-        let parameters = assign::assign(graph, self.decisions, &ranges, self.options.ranges, width);
-        let new = rewrite::rewrite(graph, self.decisions, &parameters, self.options, repairs)?;
+        let apart =
+            self.trained.map(|trained| keys(graph).iter().map(|key| trained.apart.contains(key)).collect());
+        let apart: Vec<bool> = apart.unwrap_or_default();
+        let parameters = assign::assign(graph, self.decisions, &ranges, self.options.ranges, width, &apart);
+        let new = rewrite::rewrite(graph, self.decisions, &parameters, self.options, self.trained, repairs)?;
         let mut quantized = self.model.clone();
         *quantized.main_mut() = new;
         Ok(Made { float, quantized, is_repaired: repairs.repaired > 0 })

@@ -13,8 +13,8 @@ use crate::error::QuantizeError;
 use crate::mode::{InterfaceType, Options};
 use crate::parameters;
 use crate::recipe::{Choice, Granularity};
-use crate::statistics::Range;
-use crate::weights::{Layout, bias, check_finite, for_integer};
+use crate::statistics::{Range, Trained};
+use crate::weights::{Layout, as_trained, bias, check_finite, for_integer};
 
 /// Difference between the zero points of uint8 and int8.
 const UNSIGNED_OFFSET: i32 = 128;
@@ -24,12 +24,14 @@ pub(super) fn rewrite(
     decisions: &[Decision],
     parameters: &[Option<Quantization>],
     options: &Options,
+    trained: Option<&Trained>,
     repairs: &mut Repairs<'_>,
 ) -> Result<Graph, QuantizeError> {
     let mut rewriter = Rewriter {
         old: graph,
         width: options.mode.width().unwrap_or(Width::Eight),
         parameters,
+        trained,
         new: Graph::new(&graph.name),
         float: HashMap::new(),
         integer: HashMap::new(),
@@ -58,6 +60,8 @@ struct Rewriter<'a> {
     /// Of activations.
     width: Width,
     parameters: &'a [Option<Quantization>],
+    /// What training with simulated integers says of weights.
+    trained: Option<&'a Trained>,
     new: Graph,
     /// The form of old tensors that is not quantized (real numbers, indices, …).
     float: HashMap<TensorId, TensorId>,
@@ -216,9 +220,29 @@ impl Rewriter<'_> {
             let place = Places { input, weights: weights.input, bias: weights.bias, axis: weights.axis };
             self.weights(id, choice, place, &mut inputs, repairs)?;
         }
+        let passes = self.trained.is_some() && rule.output == OutputRule::SameAsInput;
+        let passed = operands.first().filter(|_| passes);
+        let passed = passed.and_then(|(place, _)| self.new[inputs[*place]?].quantization.clone());
         let outputs = node.outputs.iter().map(|id| self.integer_output(*id)).collect();
-        self.new.add_node(&node.name, node.op.clone(), inputs, outputs);
+        let id = self.new.add_node(&node.name, node.op.clone(), inputs, outputs);
+        if let Some(passed) = passed {
+            self.bring_to_own(id, node, &passed);
+        }
         Ok(())
+    }
+
+    /// What an operator passes on has its input's parameters; where its results have others, they are brought
+    /// to these behind it.
+    fn bring_to_own(&mut self, new: NodeId, node: &Node, passed: &Quantization) {
+        for (place, id) in node.outputs.iter().enumerate() {
+            let Some(own) = self.real(*id).filter(|own| own != passed) else { continue };
+            let output = self.new[new].outputs[place];
+            let name = self.new[output].name.clone();
+            self.new[output].name = format!("{name}/passed");
+            self.new[output].quantization = Some(passed.clone());
+            let brought = self.quantize(&node.name, output, &name, self.width.dtype(), own);
+            self.integer.insert(*id, brought);
+        }
     }
 
     fn integer_output(&mut self, id: TensorId) -> TensorId {
@@ -279,9 +303,20 @@ impl Rewriter<'_> {
             check_finite(&node.name, &self.old[id].name, bias)?;
         }
         let layout = Layout::new(&shape, place.axis);
-        let mut integer =
-            for_integer(&weights, bias_values.as_deref(), layout, choice.grid(), input_scale, self.width);
-        let grid = |scales: Vec<f32>, axis: usize| match choice.granularity {
+        let levels = self.trained.and_then(|trained| trained.levels(&self.old[node.outputs[0]].name));
+        // What a recipe asks for comes first.
+        let usual = choice.granularity == Granularity::PerChannel && choice.weight_bits() == 8;
+        let trained = levels.filter(|_| usual && self.width == Width::Eight);
+        let trained = trained
+            .and_then(|levels| as_trained(&weights, bias_values.as_deref(), layout, levels, input_scale));
+        let granularity = match &trained {
+            Some(trained) if trained.scales.len() == 1 => Granularity::PerTensor,
+            _ => choice.granularity,
+        };
+        let mut integer = trained.unwrap_or_else(|| {
+            for_integer(&weights, bias_values.as_deref(), layout, choice.grid(), input_scale, self.width)
+        });
+        let grid = |scales: Vec<f32>, axis: usize| match granularity {
             Granularity::PerChannel => Quantization::per_channel(scales, axis),
             Granularity::PerTensor => Quantization::per_tensor(scales[0], 0),
         };

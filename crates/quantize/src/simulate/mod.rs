@@ -2,10 +2,12 @@
 //! the same recipe has, so that what is trained is what will be computed.
 
 mod place;
+mod source;
 
 use litesmith_graph::{Graph, Model, OutputRule, TensorId, Width};
 
 pub use place::{learnt_ranges, place, without_simulation};
+pub use source::{Simulated, drop_simulation, is_simulated, take_simulation};
 
 use crate::error::QuantizeError;
 use crate::integer::{assign, decide};
@@ -56,7 +58,7 @@ pub fn simulation(
     let options = Options::new(Mode::Int8);
     let ranges = of_graph(graph, statistics, &options, recipe)?;
     let decisions = decide::decide(graph, recipe, Width::Eight, &ranges);
-    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, Width::Eight);
+    let parameters = assign::assign(graph, &decisions, &ranges, options.ranges, Width::Eight, &[]);
     let mut simulation = Simulation::default();
     let integer = |id: TensorId| {
         // An input is an integer where an integer operator reads it.

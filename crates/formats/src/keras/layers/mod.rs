@@ -27,6 +27,7 @@ mod regularization;
 mod reshaping;
 mod resizing;
 mod spectrogram;
+pub(super) mod tfmot;
 mod transposed;
 mod wrappers;
 
@@ -299,6 +300,10 @@ const LAYERS: &[(&str, Kind)] = &[
     ("PReLU", weighted(activation::prelu_variables, activation::prelu).passes()),
     ("Permute", plain(reshaping::permute)),
     ("Pipeline", plain(wrappers::pipeline)),
+    ("PruneLowMagnitude", plain(tfmot::pruned)),
+    ("QuantizeLayer", weighted(tfmot::layer_variables, tfmot::layer).passes()),
+    ("QuantizeWrapper", plain(tfmot::quantized)),
+    ("QuantizeWrapperV2", plain(tfmot::quantized)),
     ("RMSNormalization", weighted(normalization::rms_variables, normalization::rms)),
     ("RNN", several(recurrent::layer).masks(Masks::Own)),
     ("RandAugment", AUGMENTATION),
@@ -360,6 +365,10 @@ const LAYERS: &[(&str, Kind)] = &[
 /// Classes whose work is no arithmetic on tensors, or stands in no Keras file.
 const FOREIGN: &[(&str, &str)] = &[
     (
+        "ClusterWeights",
+        "its weights are still being clustered; call tfmot.clustering.keras.strip_clustering and save again",
+    ),
+    (
         "ContrastLimitedAdaptiveHistogramEqualization",
         "it counts the pixels of each value, which TFLite has no operator for; equalize images before the model",
     ),
@@ -374,6 +383,10 @@ const FOREIGN: &[(&str, &str)] = &[
     ("HashedCrossing", "it hashes strings or integers; hash them before the model and feed it integers"),
     ("Hashing", "it hashes strings or integers; hash them before the model and feed it integers"),
     ("JaxLayer", "it runs a Python function of JAX, which the file does not hold; convert that model itself"),
+    (
+        "QuantizeAnnotate",
+        "it is only marked for quantization; call tfmot.quantization.keras.quantize_apply, train, and save again",
+    ),
     ("StringLookup", "it looks strings up; look them up before the model and feed it integers"),
     ("TFSMLayer", "it runs a SavedModel, which is another file; convert that model itself"),
     ("TextVectorization", "it cuts strings into tokens; do so before the model and feed it integers"),

@@ -12,12 +12,12 @@ use crate::keras::scope::Scope;
 const POINTWISE: [&str; 9] =
     ["Activation", "Dense", "Dropout", "ELU", "GaussianNoise", "Identity", "LeakyReLU", "ReLU", "Rescaling"];
 
-fn inner<'a>(scope: &Scope<'a>) -> Built<&'a Layer> {
+pub(super) fn inner<'a>(scope: &Scope<'a>) -> Built<&'a Layer> {
     let layer = scope.layer;
     layer.wrapped("layer").next().ok_or_else(|| layer.config().broken("it wraps no layer").into())
 }
 
-fn only(scope: &Scope<'_>, outputs: &[TensorId]) -> Built<TensorId> {
+pub(super) fn only(scope: &Scope<'_>, outputs: &[TensorId]) -> Built<TensorId> {
     match outputs {
         [output] => Ok(*output),
         _ => unsupported!("it wraps '{}', which has {} outputs", scope.layer.class, outputs.len()),

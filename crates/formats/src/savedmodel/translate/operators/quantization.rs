@@ -1,8 +1,8 @@
 //! Simulated quantization.
 
-use litesmith_graph::ops::FakeQuant;
-use litesmith_graph::{Quantization, TensorId};
+use litesmith_graph::TensorId;
 
+use crate::composed::simulated::fake_quant;
 use crate::emit::Emit;
 use crate::refusal::{Built, unsupported};
 use crate::savedmodel::translate::scope::Scope;
@@ -31,7 +31,6 @@ pub(super) fn by_variables(scope: &mut Scope<'_>) -> Built<TensorId> {
     simulated(scope, x, &bounds[0], &bounds[1], axis)
 }
 
-/// Rounding to the grid whose ends are moved so that 0 is on it, as TensorFlow does it.
 fn simulated(
     scope: &mut Scope<'_>,
     x: TensorId,
@@ -40,9 +39,7 @@ fn simulated(
     axis: Option<usize>,
 ) -> Built<TensorId> {
     let bits = scope.node.attributes.integer("num_bits").unwrap_or(8);
-    let Some(bits) = u32::try_from(bits).ok().filter(|bits| (2..=16).contains(bits)) else {
-        return Err(scope.broken(format!("it has {bits} bits")).into());
-    };
+    let bits = u32::try_from(bits).unwrap_or(0);
     let narrow_range = scope.node.attributes.flag("narrow_range");
     let channels = match axis {
         Some(axis) => scope.size(x, axis)?,
@@ -51,18 +48,6 @@ fn simulated(
     if min.len() != channels || max.len() != channels {
         return Err(scope.broken(format!("it has {} ranges for {channels} channels", min.len())).into());
     }
-    let (lowest, highest) = (f32::from(u8::from(narrow_range)), ((1u32 << bits) - 1) as f32);
-    let (mut scales, mut zero_points) = (Vec::new(), Vec::new());
-    for (min, max) in min.iter().zip(max) {
-        if !min.is_finite() || !max.is_finite() || min > max {
-            return Err(scope.broken(format!("its range is from {min} to {max}")).into());
-        }
-        let (min, max) = (min.min(0.0), max.max(0.0));
-        let scale = if max > min { (max - min) / (highest - lowest) } else { 1.0 };
-        let zero = (lowest - min / scale).clamp(lowest, highest).round();
-        scales.push(scale);
-        zero_points.push(zero as i32 - (1 << (bits - 1)));
-    }
-    let quantization = Quantization { scales, zero_points, axis };
-    scope.emit(FakeQuant { bits, narrow_range, quantization }, &[x])
+    let op = fake_quant(min, max, bits, narrow_range, axis).map_err(|reason| scope.broken(reason))?;
+    scope.emit(op, &[x])
 }
