@@ -10,11 +10,13 @@ use litesmith_formats::keras;
 const QUANTIZED: &[u8] = fixture!("tfmot.keras");
 
 fn roundings(model: &Model) -> Vec<(&str, &FakeQuant)> {
-    let rounding = |node| match node {
-        litesmith_graph::Node { name, op: Op::FakeQuant(op), .. } => Some((name.as_str(), op)),
-        _ => None,
-    };
-    model.main().nodes.iter().filter_map(rounding).collect()
+    let nodes = model.main().nodes.iter();
+    nodes
+        .filter_map(|node| match &node.op {
+            Op::FakeQuant(op) => Some((node.name.as_str(), op)),
+            _ => None,
+        })
+        .collect()
 }
 
 #[test]
