@@ -358,9 +358,10 @@ fn mask(weights: &mut Array, masks: &[String], file: &Hdf5) -> Result<(), Format
         if mask.shape != weights.shape || mask.dtype != DType::F32 || weights.dtype != DType::F32 {
             continue;
         }
-        let (values, mask) = (weights.data.elements::<f32>(), mask.data.elements::<f32>());
-        let masked: Vec<f32> = values.iter().zip(mask.iter()).map(|(value, mask)| value * mask).collect();
-        if masked[..] != values[..] {
+        let values = weights.data.elements::<f32>().into_owned();
+        let factors = mask.data.elements::<f32>();
+        let masked: Vec<f32> = values.iter().zip(factors.iter()).map(|(value, factor)| value * factor).collect();
+        if masked != values {
             weights.data = Data::from_vec(masked);
         }
         break;
