@@ -254,7 +254,7 @@ fn search<'a>(
                     rounded.iter().zip(&targets).map(|(q, target)| q - target).collect()
                 };
                 let mut gradient = metric.gradient(&errors(&rounded));
-                metric.descend(&mut rounded, &mut gradient);
+                metric.descend(&row.weights, &mut rounded, &mut gradient);
                 let error = metric.squared_error(&errors(&rounded)) * f64::from(scale) * f64::from(scale);
                 if error < least || factor == &1.0 {
                     least = error;
@@ -284,10 +284,10 @@ fn descend(rows: &[Row<'_>], metric: &Metric, moments: &Moments) -> Vec<Rounded>
         work.extend_from_slice(gradient);
     }
     let rows_per_task = moments.pool.rows_per_task(rows.len(), 1);
-    moments.pool.run_rows(&mut work, 2 * taps, rows_per_task, |_, work| {
-        for row in work.chunks_exact_mut(2 * taps) {
-            let (rounded, gradient) = row.split_at_mut(taps);
-            metric.descend(rounded, gradient);
+    moments.pool.run_rows(&mut work, 2 * taps, rows_per_task, |first, work| {
+        for (row, work) in rows[first..].iter().zip(work.chunks_exact_mut(2 * taps)) {
+            let (rounded, gradient) = work.split_at_mut(taps);
+            metric.descend(&row.weights, rounded, gradient);
         }
     });
     let rounded =

@@ -93,12 +93,16 @@ impl Metric {
     }
 
     /// Coordinate descent on the integers of one row: each in turn is moved to where the variance of the
-    /// product's error is least, the others held. `gradient` belongs to the errors of `rounded`.
-    pub(super) fn descend(&self, rounded: &mut [f32], gradient: &mut [f32]) {
+    /// product's error is least, the others held. `gradient` belongs to the errors of `rounded`. Weights that
+    /// are zero stay zero: they may have been pruned.
+    pub(super) fn descend(&self, weights: &[f32], rounded: &mut [f32], gradient: &mut [f32]) {
         let taps = self.taps();
         for _ in 0..PASSES {
             let mut moved = false;
             for tap in &self.order {
+                if weights[*tap] == 0.0 {
+                    continue;
+                }
                 let row = &self.covariance[tap * taps..][..taps];
                 let best = -gradient[*tap] / row[*tap];
                 // Half a step gains nothing; a tap without variance has no best place.
@@ -151,8 +155,21 @@ mod tests {
         let mut rounded: Vec<f32> = targets.iter().map(|w| nearest(*w)).collect();
         let errors: Vec<f32> = rounded.iter().zip(&targets).map(|(q, w)| q - w).collect();
         let mut gradient = metric.gradient(&errors);
-        metric.descend(&mut rounded, &mut gradient);
+        metric.descend(&targets, &mut rounded, &mut gradient);
         assert_eq!(rounded.iter().sum::<f32>(), 7.0);
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        // A step of the second weight would undo the error of the first.
+        let metric = Metric::new(vec![1.0, 0.6, 0.6, 0.4], 2, 1_000_000);
+        for (targets, moves) in [([1.45f32, 0.0], false), ([1.45, 0.01], true)] {
+            let mut rounded: Vec<f32> = targets.iter().map(|w| nearest(*w)).collect();
+            let errors: Vec<f32> = rounded.iter().zip(&targets).map(|(q, w)| q - w).collect();
+            let mut gradient = metric.gradient(&errors);
+            metric.descend(&targets, &mut rounded, &mut gradient);
+            assert_eq!(rounded[1] != 0.0, moves, "{rounded:?}");
+        }
     }
 
     proptest! {
@@ -169,7 +186,7 @@ mod tests {
             let errors = |rounded: &[f32]| rounded.iter().zip(&targets).map(|(q, w)| q - w).collect::<Vec<_>>();
             let before = errors(&rounded);
             let mut gradient = metric.gradient(&before);
-            metric.descend(&mut rounded, &mut gradient);
+            metric.descend(&targets, &mut rounded, &mut gradient);
             prop_assert!(metric.squared_error(&errors(&rounded)) <= metric.squared_error(&before) * 1.0001 + 1e-6);
             prop_assert!(rounded.iter().all(|q| q.fract() == 0.0 && q.abs() <= 127.0));
         }

@@ -10,3 +10,6 @@ mod scattered;
 
 pub(super) use blocks::Blocks;
 pub(super) use scattered::Scattered;
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Steps of a block.
-const BLOCK: usize = 128;
+const BLOCK: usize = 96;
 
 /// Most registers of pixels in a tile.
 const MOST: usize = 4;
@@ -64,6 +64,10 @@ struct Sum {
     before: *const f32,
     /// Where the sums go: `[channels][pixels]`.
     to: *mut f32,
+    /// What will be needed next and may still be in memory: places so many floats apart, a register's worth of
+    /// which is asked for at each channel. They may lie anywhere.
+    ahead: [*const f32; 2],
+    apart: usize,
 }
 
 /// Outputs of up to a register of channels for the pixels of a tile.
@@ -138,7 +142,7 @@ unsafe fn turn<L: Lanes, const V: usize>(turn: &Turn) {
 #[inline(always)]
 unsafe fn sum<L: Lanes, const V: usize>(sum: &Sum) {
     let pixels = V * L::COUNT;
-    // SAFETY: of every access: in bounds by the caller's promise.
+    // SAFETY: of every access: in bounds by the caller's promise. Prefetched addresses may lie anywhere.
     unsafe {
         let mut weight = sum.weights.add(*sum.starts as usize);
         for channel in 0..sum.channels {
@@ -146,6 +150,11 @@ unsafe fn sum<L: Lanes, const V: usize>(sum: &Sum) {
             let mut even: [L; V] = [L::splat(*sum.bias.add(channel)); V];
             if !sum.before.is_null() {
                 even = std::array::from_fn(|v| L::load(sum.before.add(channel * pixels + v * L::COUNT)));
+            }
+            for v in 0..V {
+                let next = (channel * V + v) * sum.apart;
+                L::prefetch_far(sum.ahead[0].wrapping_add(next));
+                L::prefetch_far(sum.ahead[1].wrapping_add(next));
             }
             let mut odd = [L::zero(); V];
             while weight.add(1) < end {
@@ -381,7 +390,8 @@ impl Scattered {
                     0 => std::ptr::null(),
                     _ => between[(first - channels.start) * side..].as_ptr(),
                 };
-                let add = |own: &Range<usize>, to: *mut f32| Sum {
+                let nothing = [std::ptr::null(); 2];
+                let add = |own: &Range<usize>, to: *mut f32, ahead: [*const f32; 2]| Sum {
                     inputs: inputs.as_ptr(),
                     weights: self.weights.as_ptr(),
                     starts: self.starts[block * (self.out_channels + 1) + own.start..].as_ptr(),
@@ -389,13 +399,15 @@ impl Scattered {
                     bias: self.bias[own.start..].as_ptr(),
                     before: before(own.start),
                     to,
+                    ahead,
+                    apart: if ahead == nothing { 0 } else { output.pitch },
                 };
                 if block + 1 < blocks {
                     // What was there before is read before it is written over.
                     let to = between.as_ptr().cast_mut();
                     // SAFETY: `functions` checked the instruction set; sums have room for all channels, and
                     // the weights were packed for these blocks.
-                    unsafe { sum(&add(&channels, to)) };
+                    unsafe { sum(&add(&channels, to, nothing)) };
                     continue;
                 }
                 for panel in panels.clone() {
@@ -412,7 +424,7 @@ impl Scattered {
                     };
                     // SAFETY: as above; the output is the caller's promise.
                     unsafe {
-                        sum(&add(&own, last.as_mut_ptr()));
+                        sum(&add(&own, last.as_mut_ptr(), [to.cast_const(), addend]));
                         finish(&finished);
                     }
                 }
