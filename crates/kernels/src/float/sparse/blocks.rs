@@ -103,10 +103,13 @@ unsafe fn listed<L: Lanes, const P: usize, const W: usize>(listed: &Listed) {
         let mut acc = [load_registers::<L, W>(weights); MOST_PIXELS];
         weights = weights.add(row);
         // Where results go may still be in memory.
-        for_each_pixel!(i < P, {
-            L::prefetch_far(tile.output.wrapping_add(i * tile.pitch));
-            L::prefetch_far(tile.addend.wrapping_add(i * tile.pitch));
-        });
+        for ahead in [tile.output.cast_const(), tile.addend] {
+            if !ahead.is_null() {
+                for_each_pixel!(i < P, {
+                    L::prefetch_far(ahead.wrapping_add(i * tile.pitch));
+                });
+            }
+        }
         for step in 0..listed.count {
             let Step { tap, at } = *listed.steps.add(step);
             let pointers = tile.pointers.add(tap as usize * P);
