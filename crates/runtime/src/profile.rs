@@ -12,11 +12,12 @@ use crate::batch::{Moment, Part};
 pub struct StepTime {
     /// Name of the node, or of the first one that the step computes.
     pub node: String,
-    /// TFLite name of its operator; of several, joined by `+`.
+    /// TFLite name of its operator; of several, joined by `+`. Where zeros of the weights are left out,
+    /// `(sparse)` follows.
     pub operator: String,
     /// Seconds, the mean over the runs.
     pub seconds: f64,
-    /// Multiply-accumulates.
+    /// Multiply-accumulates, those with zeros counted in.
     pub macs: u64,
     /// What they multiply, where kernels have a peak to be measured against.
     pub products: Option<Products>,
@@ -33,6 +34,7 @@ pub(crate) struct Times {
 struct Measured {
     nodes: Vec<usize>,
     name: Option<&'static str>,
+    sparse: bool,
     macs: u64,
     seconds: f64,
 }
@@ -53,7 +55,8 @@ impl Times {
                         index
                     }
                     None => {
-                        times.measured.push(Measured { nodes, name: step.name, macs, seconds: 0.0 });
+                        let (name, sparse) = (step.name, step.sparse);
+                        times.measured.push(Measured { nodes, name, sparse, macs, seconds: 0.0 });
                         times.measured.len() - 1
                     }
                 }
@@ -65,7 +68,7 @@ impl Times {
 
     /// For so many nodes, one by one.
     pub(crate) fn of_nodes(nodes: usize) -> Times {
-        let node = |node| Measured { nodes: vec![node], name: None, macs: 0, seconds: 0.0 };
+        let node = |node| Measured { nodes: vec![node], name: None, sparse: false, macs: 0, seconds: 0.0 };
         Times {
             measured: (0..nodes).map(node).collect(),
             parts: vec![(0..nodes).collect()],
@@ -89,10 +92,13 @@ impl Times {
 
     /// The steps that nodes of this graph were computed by in so many runs.
     pub(crate) fn steps(self, graph: &Graph, runs: usize) -> Vec<StepTime> {
-        let time = |Measured { nodes, name, macs, seconds }: Measured| {
+        let time = |Measured { nodes, name, sparse, macs, seconds }: Measured| {
             let nodes: Vec<&Node> = nodes.iter().map(|node| &graph.nodes[*node]).collect();
             let operators: Vec<&str> = nodes.iter().map(|node| node.op.builtin_name()).collect();
-            let operator = name.map_or_else(|| operators.join("+"), str::to_owned);
+            let mut operator = name.map_or_else(|| operators.join("+"), str::to_owned);
+            if sparse {
+                operator.push_str(" (sparse)");
+            }
             let products = nodes.iter().find_map(|node| products(graph, node)).filter(|_| macs > 0);
             let seconds = seconds / runs as f64;
             StepTime { node: nodes[0].name.clone(), operator, seconds, macs, products }

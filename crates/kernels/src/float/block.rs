@@ -57,6 +57,12 @@ impl Block {
         self.project.is_some()
     }
 
+    /// Whether one of the convolutions leaves zeros of its weights out.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.expand.is_sparse() || self.project.as_ref().is_some_and(|project| project.is_sparse())
+    }
+
     /// Whether an input of `shape` = batch, height, width is computed faster than by the separate
     /// kernels: when what is expanded outgrows the second-level cache and when few of its rows are
     /// computed twice, by the threads on both sides of a border.

@@ -207,6 +207,12 @@ impl Conv2d {
         Conv2d::new(isa, Window::POINT, 1, in_channels, out_channels, weights, bias, clamp)
     }
 
+    /// Whether it leaves zeros of the weights out.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.direct().is_some_and(Direct::is_sparse)
+    }
+
     /// Computes the whole output `[batch, output height, output width, out_channels]` from an
     /// input of `shape` = batch, height, width (and `in_channels`); see [`Window::output`].
     ///

@@ -73,6 +73,11 @@ impl Direct {
         }
     }
 
+    /// Whether zeros were left out.
+    pub(super) fn is_sparse(&self) -> bool {
+        !matches!(self.weights, Weights::Dense(_))
+    }
+
     /// Most pixels in a tile.
     pub(super) fn most_pixels(&self) -> usize {
         match &self.weights {

@@ -128,4 +128,4 @@ pub(crate) fn volume(dims: &[usize]) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,7 +26,7 @@ pub(super) fn widen(values: &[f32]) -> Vec<f64> {
 
 /// `products` is the length of the sums: each rounding adds at most half a unit of the largest
 /// partial sum, which for numbers below 1 is at most `products`; the usual error is its root.
-fn assert_close(got: &[f32], exact: &[f64], products: usize, what: &dyn std::fmt::Debug) {
+pub(super) fn assert_close(got: &[f32], exact: &[f64], products: usize, what: &dyn std::fmt::Debug) {
     assert_eq!(got.len(), exact.len());
     let tolerance = 4.0 * f64::from(f32::EPSILON) * (products as f64).max(4.0);
     for (i, (got, exact)) in got.iter().zip(exact).enumerate() {
@@ -47,11 +47,11 @@ fn windows() -> impl Strategy<Value = Window> {
     })
 }
 
-fn clamps() -> impl Strategy<Value = Clamp> {
+pub(super) fn clamps() -> impl Strategy<Value = Clamp> {
     prop::sample::select(vec![Clamp::NONE, Clamp::RELU, Clamp::RELU6, Clamp::RELU_N1_TO_1])
 }
 
-fn convolutions() -> impl Strategy<Value = ConvShape> {
+pub(super) fn convolutions() -> impl Strategy<Value = ConvShape> {
     let channels = prop_oneof![1usize..12, 12usize..80];
     (1usize..4, [1usize..12, 1usize..12], windows(), 1usize..4, channels.clone(), channels).prop_map(
         |(batch, [height, width], window, groups, in_channels, out_channels)| ConvShape {

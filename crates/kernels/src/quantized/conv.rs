@@ -90,6 +90,12 @@ impl Conv2d {
         Conv2d { product, initial, epilogue, border }
     }
 
+    /// Whether it leaves zeros of the weights out.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.product.is_sparse()
+    }
+
     /// Convolves `input`, `[batch, height, width, in_channels]`, whose first three dimensions are
     /// `shape`, into `output`, `[batch, output height, output width, out_channels]`.
     ///

@@ -3,12 +3,14 @@
 use std::borrow::Borrow;
 
 use crate::float::Form;
-use crate::{Isa, ThreadPool};
+use crate::sparse::cost::{self, Layer, Zeros};
+use crate::{Isa, ThreadPool, Window};
 
 use super::epilogue::Epilogue;
-use super::filter::Filter;
-use super::gather::{Geometry, Source};
+use super::filter::{Filter, WeightOrder};
+use super::gather::{Geometry, STEP, Source};
 use super::product::ByteProduct;
+use super::product::sparse::SparseProduct;
 #[cfg(target_arch = "x86_64")]
 use super::winograd::{self, Winograd};
 
@@ -16,12 +18,33 @@ use super::winograd::{self, Winograd};
 /// width. The results are the same in every form.
 #[must_use]
 pub fn best_form(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
+    let Filter { window, groups, in_channels, out_channels, weights, order } = *filter;
+    if groups == 1 && order == WeightOrder::OutputFirst {
+        let run = Geometry::of_product(filter, 1).run();
+        let zeros = Zeros::of_bytes(weights, filter.depth(), [run, STEP]);
+        let layer = Layer { window, groups, in_channels, out_channels, image };
+        if cost::sparse_bytes(isa, &layer, zeros).is_some() {
+            return Form::Blocks;
+        }
+    }
     #[cfg(target_arch = "x86_64")]
     if has_winograd(isa) {
         return winograd::best(isa, filter, image);
     }
     let _ = (isa, filter, image);
     Form::Direct
+}
+
+/// The share of the direct form's time that the best dense form takes, if it is possible.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn best_share(
+    isa: Isa,
+    window: &Window,
+    groups: usize,
+    channels: [usize; 2],
+    image: [usize; 2],
+) -> f64 {
+    if has_winograd(isa) { winograd::best_share(isa, window, groups, channels, image) } else { 1.0 }
 }
 
 /// Whether products of words, of which the other forms need fewer, may be fast enough beside those of bytes.
@@ -33,6 +56,7 @@ fn has_winograd(isa: Isa) -> bool {
 /// A product of bytes, packed in one of the forms.
 pub(super) enum FormedProduct {
     Direct(ByteProduct),
+    Sparse(SparseProduct),
     #[cfg(target_arch = "x86_64")]
     Winograd(Winograd),
 }
@@ -41,6 +65,9 @@ impl FormedProduct {
     /// Packs a filter in this form, or directly where the instruction set has no kernels for it or its
     /// sums would not be exact; lanes in `packed` order or not, where kernels know one.
     pub(super) fn new(isa: Isa, form: Form, filter: &Filter, packed: bool) -> FormedProduct {
+        if form == Form::Blocks && filter.groups == 1 {
+            return FormedProduct::Sparse(SparseProduct::new(isa, filter, packed));
+        }
         #[cfg(target_arch = "x86_64")]
         if form != Form::Direct && has_winograd(isa) {
             filter.check();
@@ -53,10 +80,16 @@ impl FormedProduct {
         FormedProduct::Direct(ByteProduct::new(isa, filter, packed))
     }
 
+    /// Whether it leaves zeros of the weights out.
+    pub(super) fn is_sparse(&self) -> bool {
+        matches!(self, FormedProduct::Sparse(_))
+    }
+
     /// The taps it reads.
     pub(super) fn geometry(&self) -> &Geometry {
         match self {
             FormedProduct::Direct(product) => product.geometry(),
+            FormedProduct::Sparse(product) => product.geometry(),
             #[cfg(target_arch = "x86_64")]
             FormedProduct::Winograd(product) => product.geometry(),
         }
@@ -66,6 +99,7 @@ impl FormedProduct {
     pub(super) fn lanes(&self) -> &[Option<usize>] {
         match self {
             FormedProduct::Direct(product) => product.lanes(),
+            FormedProduct::Sparse(product) => product.lanes(),
             #[cfg(target_arch = "x86_64")]
             FormedProduct::Winograd(product) => product.lanes(),
         }
@@ -83,6 +117,7 @@ impl FormedProduct {
     ) {
         match self {
             FormedProduct::Direct(product) => product.run_each::<E, B>(pool, source, initial, begin, output),
+            FormedProduct::Sparse(product) => product.run_each::<E, B>(pool, source, initial, begin, output),
             #[cfg(target_arch = "x86_64")]
             FormedProduct::Winograd(product) => {
                 product.run_each::<E, B>(pool, source, initial, begin, output)

@@ -112,6 +112,12 @@ impl HybridConv2d {
         HybridConv2d::new(isa, Window::POINT, 1, in_channels, out_channels, weights, rescale)
     }
 
+    /// Whether it leaves zeros of the weights out.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.0.product().is_sparse()
+    }
+
     /// Convolves `input`, `[batch, height, width, in_channels]`, whose first three dimensions are
     /// `shape`, into `output`, `[batch, output height, output width, out_channels]`. `scratch`
     /// holds the quantized input and has its length.

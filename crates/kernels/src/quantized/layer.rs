@@ -112,6 +112,11 @@ impl<P: Products> Layer<P> {
         Layer { isa, product, constants, out_channels: channels, depth: filter.depth() }
     }
 
+    /// What multiplies.
+    pub(super) fn product(&self) -> &P {
+        &self.product
+    }
+
     /// Quantizes `input` into `scratch` and computes `output`.
     pub(super) fn run(
         &self,

@@ -47,6 +47,8 @@ pub use dynamic::{
 };
 pub use filter::{Filter, WeightOrder};
 pub use formed::best_form;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use formed::best_share;
 pub use hybrid::{HybridConv2d, HybridDepthwise, HybridOutput, Rescale};
 pub use mapped::map_samples;
 pub use matmul::{Matrices, matmul};

@@ -9,6 +9,7 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
 pub(crate) mod portable;
+pub(super) mod sparse;
 #[cfg(any(target_arch = "x86_64", test))]
 mod tiled;
 #[cfg(any(target_arch = "x86_64", test))]
@@ -24,7 +25,7 @@ pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 use std::borrow::Borrow;
 use std::ops::Range;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 
 use crate::{Isa, ThreadPool};
 
@@ -50,6 +51,17 @@ pub(crate) struct Panel {
     pub(crate) width: usize,
     /// Where its weights start.
     pub(crate) weights: usize,
+    /// Its part of the list of steps; empty where all steps have weights.
+    pub(crate) list: Range<usize>,
+}
+
+/// A step at which a panel of a sparse [`Layout`] has weights.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Step {
+    pub(crate) tap: u32,
+    /// The first byte of input at the tap.
+    pub(crate) at: u32,
 }
 
 /// What tiles are computed from, besides the input.
@@ -59,6 +71,8 @@ pub(crate) struct Operands<'a, W, S> {
     pub(crate) initial: &'a [S],
     /// Steps of [`STEP`] bytes of input at each tap.
     pub(crate) steps: usize,
+    /// The steps of each panel, where not all have weights.
+    pub(crate) list: &'a [Step],
 }
 
 /// How weights are laid out for one instruction set.
@@ -74,6 +88,9 @@ pub(crate) trait Layout {
 
     /// Weights (zeros) that must stand behind the last, because the kernel reads that far.
     const SLACK: usize = 0;
+
+    /// Whether a panel has the weights of listed steps alone: those at which not all are zero.
+    const SPARSE: bool = false;
 
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
     fn width(channels: usize) -> usize;
@@ -274,6 +291,28 @@ pub(crate) struct Packed<L: Layout> {
     panels: Vec<Panel>,
     lanes: Vec<Option<usize>>,
     weights: Aligned<L::Weight>,
+    /// The steps of each panel, where the layout is sparse.
+    list: Vec<Step>,
+}
+
+/// Keeps the weights of a panel at those steps, of `step` weights each, where not all are zero. Gives where
+/// they begin, and the panel's part of the list; there are `of_tap` steps at each tap.
+fn keep<W: Pod>(
+    all: &[W],
+    step: usize,
+    of_tap: usize,
+    kept: &mut Vec<W>,
+    list: &mut Vec<Step>,
+) -> (usize, Range<usize>) {
+    let [weights, first] = [kept.len(), list.len()];
+    for (index, step) in all.chunks_exact(step).enumerate() {
+        if bytemuck::cast_slice::<W, u8>(step).iter().any(|byte| *byte != 0) {
+            kept.extend_from_slice(step);
+            let (tap, at) = (index / of_tap, index % of_tap * STEP);
+            list.push(Step { tap: tap as u32, at: at as u32 });
+        }
+    }
+    (weights, first..list.len())
 }
 
 impl<L: Layout> Packed<L> {
@@ -290,20 +329,36 @@ impl<L: Layout> Packed<L> {
                 let width = L::width(end - channel);
                 let channels = width.min(end - channel);
                 let (lane, weights) = (lanes.len(), lanes.len() * taps * steps * L::INPUTS);
-                panels.push(Panel { group, channel, channels, lane, width, weights });
+                panels.push(Panel { group, channel, channels, lane, width, weights, list: 0..0 });
                 let place = |lane| L::channel(lane, width, packed);
                 lanes.extend((0..width).map(|l| (place(l) < channels).then(|| channel + place(l))));
                 channel += channels;
             }
         }
-        let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS + L::SLACK);
-        for panel in &panels {
-            let lanes = &lanes[panel.lane..][..panel.width];
-            let weights = &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS];
-            pack::<L>(filter, lanes, [taps, steps, run], weights);
-        }
-        let group_bytes = filter.group_in() * size;
-        Packed { geometry, group_bytes, out_channels: filter.out_channels, steps, panels, lanes, weights }
+        let pack = |panel: &Panel, weights: &mut [L::Weight]| {
+            pack::<L>(filter, &lanes[panel.lane..][..panel.width], [taps, steps, run], weights);
+        };
+        let mut list = Vec::new();
+        let weights = if L::SPARSE {
+            let mut kept = Vec::new();
+            for panel in &mut panels {
+                let mut all = vec![L::Weight::zeroed(); panel.width * taps * steps * L::INPUTS];
+                pack(panel, &mut all);
+                (panel.weights, panel.list) =
+                    keep(&all, L::INPUTS * panel.width, steps, &mut kept, &mut list);
+            }
+            let mut weights = Aligned::lasting(kept.len());
+            weights.copy_from_slice(&kept);
+            weights
+        } else {
+            let mut weights = Aligned::lasting(lanes.len() * taps * steps * L::INPUTS + L::SLACK);
+            for panel in &panels {
+                pack(panel, &mut weights[panel.weights..][..panel.width * taps * steps * L::INPUTS]);
+            }
+            weights
+        };
+        let (group_bytes, out_channels) = (filter.group_in() * size, filter.out_channels);
+        Packed { geometry, group_bytes, out_channels, steps, panels, lanes, weights, list }
     }
 
     /// Computes all outputs, with a finish for each task.
@@ -320,9 +375,10 @@ impl<L: Layout> Packed<L> {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
         let count = source.pixels().checked_mul(self.out_channels);
         assert_eq!(Some(output.len()), count, "length of the output");
-        let operands = &Operands { weights: &self.weights, initial, steps: self.steps };
+        let operands = &Operands { weights: &self.weights, initial, steps: self.steps, list: &self.list };
         let target = &Target::new(output, self.out_channels);
-        let rows = L::rows(self.geometry.slots() * self.steps);
+        let all = self.geometry.slots() * self.steps;
+        let rows = L::rows(if L::SPARSE { self.list.len() / self.panels.len() } else { all });
         self.walk(pool, source, rows, || {
             let finish = begin();
             move |tile: &Tile, panels: &[Panel]| {
@@ -388,14 +444,13 @@ impl<L: Layout> Packed<L> {
 
     /// The first panels of a range that share a group and fit a block.
     fn block(&self, panels: &Range<usize>) -> &[Panel] {
-        let panels = &self.panels[panels.clone()];
-        let (group, start) = (panels[0].group, panels[0].weights);
-        let panel_weights = self.geometry.slots() * self.steps * L::INPUTS;
-        let end = |panel: &Panel| panel.weights + panel.width * panel_weights;
-        let fits = |panel: &&Panel| {
-            panel.group == group && (end(panel) - start) * size_of::<L::Weight>() <= BLOCK_BYTES
+        let Panel { group, weights: start, .. } = self.panels[panels.start];
+        let end = |panel: usize| self.panels.get(panel + 1).map_or(self.weights.len(), |next| next.weights);
+        let fits = |panel: &usize| {
+            let bytes = (end(*panel) - start) * size_of::<L::Weight>();
+            self.panels[*panel].group == group && bytes <= BLOCK_BYTES
         };
-        let count = panels.iter().take_while(fits).count();
-        &panels[..count.max(1)]
+        let count = panels.clone().take_while(fits).count();
+        &self.panels[panels.start..panels.start + count.max(1)]
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         // In the first 16 channels every second step, in the other 4 every weight but one.
         let floats: Vec<f32> = (0..20 * depth)
             .map(|i| match (i / depth, i % depth) {
-                (0..16, step) => [-0.0, 1.5][step % 2],
+                (0..=15, step) => [-0.0, 1.5][step % 2],
                 (17, 3) => 1e-40,
                 _ => 0.0,
             })

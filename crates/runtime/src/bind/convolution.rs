@@ -167,10 +167,12 @@ fn float_depthwise(
 
 /// The form in which a float convolution is packed. Where activations are observed it is the direct one,
 /// which is more exact: scales follow from their ranges.
-fn float_form(mode: Mode, layer: &Layer, groups: usize) -> float::Form {
+fn float_form(mode: Mode, layer: &Layer, groups: usize, weights: &[f32]) -> float::Form {
     let &Layer { shape: [_, height, width], window, in_channels, out_channels, .. } = layer;
     match mode {
-        Mode::Inference => float::Form::best(&window, groups, in_channels, out_channels, [height, width]),
+        Mode::Inference => {
+            float::Form::best_for(weights, &window, groups, in_channels, out_channels, [height, width])
+        }
         Mode::Observe | Mode::Train(_) => float::Form::Direct,
     }
 }
@@ -188,7 +190,7 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
     let (isa, bias) = (site.isa, bias.as_deref());
     let kernel = match layer.kind {
         Kind::Conv { groups } => {
-            let form = float_form(site.mode, &layer, groups);
+            let form = float_form(site.mode, &layer, groups, &weights);
             let make = || float_conv(form, isa, &layer, groups, &weights, bias);
             Form::Conv(site.pack_as(layer.window, form, make))
         }

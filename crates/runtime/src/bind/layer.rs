@@ -60,10 +60,24 @@ impl Addition {
 }
 
 impl PackedLayer {
+    /// Whether its kernel leaves zeros of the weights out.
+    fn is_sparse(&self) -> bool {
+        match &self.kernel {
+            Kernel::Float(Form::Conv(conv), _) => conv.is_sparse(),
+            Kernel::Block(block, ..) => block.is_sparse(),
+            Kernel::Quantized(Form::Conv(conv)) => conv.is_sparse(),
+            Kernel::Hybrid(Form::Conv(conv), _) => conv.is_sparse(),
+            Kernel::Float(Form::Depthwise(_), _)
+            | Kernel::Quantized(Form::Depthwise(_))
+            | Kernel::Hybrid(Form::Depthwise(_), _) => false,
+        }
+    }
+
     /// The step that computes it. Input 0 is the layer's.
     pub(crate) fn task(self) -> Task {
+        let sparse = self.is_sparse();
         let PackedLayer { kernel, shape } = self;
-        match kernel {
+        let task = match kernel {
             Kernel::Float(form, _) => Task::new(move |machine, mut io| {
                 let (input, output) = (io.inputs.get(0), io.output_as());
                 match &form {
@@ -110,7 +124,8 @@ impl PackedLayer {
                 Ok(())
             })
             .with_scratch(samples.elements),
-        }
+        };
+        task.sparse(sparse)
     }
 
     /// The samples that it reads, if it is a layer of dynamic range and there are any.
@@ -133,7 +148,7 @@ impl PackedLayer {
     /// The step that computes it. Input 0 is the layer's, quantized where the layer reads samples;
     /// only such a layer can give other results than numbers.
     pub(crate) fn task_for(self, results: Results) -> Task {
-        let shape = self.shape;
+        let (sparse, shape) = (self.is_sparse(), self.shape);
         match self.kernel {
             Kernel::Hybrid(form, samples) if samples.elements > 0 => Task::new(move |machine, io| {
                 let input = samples.quantized(io.inputs.bytes(0));
@@ -156,7 +171,8 @@ impl PackedLayer {
                     Form::Depthwise(depthwise) => depthwise.apply(machine.pool, input, shape, output),
                 }
                 Ok(())
-            }),
+            })
+            .sparse(sparse),
             kernel => PackedLayer { kernel, shape }.task(),
         }
     }
@@ -189,6 +205,7 @@ impl PackedLayer {
         addition: Addition,
         ranges: Option<Samples>,
     ) -> Result<Task, PackedLayer> {
+        let sparse = self.is_sparse();
         let PackedLayer { kernel, shape } = self;
         let task = match (kernel, addition) {
             // Not in place: what is added is as a rule the input too, and that is still read.
@@ -201,7 +218,7 @@ impl PackedLayer {
                     block.run(machine.pool, input, shape, Some((addend, clamp)), scratch, output);
                     Ok(())
                 });
-                return Ok(task.with_scratch(bytes));
+                return Ok(task.with_scratch(bytes).sparse(sparse));
             }
             // The kernel has one pair of bounds.
             (Kernel::Float(Form::Conv(conv), Clamp::NONE), Addition::Float(clamp)) => {
@@ -236,7 +253,7 @@ impl PackedLayer {
             }
             (kernel, _) => return Err(PackedLayer { kernel, shape }),
         };
-        Ok(task.in_place())
+        Ok(task.in_place().sparse(sparse))
     }
 }
 

@@ -108,6 +108,8 @@ pub(crate) struct Task {
     pub in_place: bool,
     /// What it is called in profiles, if it is not what its node is for.
     pub name: Option<&'static str>,
+    /// Whether its kernel leaves zeros of the weights out.
+    pub sparse: bool,
     /// What it does.
     pub work: Work,
 }
@@ -117,7 +119,8 @@ impl Task {
     pub(crate) fn new(
         work: impl Fn(Machine<'_>, Io<'_>) -> Result<(), Fault> + Send + Sync + 'static,
     ) -> Task {
-        Task { target: Target::Output(0), scratch: 0, in_place: false, name: None, work: Box::new(work) }
+        let target = Target::Output(0);
+        Task { target, scratch: 0, in_place: false, name: None, sparse: false, work: Box::new(work) }
     }
 
     /// The same step with scratch memory.
@@ -133,6 +136,11 @@ impl Task {
     /// The same step with a name of its own.
     pub(crate) fn named(self, name: &'static str) -> Task {
         Task { name: Some(name), ..self }
+    }
+
+    /// The same step, whose kernel leaves zeros out or does not.
+    pub(crate) fn sparse(self, sparse: bool) -> Task {
+        Task { sparse, ..self }
     }
 
     /// The same step, which computes all outputs.

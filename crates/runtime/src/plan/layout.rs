@@ -46,6 +46,7 @@ pub(super) struct Layout {
 struct Draft {
     nodes: Vec<usize>,
     name: Option<&'static str>,
+    sparse: bool,
     macs: u64,
     work: Work,
     inputs: Vec<Holder>,
@@ -173,9 +174,10 @@ impl Layout {
         }
         let block = self.add_block(bytes, time);
         let scratch = self.add_block(task.scratch, time);
-        let Task { work, in_place, name, .. } = task;
+        let Task { work, in_place, name, sparse, .. } = task;
         let nodes = nodes.to_vec();
-        self.steps.push(Draft { nodes, name, macs, work, inputs, output: block, first, scratch, in_place });
+        let output = block;
+        self.steps.push(Draft { nodes, name, sparse, macs, work, inputs, output, first, scratch, in_place });
         (block, time)
     }
 
@@ -239,6 +241,7 @@ impl Layout {
             Ok(Step {
                 nodes: draft.nodes,
                 name: draft.name,
+                sparse: draft.sparse,
                 macs: draft.macs,
                 work: draft.work,
                 sources: draft.inputs.iter().map(source).collect::<Result<_, RuntimeError>>()?,

@@ -76,6 +76,8 @@ pub(crate) struct Step {
     pub nodes: Vec<usize>,
     /// What it is called in profiles, if it is not what its nodes are for.
     pub name: Option<&'static str>,
+    /// Whether its kernel leaves zeros of the weights out.
+    pub sparse: bool,
     /// Multiply-accumulates of these nodes, if this is their first step.
     pub macs: u64,
     work: Work,

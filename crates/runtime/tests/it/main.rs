@@ -13,6 +13,7 @@ mod observe;
 mod quantized;
 mod recurrent;
 mod shapes;
+mod sparse;
 mod stored;
 mod transposed;
 

@@ -17,10 +17,16 @@ use crate::{Isa, ThreadPool};
 struct Listed {
     /// Its panel holds the bias and the weights of the steps that are listed.
     tile: Tile,
-    /// For each tap, how many steps it has.
-    counts: *const u32,
-    /// The float of each step at its tap's pointer.
-    steps: *const u32,
+    steps: *const Step,
+    count: usize,
+}
+
+/// A step at which some weight is not zero.
+#[derive(Clone, Copy)]
+struct Step {
+    tap: u32,
+    /// The float at the tap's pointer.
+    at: u32,
 }
 
 /// A function for tiles of a fixed number of pixels.
@@ -31,10 +37,22 @@ type ListedFn = unsafe fn(&Listed);
 
 /// The functions of one instruction set.
 struct Functions {
-    /// Most channels of a panel.
-    channels: usize,
-    /// For 1, 2, ... pixels.
-    of_pixels: &'static [ListedFn],
+    /// Channels of one register, and of a panel.
+    lanes: [usize; 2],
+    /// For panels of one register and whole ones, for 1, 2, ... pixels.
+    of_pixels: [&'static [ListedFn]; 2],
+}
+
+impl Functions {
+    /// Whether a panel of so many channels is a whole one.
+    fn is_whole(&self, channels: usize) -> bool {
+        channels > self.lanes[0]
+    }
+
+    /// Lanes of a panel of so many channels.
+    fn lanes_of(&self, channels: usize) -> usize {
+        self.lanes[usize::from(self.is_whole(channels))]
+    }
 }
 
 for_each_isa!(
@@ -52,8 +70,11 @@ macro_rules! functions {
     ($lanes:ty, neon) => { functions!($lanes, neon: 1 2 3 4 5 6 7 8 9 10 11 12) };
     ($lanes:ty, $isa:ident: $($pixels:literal)*) => {
         Functions {
-            channels: row::<$lanes>(width::<$lanes>()),
-            of_pixels: &[$($isa::listed::<$pixels, { width::<$lanes>() }>),*],
+            lanes: [<$lanes>::COUNT, row::<$lanes>(width::<$lanes>())],
+            of_pixels: [
+                &[$($isa::listed::<$pixels, { Width::One as usize }>),*],
+                &[$($isa::listed::<$pixels, { width::<$lanes>() }>),*],
+            ],
         }
     };
 }
@@ -66,7 +87,7 @@ table_by_isa!(
     fn functions -> Functions = functions
 );
 
-/// The width of all panels: two registers where those hold no more than [`LANES`].
+/// The width of whole panels: two registers where those hold no more than [`LANES`].
 const fn width<L: Lanes>() -> usize {
     if 2 * L::COUNT <= LANES { Width::Two as usize } else { Width::One as usize }
 }
@@ -78,30 +99,31 @@ unsafe fn listed<L: Lanes, const P: usize, const W: usize>(listed: &Listed) {
     // SAFETY: of every access: in bounds by the caller's promise about the tile. Prefetched
     // addresses may lie anywhere.
     unsafe {
-        let (mut weights, mut steps) = (tile.panel, listed.steps);
-        let (mut ahead, ahead_step) = (tile.ahead, tile.ahead_step);
+        let mut weights = tile.panel;
         let mut acc = [load_registers::<L, W>(weights); MOST_PIXELS];
         weights = weights.add(row);
-        let mut pointers = tile.pointers;
-        for tap in 0..tile.taps {
-            let end = steps.add(*listed.counts.add(tap) as usize);
-            while steps < end {
-                let (k, w) = (*steps as usize, load_registers::<L, W>(weights));
-                L::prefetch(weights.wrapping_add(AHEAD));
-                L::prefetch_far(ahead);
-                ahead = ahead.wrapping_add(ahead_step);
-                weights = weights.add(row);
-                steps = steps.add(1);
+        // Where results go may still be in memory.
+        for ahead in [tile.output.cast_const(), tile.addend] {
+            if !ahead.is_null() {
                 for_each_pixel!(i < P, {
-                    let x = *pointers.add(i);
-                    if W == Width::One as usize {
-                        acc[i][0] = L::add_scaled(acc[i][0], x, k, w[0]);
-                    } else {
-                        acc[i] = L::add_scaled_pair(acc[i], x, k, w);
-                    }
+                    L::prefetch_far(ahead.wrapping_add(i * tile.pitch));
                 });
             }
-            pointers = pointers.add(P);
+        }
+        for step in 0..listed.count {
+            let Step { tap, at } = *listed.steps.add(step);
+            let pointers = tile.pointers.add(tap as usize * P);
+            let w = load_registers::<L, W>(weights);
+            L::prefetch(weights.wrapping_add(AHEAD));
+            weights = weights.add(row);
+            for_each_pixel!(i < P, {
+                let x = *pointers.add(i);
+                if W == Width::One as usize {
+                    acc[i][0] = L::add_scaled(acc[i][0], x, at as usize, w[0]);
+                } else {
+                    acc[i] = L::add_scaled_pair(acc[i], x, at as usize, w);
+                }
+            });
         }
         finish::<L, P, W>(tile, &acc);
     }
@@ -109,9 +131,10 @@ unsafe fn listed<L: Lanes, const P: usize, const W: usize>(listed: &Listed) {
 
 /// Output channels that one tile function computes.
 struct Panel {
-    /// Where it begins in the packed weights, and in the list of steps.
+    /// Where it begins in the packed weights.
     start: usize,
-    steps: usize,
+    /// Its part of the list of steps.
+    steps: Range<usize>,
     /// The output channels.
     channels: Range<usize>,
 }
@@ -120,8 +143,7 @@ struct Panel {
 #[derive(Default)]
 struct Kept {
     weights: Vec<f32>,
-    counts: Vec<u32>,
-    steps: Vec<u32>,
+    steps: Vec<Step>,
 }
 
 /// Packed weights: panel after panel of `[1 + steps of the panel][lanes]`, where the first row is the bias.
@@ -133,25 +155,14 @@ pub(in crate::float) struct Blocks {
     depth: usize,
     panels: Vec<Panel>,
     data: Aligned<f32>,
-    /// For each panel and tap, how many steps it has.
-    counts: Vec<u32>,
-    steps: Vec<u32>,
+    steps: Vec<Step>,
 }
 
 impl Blocks {
     /// For `taps` taps of `depth` floats each, with all weights zero.
     pub(in crate::float) fn new(isa: Isa, out_channels: usize, taps: usize, depth: usize) -> Blocks {
         let (functions, data) = (functions(isa), Aligned::zeroed(0));
-        Blocks {
-            functions,
-            out_channels,
-            taps,
-            depth,
-            panels: Vec::new(),
-            data,
-            counts: Vec::new(),
-            steps: Vec::new(),
-        }
+        Blocks { functions, out_channels, taps, depth, panels: Vec::new(), data, steps: Vec::new() }
     }
 
     /// Packs weights and the bias.
@@ -163,7 +174,7 @@ impl Blocks {
         bias: Option<&[f32]>,
     ) {
         assert_eq!(filters.order.steps(), self.taps * self.depth, "weights of an output channel");
-        let lanes = self.functions.channels;
+        let [_, lanes] = self.functions.lanes;
         let count = self.out_channels.div_ceil(lanes);
         let channels = |panel: usize| panel * lanes..self.out_channels.min((panel + 1) * lanes);
         let mut kept: Vec<Kept> = (0..count).map(|_| Kept::default()).collect();
@@ -176,44 +187,40 @@ impl Blocks {
         });
         let total = |len: fn(&Kept) -> usize| kept.iter().map(len).sum::<usize>();
         self.data = Aligned::lasting(total(|kept| kept.weights.len()));
-        self.counts = Vec::with_capacity(count * self.taps);
         self.steps = Vec::with_capacity(total(|kept| kept.steps.len()));
         self.panels.clear();
         let mut start = 0;
         for (panel, kept) in kept.into_iter().enumerate() {
-            self.panels.push(Panel { start, steps: self.steps.len(), channels: channels(panel) });
+            let steps = self.steps.len()..self.steps.len() + kept.steps.len();
+            self.panels.push(Panel { start, steps, channels: channels(panel) });
             self.data[start..start + kept.weights.len()].copy_from_slice(&kept.weights);
             start += kept.weights.len();
-            self.counts.extend(kept.counts);
             self.steps.extend(kept.steps);
         }
     }
 
     /// The weights of some channels at all steps where one of them is not zero.
     fn keep(&self, isa: Isa, filters: Filters<'_>, channels: Range<usize>, bias: Option<&[f32]>) -> Kept {
-        let lanes = self.functions.channels;
+        let lanes = self.functions.lanes_of(channels.len());
         let mut all = Aligned::zeroed(self.taps * self.depth * lanes);
         filters.pack(isa, [channels.start, channels.len()], lanes, &mut all);
         let mut kept = Kept { weights: vec![0.0; lanes], ..Kept::default() };
         if let Some(bias) = bias {
             kept.weights[..bias.len()].copy_from_slice(bias);
         }
-        for tap in all.chunks_exact(self.depth * lanes) {
-            let before = kept.steps.len();
-            for (step, row) in tap.chunks_exact(lanes).enumerate() {
-                if row.iter().any(|weight| *weight != 0.0) {
-                    kept.weights.extend_from_slice(row);
-                    kept.steps.push(step as u32);
-                }
+        for (step, row) in all.chunks_exact(lanes).enumerate() {
+            if row.iter().any(|weight| *weight != 0.0) {
+                let (tap, at) = ((step / self.depth) as u32, (step % self.depth) as u32);
+                kept.weights.extend_from_slice(row);
+                kept.steps.push(Step { tap, at });
             }
-            kept.counts.push((kept.steps.len() - before) as u32);
         }
         kept
     }
 
     /// Most pixels in a tile.
     pub(in crate::float) fn most_pixels(&self) -> usize {
-        self.functions.of_pixels.len()
+        self.functions.of_pixels[0].len()
     }
 
     /// Number of panels.
@@ -297,9 +304,9 @@ impl Blocks {
         panels: Range<usize>,
         output: &Output<'_>,
     ) {
-        let function = self.functions.of_pixels[pixels.len() - 1];
-        for index in panels {
-            let panel = &self.panels[index];
+        for panel in &self.panels[panels] {
+            let whole = self.functions.is_whole(panel.channels.len());
+            let function = self.functions.of_pixels[usize::from(whole)][pixels.len() - 1];
             let (to, addend) = output.place(&pixels, &panel.channels);
             let tile = Tile {
                 pointers,
@@ -312,11 +319,12 @@ impl Blocks {
                 pitch: output.pitch,
                 channels: panel.channels.len(),
                 clamp: output.clamp,
+                // Few steps could not ask for much.
                 ahead: std::ptr::null(),
                 ahead_step: 0,
             };
-            let counts = self.counts[index * self.taps..].as_ptr();
-            let listed = Listed { tile, counts, steps: self.steps[panel.steps..].as_ptr() };
+            let steps = &self.steps[panel.steps.clone()];
+            let listed = Listed { tile, steps: steps.as_ptr(), count: steps.len() };
             // SAFETY: `functions` checked the instruction set; the panel was packed for these taps and this
             // depth, below which all listed steps are; the rest is the caller's promise.
             unsafe { function(&listed) };

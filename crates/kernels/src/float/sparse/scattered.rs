@@ -3,8 +3,8 @@
 //!
 //! The pixels of a tile are brought side by side a block of steps at a time, which stays in the first-level
 //! cache: every product loads its inputs from there. What a block adds to each output is kept until the last
-//! one; then outputs are turned back. A block's products are two chains, its odd and its even weights, that
-//! are added up behind it.
+//! one; then outputs are turned back. Each output is one chain of products. Channels are computed in pairs of
+//! like numbers of weights, the fewer filled up with zeros, so that there are chains enough side by side.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
 /// Steps of a block.
-const BLOCK: usize = 128;
+const BLOCK: usize = 96;
 
 /// Most registers of pixels in a tile.
 const MOST: usize = 4;
@@ -37,6 +37,16 @@ struct Weight {
     /// Where its inputs begin in a block of one register a step.
     at: u32,
     value: f32,
+}
+
+/// Two channels in one block.
+#[derive(Clone, Copy)]
+struct Pair {
+    /// Where their weights begin: one of the first channel, one of the second, and so on.
+    start: u32,
+    /// How many each has.
+    count: u32,
+    channels: [u32; 2],
 }
 
 /// Steps of a tap that are brought side by side.
@@ -55,15 +65,21 @@ struct Sum {
     /// The block's inputs, `[BLOCK][pixels]`.
     inputs: *const f32,
     weights: *const Weight,
-    /// Where the weights of each channel begin, and where those of the last end.
-    starts: *const u32,
-    channels: usize,
-    /// The biases, for the first block.
+    pairs: *const Pair,
+    count: usize,
+    /// The channel that comes first in `before` and `to`.
+    first: usize,
+    /// The biases of all channels, for the first block.
     bias: *const f32,
     /// What the blocks before gave, unless this is the first: `[channels][pixels]`.
     before: *const f32,
     /// Where the sums go: `[channels][pixels]`.
     to: *mut f32,
+    /// What will be needed next and may still be in memory, unless null: places so many floats apart, two
+    /// registers' worth of which is asked for at each pair. They may lie anywhere; to ask for what is not there,
+    /// again and again, would take long.
+    ahead: [*const f32; 2],
+    apart: usize,
 }
 
 /// Outputs of up to a register of channels for the pixels of a tile.
@@ -138,27 +154,36 @@ unsafe fn turn<L: Lanes, const V: usize>(turn: &Turn) {
 #[inline(always)]
 unsafe fn sum<L: Lanes, const V: usize>(sum: &Sum) {
     let pixels = V * L::COUNT;
-    // SAFETY: of every access: in bounds by the caller's promise.
+    // SAFETY: of every access: in bounds by the caller's promise. Prefetched addresses may lie anywhere.
     unsafe {
-        let mut weight = sum.weights.add(*sum.starts as usize);
-        for channel in 0..sum.channels {
-            let end = sum.weights.add(*sum.starts.add(channel + 1) as usize);
-            let mut even: [L; V] = [L::splat(*sum.bias.add(channel)); V];
-            if !sum.before.is_null() {
-                even = std::array::from_fn(|v| L::load(sum.before.add(channel * pixels + v * L::COUNT)));
+        for index in 0..sum.count {
+            let Pair { start, count, channels } = *sum.pairs.add(index);
+            let rows = channels.map(|channel| (channel as usize - sum.first) * pixels);
+            let mut sums = [[L::zero(); V]; 2];
+            for (channel, sums) in sums.iter_mut().enumerate() {
+                for (v, value) in sums.iter_mut().enumerate() {
+                    *value = if sum.before.is_null() {
+                        L::splat(*sum.bias.add(channels[channel] as usize))
+                    } else {
+                        L::load(sum.before.add(rows[channel] + v * L::COUNT))
+                    };
+                }
             }
-            let mut odd = [L::zero(); V];
-            while weight.add(1) < end {
-                add::<L, V>(&mut even, sum.inputs, *weight);
-                add::<L, V>(&mut odd, sum.inputs, *weight.add(1));
+            for ahead in sum.ahead.into_iter().filter(|ahead| !ahead.is_null()) {
+                for v in 0..2 * V {
+                    L::prefetch_far(ahead.wrapping_add((index * 2 * V + v) * sum.apart));
+                }
+            }
+            let mut weight = sum.weights.add(start as usize);
+            for _ in 0..count {
+                add::<L, V>(&mut sums[0], sum.inputs, *weight);
+                add::<L, V>(&mut sums[1], sum.inputs, *weight.add(1));
                 weight = weight.add(2);
             }
-            if weight < end {
-                add::<L, V>(&mut even, sum.inputs, *weight);
-                weight = weight.add(1);
-            }
-            for v in 0..V {
-                even[v].add(odd[v]).store(sum.to.add(channel * pixels + v * L::COUNT));
+            for (row, sums) in rows.iter().zip(&sums) {
+                for (v, value) in sums.iter().enumerate() {
+                    value.store(sum.to.add(row + v * L::COUNT));
+                }
             }
         }
     }
@@ -209,20 +234,23 @@ pub(in crate::float) struct Scattered {
     out_channels: usize,
     taps: usize,
     depth: usize,
-    /// One for each channel.
+    /// One for each channel, and one more for the pair of the last.
     bias: Vec<f32>,
-    /// Block after block, those of each channel in order.
+    /// Block after block, those of each pair.
     weights: Aligned<Weight>,
-    /// For each block, where the weights of each channel begin, and where those of the last end.
-    starts: Vec<u32>,
+    /// Those of each block. All channels of a panel are in pairs with each other; where their number is odd,
+    /// there is one behind the last, without weights.
+    pairs: Vec<Pair>,
+    /// Weights that are not zero.
+    kept: usize,
 }
 
 impl Scattered {
     /// For `taps` taps of `depth` floats each, with all weights zero.
     pub(in crate::float) fn new(isa: Isa, out_channels: usize, taps: usize, depth: usize) -> Scattered {
         let functions = functions(isa);
-        let (bias, weights, starts) = (Vec::new(), Aligned::zeroed(0), Vec::new());
-        Scattered { functions, out_channels, taps, depth, bias, weights, starts }
+        let (bias, weights, pairs) = (Vec::new(), Aligned::zeroed(0), Vec::new());
+        Scattered { functions, out_channels, taps, depth, bias, weights, pairs, kept: 0 }
     }
 
     /// Packs weights and the bias.
@@ -238,6 +266,7 @@ impl Scattered {
     ) {
         assert_eq!(filters.order.steps(), self.taps * self.depth, "weights of an output channel");
         self.bias = bias.map_or_else(|| vec![0.0; self.out_channels], <[f32]>::to_vec);
+        self.bias.push(0.0);
         let mut kept: Vec<Vec<Kept>> = (0..self.panels()).map(|_| Vec::new()).collect();
         let parts = DisjointSlice::new(&mut kept);
         pool.run(self.panels(), &|panel| {
@@ -247,14 +276,16 @@ impl Scattered {
         let total = kept.iter().flatten().map(|kept| kept.weights.len()).sum();
         assert!(u32::try_from(total).is_ok(), "number of weights");
         self.weights = Aligned::lasting(total);
-        self.starts = Vec::with_capacity(self.blocks() * (self.out_channels + 1));
+        self.pairs = Vec::with_capacity(self.blocks() * self.out_channels.div_ceil(2));
+        self.kept = 0;
         let mut start = 0;
         for block in 0..self.blocks() {
-            self.starts.push(start as u32);
             for kept in kept.iter().map(|panel| &panel[block]) {
-                self.starts.extend(kept.ends.iter().map(|end| start as u32 + end));
+                let own = kept.pairs.iter().map(|pair| Pair { start: start as u32 + pair.start, ..*pair });
+                self.pairs.extend(own);
                 self.weights[start..start + kept.weights.len()].copy_from_slice(&kept.weights);
                 start += kept.weights.len();
+                self.kept += kept.count;
             }
         }
     }
@@ -265,14 +296,23 @@ impl Scattered {
         let mut all = Aligned::zeroed(self.taps * self.depth * lanes);
         filters.pack(isa, [channels.start, channels.len()], lanes, &mut all);
         let of_block = |block: &[f32]| {
+            let of_lane = |lane: usize| -> Vec<Weight> {
+                let steps = block.chunks_exact(lanes).enumerate().filter(|(_, row)| row[lane] != 0.0);
+                steps.map(|(step, row)| Weight { at: (step * lanes) as u32, value: row[lane] }).collect()
+            };
+            let even = channels.len().next_multiple_of(2);
+            let mut rows: Vec<(u32, Vec<Weight>)> =
+                (0..even).map(|lane| ((channels.start + lane) as u32, of_lane(lane))).collect();
+            rows.sort_by_key(|(_, weights)| weights.len());
             let mut kept = Kept::default();
-            for lane in 0..channels.len() {
-                for (step, row) in block.chunks_exact(lanes).enumerate() {
-                    if row[lane] != 0.0 {
-                        kept.weights.push(Weight { at: (step * lanes) as u32, value: row[lane] });
-                    }
-                }
-                kept.ends.push(kept.weights.len() as u32);
+            for pair in rows.chunks_exact(2) {
+                let [(first, a), (second, b)] = pair else { continue };
+                let (start, count) = (kept.weights.len() as u32, a.len().max(b.len()));
+                let nothing = Weight { at: 0, value: 0.0 };
+                let of = |row: &[Weight], index: usize| row.get(index).copied().unwrap_or(nothing);
+                kept.weights.extend((0..count).flat_map(|index| [of(a, index), of(b, index)]));
+                kept.pairs.push(Pair { start, count: count as u32, channels: [*first, *second] });
+                kept.count += a.len() + b.len();
             }
             kept
         };
@@ -307,7 +347,7 @@ impl Scattered {
 
     /// Weights that are not zero.
     pub(in crate::float) fn weights(&self) -> usize {
-        self.weights.len()
+        self.kept
     }
 
     /// Computes one task of `split`, whose tiles are of [`unit`](Scattered::unit) pixels, and which has as
@@ -370,32 +410,37 @@ impl Scattered {
         let side = registers * lanes;
         let (sum, finish) = (self.functions.sum[registers - 1], self.functions.finish[registers - 1]);
         let channels = self.channels(panels.start).start..self.channels(panels.end - 1).end;
-        let kept = if blocks > 1 { channels.len() * side } else { 0 };
+        let kept = if blocks > 1 { channels.len().next_multiple_of(2) * side } else { 0 };
         with_workspace((BLOCK + lanes) * side + kept, |space| {
             let (inputs, space) = space.split_at_mut(BLOCK * side);
             let (last, between) = space.split_at_mut(lanes * side);
+            // What a block reads there it writes over.
+            let between = between.as_mut_ptr();
             for block in 0..blocks {
                 // SAFETY: the caller's promise about the pointers; there is room for a block.
                 unsafe { self.turn_block(block, pointers, pixels.len(), inputs) };
                 let before = |first: usize| match block {
                     0 => std::ptr::null(),
-                    _ => between[(first - channels.start) * side..].as_ptr(),
+                    _ => between.wrapping_add((first - channels.start) * side).cast_const(),
                 };
-                let add = |own: &Range<usize>, to: *mut f32| Sum {
+                let of_block = block * self.out_channels.div_ceil(2);
+                let nothing = [std::ptr::null(); 2];
+                let add = |own: &Range<usize>, to: *mut f32, ahead: [*const f32; 2]| Sum {
                     inputs: inputs.as_ptr(),
                     weights: self.weights.as_ptr(),
-                    starts: self.starts[block * (self.out_channels + 1) + own.start..].as_ptr(),
-                    channels: own.len(),
-                    bias: self.bias[own.start..].as_ptr(),
+                    pairs: self.pairs[of_block + own.start / 2..].as_ptr(),
+                    count: own.len().div_ceil(2),
+                    first: own.start,
+                    bias: self.bias.as_ptr(),
                     before: before(own.start),
                     to,
+                    ahead,
+                    apart: output.pitch,
                 };
                 if block + 1 < blocks {
-                    // What was there before is read before it is written over.
-                    let to = between.as_ptr().cast_mut();
                     // SAFETY: `functions` checked the instruction set; sums have room for all channels, and
                     // the weights were packed for these blocks.
-                    unsafe { sum(&add(&channels, to)) };
+                    unsafe { sum(&add(&channels, between, nothing)) };
                     continue;
                 }
                 for panel in panels.clone() {
@@ -412,7 +457,7 @@ impl Scattered {
                     };
                     // SAFETY: as above; the output is the caller's promise.
                     unsafe {
-                        sum(&add(&own, last.as_mut_ptr()));
+                        sum(&add(&own, last.as_mut_ptr(), [to.cast_const(), addend]));
                         finish(&finished);
                     }
                 }
@@ -455,6 +500,7 @@ impl Scattered {
 #[derive(Default)]
 struct Kept {
     weights: Vec<Weight>,
-    /// Behind the weights of each channel.
-    ends: Vec<u32>,
+    pairs: Vec<Pair>,
+    /// Weights that are not zero.
+    count: usize,
 }

@@ -25,7 +25,7 @@ const WIDTH: usize = 16;
 const CHUNK: usize = 16;
 
 /// Steps of one vector of inputs.
-const CHUNK_STEPS: usize = CHUNK / STEP;
+pub(super) const CHUNK_STEPS: usize = CHUNK / STEP;
 
 /// Bytes of weights of a step.
 const STEP_BYTES: usize = STEP * WIDTH * size_of::<i16>();
@@ -49,7 +49,7 @@ impl Layout for Avx2 {
 
 thread_local! {
     /// The inputs of the tile that this thread works on, as words: see [`widen`].
-    static INPUTS: RefCell<Vec<__m256i>> = const { RefCell::new(Vec::new()) };
+    pub(super) static INPUTS: RefCell<Vec<__m256i>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<E: Epilogue> Kernel<E> for Avx2 {
@@ -100,8 +100,11 @@ unsafe fn tile_of<E: Epilogue>(
     let (first, second) = inputs.split_at_mut(halves[0] * row_vectors);
     // SAFETY: the caller's promise; `widen` leaves what `panel_of` reads.
     unsafe {
-        widen(tile, 0, halves[0], operands.steps, first);
-        widen(tile, halves[0], halves[1], operands.steps, second);
+        // `[tap][chunk][row]`: what the inner loop reads one after the other.
+        let chunks = operands.steps.div_ceil(CHUNK_STEPS);
+        let apart = |rows| [1, rows, chunks * rows];
+        widen(tile, [0, halves[0]], operands.steps, apart(halves[0]), first);
+        widen(tile, halves, operands.steps, apart(halves[1]), second);
         for panel in panels {
             with_rows!(halves[0], panel_of(tile, 0, panel, operands, first, epilogue, target));
             if halves[1] > 0 {
@@ -129,38 +132,63 @@ unsafe fn panel_of<const R: usize, E: Epilogue>(
     // SAFETY: the caller's promise.
     unsafe {
         let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
-        let out = target.at(tile.pixel + first, panel.channel, panel.channels);
-        let samples = &tile.samples[first..];
-        for row in (0..R).step_by(2) {
-            let next = (row + 1).min(R - 1);
-            let outs = [row, next].map(|row| out.wrapping_add(row * target.channels()));
-            let samples = [samples[row], samples[next]];
-            epilogue.two(samples, panel.lane, [sums[row], sums[next]], panel.channels, outs, row + 1 < R);
+        finish_half(tile, [first, R], panel, &sums, epilogue, target);
+    }
+}
+
+/// Makes outputs of the sums of `rows` rows of the tile, from `first` on.
+///
+/// # Safety
+/// As for [`Kernel::tile`]; AVX2 must be there.
+#[inline(always)]
+pub(super) unsafe fn finish_half<E: Epilogue>(
+    tile: &Tile,
+    [first, rows]: [usize; 2],
+    panel: &Panel,
+    sums: &[[__m256i; 2]; HALF],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    let out = target.at(tile.pixel + first, panel.channel, panel.channels);
+    let samples = &tile.samples[first..];
+    for row in (0..rows).step_by(2) {
+        let next = (row + 1).min(rows - 1);
+        let outs = [row, next].map(|row| out.wrapping_add(row * target.channels()));
+        let samples = [samples[row], samples[next]];
+        // SAFETY: outputs are as the caller promises.
+        unsafe {
+            epilogue.two(samples, panel.lane, [sums[row], sums[next]], panel.channels, outs, row + 1 < rows);
         }
     }
 }
 
-/// Writes the inputs of `rows` rows of a tile as words, in the order `[tap][chunk][row][16 inputs]`:
-/// what the inner loop reads one after the other. The last chunk of a tap may hold less.
+/// Writes the inputs of `rows` rows of a tile as words. Each vector holds a chunk of [`CHUNK`] inputs of a tap, the
+/// last of a tap maybe fewer; it is `apart` vectors from a row, a chunk and a tap to the next.
 ///
 /// # Safety
 /// The tile's pointers must be readable for all steps, and `inputs` have room.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn widen(tile: &Tile, first: usize, rows: usize, steps: usize, inputs: &mut [__m256i]) {
+pub(super) unsafe fn widen(
+    tile: &Tile,
+    [first, rows]: [usize; 2],
+    steps: usize,
+    apart: [usize; 3],
+    inputs: &mut [__m256i],
+) {
     let (full, rest) = (steps / CHUNK_STEPS, steps % CHUNK_STEPS);
-    let tap_vectors = steps.div_ceil(CHUNK_STEPS) * rows;
-    debug_assert!(inputs.len() >= tile.pointers.len() * tap_vectors);
+    let [row_apart, chunk_apart, tap_apart] = apart;
+    debug_assert!(inputs.len() >= tile.pointers.len() * steps.div_ceil(CHUNK_STEPS) * rows);
     let mut words = inputs.as_mut_ptr();
     for pointers in tile.pointers {
         for (row, &pointer) in pointers[first..first + rows].iter().enumerate() {
-            let (mut from, mut to) = (pointer, words.wrapping_add(row));
+            let (mut from, mut to) = (pointer, words.wrapping_add(row * row_apart));
             // SAFETY: there are `full * 4 + rest` steps of bytes, as the caller promises, and room for
             // as many chunks of each row as they begin.
             unsafe {
                 for _ in 0..full {
                     _mm256_store_si256(to, _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast())));
-                    (from, to) = (from.wrapping_add(CHUNK), to.wrapping_add(rows));
+                    (from, to) = (from.wrapping_add(CHUNK), to.wrapping_add(chunk_apart));
                 }
                 for step in 0..rest {
                     let bytes = _mm_cvtsi32_si128(from.add(step * STEP).cast::<i32>().read_unaligned());
@@ -168,7 +196,7 @@ unsafe fn widen(tile: &Tile, first: usize, rows: usize, steps: usize, inputs: &m
                 }
             }
         }
-        words = words.wrapping_add(tap_vectors);
+        words = words.wrapping_add(tap_apart);
     }
 }
 

@@ -7,10 +7,8 @@ use std::arch::x86_64::*;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
+use super::avx2::{HALF, finish_half};
 use super::{Kernel, Layout, Operands, Panel};
-
-/// Rows whose sums, twelve, with two vectors of weights and one of inputs fit the sixteen registers.
-const HALF: usize = 6;
 
 /// Two such halves share what a tile costs, and a panel's weights while they are near.
 const ROWS: usize = 2 * HALF;
@@ -37,7 +35,7 @@ impl Layout for AvxVnni {
 }
 
 /// Whether the machine has the encoding of AVX-VNNI.
-fn has_vex() -> bool {
+pub(super) fn has_vex() -> bool {
     is_x86_feature_detected!("avxvnni")
 }
 
@@ -114,14 +112,7 @@ unsafe fn rows_of<const VEX: bool, const R: usize, E: Epilogue>(
             add_steps::<VEX, R>(&mut sums, &pointers[first..], weights, operands.steps);
             weights = weights.add(operands.steps * STEP_BYTES);
         }
-        let out = target.at(tile.pixel + first, panel.channel, panel.channels);
-        let samples = &tile.samples[first..];
-        for row in (0..R).step_by(2) {
-            let next = (row + 1).min(R - 1);
-            let outs = [row, next].map(|row| out.wrapping_add(row * target.channels()));
-            let samples = [samples[row], samples[next]];
-            epilogue.two(samples, panel.lane, [sums[row], sums[next]], panel.channels, outs, row + 1 < R);
-        }
+        finish_half(tile, [first, R], panel, &sums, epilogue, target);
     }
 }
 

@@ -147,7 +147,7 @@ macro_rules! dot_products {
         /// As for [`dot_wide`].
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights: __m512i) {
+        pub(crate) unsafe fn dot_narrow(sum: &mut __m512i, input: *const u8, offset: usize, weights: __m512i) {
             let _broadcast: __m512i;
             // SAFETY: reads 4 bytes, which the caller vouches for, and changes registers only.
             unsafe {
@@ -305,6 +305,25 @@ unsafe fn narrow<const R: usize, E: Epilogue>(
                 weights = weights.add(STEP * NARROW);
             }
         }
+        finish_narrow::<R, E>(tile, first, panel, &sums, epilogue, target);
+    }
+}
+
+/// Makes outputs of the sums of up to `R` rows of a tile, from `first` on, with a narrow panel.
+///
+/// # Safety
+/// As for [`wide`].
+#[inline(always)]
+pub(super) unsafe fn finish_narrow<const R: usize, E: Epilogue>(
+    tile: &Tile,
+    first: usize,
+    panel: &Panel,
+    sums: &[__m512i; ROWS + 2],
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    // SAFETY: outputs are as the caller promises.
+    unsafe {
         let rows = tile.rows - first;
         let out = target.at(tile.pixel + first, panel.channel, panel.channels);
         let pitch = target.channels();

@@ -2,9 +2,9 @@
 
 use super::WIDTH;
 use super::transform::shift;
-use crate::Isa;
 use crate::float::Form;
 use crate::quantized::filter::{Filter, WeightOrder};
+use crate::{Isa, Window};
 
 /// The time to fetch a weight from memory, in products.
 const FETCH: f64 = 8.0;
@@ -24,22 +24,47 @@ pub(in super::super) fn best(isa: Isa, filter: &Filter, image: [usize; 2]) -> Fo
     if !Form::Winograd2.fits(&filter.window, filter.groups) {
         return Form::Direct;
     }
-    let output = filter.window.output(image);
-    let (fetch, direct) = if isa == Isa::Vnni { (FETCH_BESIDE_BYTES, BYTES) } else { (FETCH, 1.0) };
-    let time = |form: &Form| {
-        let [side, seen] = form.tile();
-        let tiles: f64 = output.map(|size| size.div_ceil(side) as f64).iter().product();
-        let [inputs, outputs] = [filter.in_channels as f64, filter.out_channels as f64];
-        if *form == Form::Direct {
-            return (seen * seen) as f64 * inputs * outputs * tiles * direct;
-        }
-        let outputs = filter.out_channels.next_multiple_of(WIDTH) as f64;
-        let transforms = TRANSFORM * tiles * (inputs + outputs);
-        (seen * seen) as f64 * (inputs * outputs * tiles.max(fetch) + transforms)
-    };
+    let channels = [filter.in_channels, filter.out_channels];
+    let time = |form: &Form| time(isa, *form, &filter.window, channels, image);
     let mut forms = [Form::Direct, Form::Winograd2, Form::Winograd4];
     forms.sort_by(|a, b| time(a).total_cmp(&time(b)));
     forms.into_iter().find(|form| is_possible(*form, filter)).unwrap_or(Form::Direct)
+}
+
+/// The time of a form for a window of 3x3, in products of words.
+fn time(
+    isa: Isa,
+    form: Form,
+    window: &Window,
+    [in_channels, out_channels]: [usize; 2],
+    image: [usize; 2],
+) -> f64 {
+    let (fetch, direct) = if isa == Isa::Vnni { (FETCH_BESIDE_BYTES, BYTES) } else { (FETCH, 1.0) };
+    let [side, seen] = form.tile();
+    let tiles: f64 = window.output(image).map(|size| size.div_ceil(side) as f64).iter().product();
+    let [inputs, outputs] = [in_channels as f64, out_channels as f64];
+    if form == Form::Direct {
+        return (seen * seen) as f64 * inputs * outputs * tiles * direct;
+    }
+    let outputs = out_channels.next_multiple_of(WIDTH) as f64;
+    let transforms = TRANSFORM * tiles * (inputs + outputs);
+    (seen * seen) as f64 * (inputs * outputs * tiles.max(fetch) + transforms)
+}
+
+/// The share of the direct form's time that the best of all forms takes, if sums are exact in it.
+pub(crate) fn best_share(
+    isa: Isa,
+    window: &Window,
+    groups: usize,
+    channels: [usize; 2],
+    image: [usize; 2],
+) -> f64 {
+    if !Form::Winograd2.fits(window, groups) || !channels[0].is_multiple_of(WIDTH) {
+        return 1.0;
+    }
+    let direct = time(isa, Form::Direct, window, channels, image);
+    let others = [Form::Winograd2, Form::Winograd4].map(|form| time(isa, form, window, channels, image));
+    if direct > 0.0 { others.into_iter().fold(direct, f64::min) / direct } else { 1.0 }
 }
 
 /// Whether a filter can be computed in a form, and its sums are [exact](is_exact).

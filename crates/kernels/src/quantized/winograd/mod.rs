@@ -22,7 +22,7 @@ mod weights;
 use std::borrow::Borrow;
 use std::ops::Range;
 
-pub(super) use form::{best, is_possible};
+pub(super) use form::{best, best_share, is_possible};
 
 use super::epilogue::Epilogue;
 use super::filter::Filter;
