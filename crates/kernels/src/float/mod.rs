@@ -39,7 +39,8 @@ pub use block::Block;
 pub use conv::Conv2d;
 pub use depthwise::Depthwise;
 pub(crate) use depthwise::gather::Gather;
-pub(crate) use depthwise::weights::weight_gradient;
+pub(crate) use depthwise::rows;
+pub(crate) use depthwise::weights::{RowGradient, weight_gradient};
 pub use matmul::{MatMul, matmul};
 pub use winograd::Form;
 

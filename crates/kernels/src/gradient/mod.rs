@@ -12,6 +12,7 @@ pub mod convolution;
 pub mod depthwise;
 pub mod dropout;
 pub mod fake_quantize;
+pub mod normalized;
 pub mod pooling;
 pub mod reduce;
 pub mod resize;
