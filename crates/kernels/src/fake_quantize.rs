@@ -38,7 +38,7 @@ pub fn fake_quantize<T: Float>(isa: Isa, pool: &ThreadPool, grid: &Grid<T>, inpu
         while !piece.is_empty() {
             let run = (inner - at % inner).min(piece.len());
             let (line, rest) = piece.split_at_mut(run);
-            round_to(isa, &input[at..at + run], steps[at / inner % steps.len()], line);
+            round_line(isa, &input[at..at + run], steps[at / inner % steps.len()], line);
             (at, piece) = (at + run, rest);
         }
     });
@@ -47,9 +47,9 @@ pub fn fake_quantize<T: Float>(isa: Isa, pool: &ThreadPool, grid: &Grid<T>, inpu
 /// One channel's grid, counted in steps from its zero point.
 #[derive(Clone, Copy)]
 pub(crate) struct Steps<T> {
-    scale: T,
-    inverse: T,
-    range: [T; 2],
+    pub(crate) scale: T,
+    pub(crate) inverse: T,
+    pub(crate) range: [T; 2],
 }
 
 impl<T: Float> Steps<T> {
@@ -79,18 +79,9 @@ impl<T: Float> Steps<T> {
 }
 
 multiversion! {
-    fn round_to[T: Float](input: &[T], steps: Steps<T>, output: &mut [T]) {
+    fn round_line[T: Float](input: &[T], steps: Steps<T>, output: &mut [T]) {
         for (o, &x) in output.iter_mut().zip(input) {
             *o = steps.round(x);
-        }
-    }
-}
-
-multiversion! {
-    /// Rounds numbers where they are.
-    pub(crate) fn round_line[T: Float](steps: Steps<T>, line: &mut [T]) {
-        for x in line {
-            *x = steps.round(*x);
         }
     }
 }

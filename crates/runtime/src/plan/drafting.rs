@@ -14,8 +14,8 @@ use super::forms::Forms;
 use super::layout::Layout;
 use super::{Mode, bytes_of, reads};
 use crate::bind::{
-    Addition, Bound, PackedLayer, Pair, Results, Scaling, SharedScratch, Target, Task, map_task, multiply_add_task,
-    table_task,
+    Addition, Bound, PackedLayer, Pair, Results, Scaling, SharedScratch, Target, Task, map_task,
+    multiply_add_task, table_task,
 };
 use crate::error::RuntimeError;
 

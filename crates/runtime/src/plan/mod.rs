@@ -233,7 +233,8 @@ fn make_graph(
     let nodes: Vec<NodeId> = graph.node_ids().filter(run).collect();
     let between = match mode {
         Mode::Train(_) => {
-            let layer = |node| site(model, id, node, facts, mode, shared).ok().and_then(|own| BetweenLayer::of(&own));
+            let layer =
+                |node| site(model, id, node, facts, mode, shared).ok().and_then(|own| BetweenLayer::of(&own));
             Between::find(graph, facts, &nodes, layer, &mut layout)
         }
         Mode::Inference | Mode::Observe => Between::default(),

@@ -15,14 +15,14 @@ pub(in crate::gradient) const STATISTICS_ROWS: usize = 8;
 const SUM_ROWS: usize = 4;
 
 /// The derivative of a clamp.
-pub(in crate::gradient) trait Passes<T>: Copy + Sync {
+pub(super) trait Passes<T>: Copy + Sync {
     /// The gradient `d` of an output that was `value` before the clamp.
     fn through(self, value: T, d: T) -> T;
 }
 
 /// No clamp.
 #[derive(Clone, Copy)]
-pub(in crate::gradient) struct Open;
+pub(super) struct Open;
 
 impl<T: Float> Passes<T> for Open {
     #[inline(always)]
@@ -33,29 +33,13 @@ impl<T: Float> Passes<T> for Open {
 
 /// Nothing passes at the bounds and beyond.
 #[derive(Clone, Copy)]
-pub(in crate::gradient) struct Between<T>(pub(in crate::gradient) [T; 2]);
+pub(super) struct Between<T>(pub(super) [T; 2]);
 
 impl<T: Float> Passes<T> for Between<T> {
     #[inline(always)]
     fn through(self, value: T, d: T) -> T {
         let above = if value > self.0[0] { d } else { T::ZERO };
         if value < self.0[1] { above } else { T::ZERO }
-    }
-}
-
-/// Nothing passes at the bounds and beyond, nor outside the range that a grid spans.
-#[derive(Clone, Copy)]
-pub(in crate::gradient) struct Within<T> {
-    pub(in crate::gradient) bounds: [T; 2],
-    pub(in crate::gradient) span: [T; 2],
-}
-
-impl<T: Float> Passes<T> for Within<T> {
-    #[inline(always)]
-    fn through(self, value: T, d: T) -> T {
-        let d = Between(self.bounds).through(value, d);
-        let above = if value >= self.span[0] { d } else { T::ZERO };
-        if value <= self.span[1] { above } else { T::ZERO }
     }
 }
 
@@ -129,7 +113,7 @@ fn shares<T: Float>(before: usize, more: usize) -> [T; 2] {
 
 multiversion! {
     /// Takes the statistics of `more` rows in, after `before` others.
-    pub(in crate::gradient) fn join_statistics[T: Float](
+    pub(super) fn join_statistics[T: Float](
         before: usize,
         more: usize,
         block_mean: &[T],
@@ -148,7 +132,7 @@ multiversion! {
 }
 
 multiversion! {
-    pub(in crate::gradient) fn normalize_rows[T: Float](
+    pub(super) fn normalize_rows[T: Float](
         input: &[T],
         mean: &[T],
         factor: &[T],
@@ -169,7 +153,7 @@ multiversion! {
 
 multiversion! {
     /// Adds the sums of `d` and `d * (x - mean)` over the rows of a block.
-    pub(in crate::gradient) fn block_sums[T: Float, P: Passes<T>](
+    pub(super) fn block_sums[T: Float, P: Passes<T>](
         x: &[T],
         d: &[T],
         mean: &[T],
@@ -213,18 +197,20 @@ fn add_rows<T: Float, P: Passes<T>, const N: usize>(
     let d: [&[T]; N] = std::array::from_fn(|row| &d[row * channels..][..channels]);
     for channel in 0..channels {
         let mean = mean[channel];
-        let through: [T; N] = std::array::from_fn(|row| {
+        // Loops rather than closures, which the compiler does not always inline here.
+        let (mut through, mut products) = ([T::ZERO; N], [T::ZERO; N]);
+        for row in 0..N {
             let value = normalized(x[row][channel], mean, factor[channel], beta[channel]);
-            passes.through(value, d[row][channel])
-        });
-        let products: [T; N] = std::array::from_fn(|row| through[row].times(x[row][channel].minus(mean)));
+            through[row] = passes.through(value, d[row][channel]);
+            products[row] = through[row].times(x[row][channel].minus(mean));
+        }
         sum[channel] = sum[channel].plus(in_pairs(through));
         product[channel] = product[channel].plus(in_pairs(products));
     }
 }
 
 multiversion! {
-    pub(in crate::gradient) fn frozen_rows[T: Float, P: Passes<T>](
+    pub(super) fn frozen_rows[T: Float, P: Passes<T>](
         x: &[T],
         d: &[T],
         mean: &[T],
@@ -246,7 +232,7 @@ multiversion! {
 }
 
 multiversion! {
-    pub(in crate::gradient) fn gradient_rows[T: Float, P: Passes<T>](
+    pub(super) fn gradient_rows[T: Float, P: Passes<T>](
         x: &[T],
         d: &[T],
         mean: &[T],

@@ -176,7 +176,8 @@ impl DepthwiseForward {
                         Source::Plain(input) => Lines::of(input, sample, height, line),
                         Source::Normalized(normalized) => {
                             let from = |row: usize| (sample * height + row) * line;
-                            let write = |row, to: &mut [f32]| normalized.write(from(row)..from(row) + line, to);
+                            let write =
+                                |row, to: &mut [f32]| normalized.write(from(row)..from(row) + line, to);
                             ring.fill(sample, kernel.seen(&rows), write);
                             ring.lines()
                         }

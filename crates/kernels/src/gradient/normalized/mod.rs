@@ -12,19 +12,19 @@
 //! depend on the shape alone.
 
 mod depthwise;
+mod loops;
 mod point;
 
 use std::ops::Range;
+
+use loops::{Channels, Rounding};
 
 pub use depthwise::{DepthwiseBackward, DepthwiseForward};
 pub use point::{LayerGradients, PointBackward, PointForward};
 
 use crate::elementwise::number::Ordered;
-use crate::fake_quantize::{Grid, Steps, round_line};
-use crate::gradient::batch_norm::rows::{
-    Between, Open, STATISTICS_ROWS, Within, add_up, block_statistics, block_sums, gradient_rows,
-    join_extremes, normalize_rows,
-};
+use crate::fake_quantize::{Grid, Steps};
+use crate::gradient::batch_norm::rows::{STATISTICS_ROWS, add_up, block_statistics, join_extremes};
 use crate::gradient::batch_norm::{BatchNorm, Centred, Vectors, join};
 use crate::gradient::fake_quantize as ranges;
 use crate::pool::DisjointSlice;
@@ -76,11 +76,29 @@ impl<'a> Normalized<'a> {
     }
 
     fn normalize(&self, input: &[f32], output: &mut [f32]) {
-        let Vectors { mean, factor, beta, .. } = &self.vectors;
         let bounds = self.bounds.unwrap_or([f32::LOWEST, f32::HIGHEST]);
-        normalize_rows(self.isa, input, mean, factor, beta, bounds, output);
-        if let Some(steps) = self.rounding {
-            round_line(self.isa, steps, output);
+        let rounding = self.rounding.map(|steps| {
+            let Steps { scale, inverse, range } = steps;
+            Rounding { scale, inverse, range }
+        });
+        loops::normalize(self.isa, self.by_channel(), bounds, rounding, input, output);
+    }
+
+    fn by_channel(&self) -> Channels<'_> {
+        let Vectors { mean, factor, beta, .. } = &self.vectors;
+        Channels { mean, factor, beta }
+    }
+
+    /// The bounds between which gradients pass, none of which lets them: those of the activation, and those
+    /// that the grid ends within, both of which do.
+    fn between(&self) -> Option<[f32; 2]> {
+        let span = self.rounding.map(|steps| {
+            let [low, high] = steps.span();
+            [low.next_down(), high.next_up()]
+        });
+        match (self.bounds, span) {
+            (Some([a, b]), Some([c, d])) => Some([a.larger(c), b.smaller(d)]),
+            (bounds, span) => bounds.or(span),
         }
     }
 
@@ -100,23 +118,12 @@ impl<'a> Normalized<'a> {
         ends.iter().fold(start, |range, &end| range.join(ranges::Range { min: end, max: end }))
     }
 
-    /// What passes of the gradients of some rows, and of its product with the input's distance from the
-    /// mean, is added to the sums.
+    /// What passes of the gradients of some rows, and its product with the input's distance from the mean,
+    /// is added to the sums.
     fn add_sums(&self, range: Range<usize>, d: &[f32], sums: &mut [f32]) {
-        let Vectors { mean, factor, beta, .. } = &self.vectors;
-        let (isa, x) = (self.isa, &self.input[range]);
-        let (sum, product) = sums.split_at_mut(mean.len());
-        match (self.bounds, self.rounding) {
-            (None, None) => block_sums(isa, x, d, mean, factor, beta, Open, sum, product),
-            (Some(bounds), None) => {
-                block_sums(isa, x, d, mean, factor, beta, Between(bounds), sum, product);
-            }
-            (_, Some(steps)) => block_sums(isa, x, d, mean, factor, beta, self.within(steps), sum, product),
-        }
-    }
-
-    fn within(&self, steps: Steps<f32>) -> Within<f32> {
-        Within { bounds: self.bounds.unwrap_or([f32::LOWEST, f32::HIGHEST]), span: steps.span() }
+        let (sum, product) = sums.split_at_mut(self.channels());
+        let (of, x) = (self.by_channel(), &self.input[range]);
+        loops::add_sums(self.isa, of, self.between(), x, d, sum, product);
     }
 
     /// The sums that [`Received`] and [`parameter_gradients`](Normalized::parameter_gradients) take: for each
@@ -226,17 +233,8 @@ impl<'a> Through<'a> {
 
     fn write(&self, range: Range<usize>, output: &mut [f32]) {
         let Through { of, d, centred: Centred { centre, slope } } = self;
-        let Vectors { mean, factor, beta, .. } = &of.vectors;
-        let (isa, x, d) = (of.isa, &of.input[range.clone()], &d[range]);
-        match (of.bounds, of.rounding) {
-            (None, None) => gradient_rows(isa, x, d, mean, factor, beta, centre, slope, Open, output),
-            (Some(bounds), None) => {
-                gradient_rows(isa, x, d, mean, factor, beta, centre, slope, Between(bounds), output);
-            }
-            (_, Some(steps)) => {
-                gradient_rows(isa, x, d, mean, factor, beta, centre, slope, of.within(steps), output);
-            }
-        }
+        let (x, d) = (&of.input[range.clone()], &d[range]);
+        loops::go_through(of.isa, of.by_channel(), of.between(), centre, slope, x, d, output);
     }
 }
 

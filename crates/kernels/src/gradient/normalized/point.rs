@@ -134,12 +134,16 @@ impl PointBackward {
         }
     }
 
-    /// Whether it is made for a layer of so many channels and pixels: each block has sums for all weights.
+    /// Whether it is made for a layer of so many channels and pixels: each block has sums for all weights,
+    /// which are to stay in the second-level cache beside the pixels.
     #[must_use]
     pub fn pays(channels: [usize; 2], pixels: usize) -> bool {
+        const MOST_WEIGHTS: usize = 32 * 1024;
         let [inputs, outputs] = channels;
-        let blocks = Blocks::new(pixels, inputs + outputs, UNIT).count;
-        blocks >= 4 && blocks.saturating_mul(inputs * outputs) <= pixels.saturating_mul(inputs + outputs)
+        let blocks = Blocks::new(pixels, inputs.saturating_add(outputs), UNIT).count;
+        let weights = inputs.saturating_mul(outputs);
+        let floats = pixels.saturating_mul(inputs.saturating_add(outputs));
+        blocks >= 4 && weights <= MOST_WEIGHTS && blocks * weights <= floats
     }
 
     /// Computes gradients from what the layer read, the gradient of its output and its weights.
@@ -184,8 +188,7 @@ impl PointBackward {
                         let task = Pass { isa: self.isa, blocks: &blocks, by_weights, source, received };
                         task.run(pool, &partials, &|d, pixels: std::ops::Range<usize>| {
                             // SAFETY: blocks do not overlap.
-                            let piece =
-                                unsafe { gradient.piece(pixels.start * inputs..pixels.end * inputs) };
+                            let piece = unsafe { gradient.piece(pixels.start * inputs..pixels.end * inputs) };
                             conv.run(alone, d, [1, 1, pixels.len()], piece);
                             Some(&*piece)
                         });

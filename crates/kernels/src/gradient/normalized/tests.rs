@@ -77,8 +77,7 @@ impl Norm {
         }
         let [mut input, mut gamma, mut beta] =
             [x.len(), self.mean.len(), self.mean.len()].map(|len| vec![0.0; len]);
-        let gradients =
-            Gradients { input: Some(&mut input), gamma: Some(&mut gamma), beta: Some(&mut beta) };
+        let gradients = Gradients { input: Some(&mut input), gamma: Some(&mut gamma), beta: Some(&mut beta) };
         let parameters = self.parameters();
         batch_norm::gradient(isa, &pool, &parameters, Statistics::Batch, x, &through, gradients);
         [input, gamma, beta]

@@ -3,8 +3,8 @@
 
 use std::sync::Mutex;
 
-use litesmith_graph::Op;
 use litesmith_graph::ops::{Activation, FakeQuantTraining};
+use litesmith_graph::{DType, Op};
 use litesmith_kernels::fake_quantize::Grid;
 use litesmith_kernels::gradient::batch_norm::{self, BatchNorm};
 use litesmith_kernels::gradient::fake_quantize as simulated;
@@ -77,7 +77,7 @@ impl BetweenLayer {
     /// What a node is, if it is such a layer, with weights that change.
     pub(crate) fn of(site: &Site<'_>) -> Option<BetweenLayer> {
         let (image, weights) = (site.optional(0)?, site.optional(1)?);
-        if weights.data.is_some() {
+        if weights.data.is_some() || [image, weights].iter().any(|operand| operand.dtype != DType::F32) {
             return None;
         }
         let layer = match &site.node.op {
