@@ -16,8 +16,13 @@ use std::time::{Duration, Instant};
 use litesmith_kernels::elementwise::Unary;
 use litesmith_kernels::float::{Clamp, Depthwise};
 use litesmith_kernels::gradient::batch_norm::{self, BatchNorm, Gradients, Statistics};
+use litesmith_kernels::gradient::convolution::Scratch;
 use litesmith_kernels::gradient::dropout::{Dropout, dropout};
 use litesmith_kernels::gradient::fake_quantize::{self, Bits, Range};
+use litesmith_kernels::gradient::normalized::{
+    DepthwiseBackward, DepthwiseForward, Gathered, LayerGradients, Normalized, PointBackward, PointForward,
+    Received, Source, Through,
+};
 use litesmith_kernels::gradient::{depthwise, pooling, resize, unary};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::resize::{Coordinates, Resize};
@@ -186,6 +191,82 @@ fn depthwises(bench: &mut Bench) {
     }
 }
 
+/// Layers between normalizations, both of whose tensors are computed where they are read.
+fn between(bench: &mut Bench) {
+    let window = |stride: usize| Window {
+        kernel: [3; 2],
+        stride: [stride; 2],
+        pad_before: [2 - stride; 2],
+        pad_after: [1; 2],
+        ..Window::POINT
+    };
+    let layers = [
+        (112, [32, 16], None),
+        (112, [16, 96], None),
+        (56, [96, 24], None),
+        (56, [24, 144], None),
+        (28, [32, 192], None),
+        (14, [64, 384], None),
+        (112, [32; 2], Some(window(1))),
+        (112, [96; 2], Some(window(2))),
+        (56, [144; 2], Some(window(1))),
+        (56, [144; 2], Some(window(2))),
+        (28, [192; 2], Some(window(1))),
+        (14, [384; 2], Some(window(1))),
+    ];
+    for (size, [inputs, outputs], depthwise) in layers {
+        let shape = [BATCH, size, size];
+        let window = depthwise.unwrap_or(Window::POINT);
+        let [height, width] = window.output([size; 2]);
+        let (seen, made) = (BATCH * size * size * inputs, BATCH * height * width * outputs);
+        let (x, mut y, d, mut dx) = (floats(seen), floats(made), floats(made), Tensor::zeros(seen));
+        let weights = floats(if depthwise.is_some() { 9 * inputs } else { inputs * outputs });
+        let (mut dw, mut sums) = (vec![0.0; weights.len()], vec![0.0; 2 * inputs]);
+        let (mut mean, mut variance) = (vec![0.0; outputs], vec![1.0; outputs]);
+        let most = inputs.max(outputs);
+        let (zeros, ones) = (vec![0.0; 2 * most], vec![1.0; most]);
+        let isa = bench.isa;
+        let here = |tensor, channels: usize| {
+            let (mean, variance) = (&zeros[..channels], &ones[..channels]);
+            let bounds = Some([0.0, 6.0]);
+            let parameters = BatchNorm { mean, variance, epsilon: 1e-3, gamma: None, beta: None, bounds };
+            Normalized::new(isa, &parameters, tensor, None)
+        };
+        let source = Source::Normalized(here(&x, inputs));
+        let products = made * weights.len() / outputs;
+        let kind = if depthwise.is_some() { "3x3" } else { "1x1" };
+        let name = format!("{kind}/{} {size}x{size}x{inputs} to {outputs}", window.stride[0]);
+        let mut scratch = Scratch::new();
+        {
+            let mut point = PointForward::new(isa, [inputs, outputs], BATCH * size * size);
+            let mut rows = depthwise.and_then(|window| DepthwiseForward::new(isa, window, shape, inputs));
+            bench.run(&format!("between, forward {name}"), seen + made, products, |_, pool| {
+                let gathered = Gathered { mean: &mut mean, variance: &mut variance, extremes: None };
+                match &mut rows {
+                    Some(rows) => rows.run(pool, &source, &weights, None, &mut y, gathered),
+                    None => point.run(pool, &source, &weights, None, &mut scratch, &mut y, gathered),
+                }
+            });
+        }
+        let through = Through::new(here(&y, outputs), &d, &zeros[..2 * outputs]);
+        let received = Received::Normalized(through);
+        let mut point = PointBackward::new(isa, [inputs, outputs], BATCH * size * size);
+        let mut rows = depthwise.and_then(|window| DepthwiseBackward::new(isa, window, shape, inputs));
+        bench.run(&format!("between, backward {name}"), 2 * (seen + made), 2 * products, |_, pool| {
+            let gradients = LayerGradients {
+                input: Some(&mut dx),
+                sums: Some(&mut sums),
+                weights: Some(&mut dw),
+                bias: None,
+            };
+            match &mut rows {
+                Some(rows) => rows.run(pool, &source, &received, &weights, &mut scratch, gradients),
+                None => point.run(pool, &source, &received, &weights, &mut scratch, gradients),
+            }
+        });
+    }
+}
+
 fn others(bench: &mut Bench) {
     let len = BATCH * 112 * 112 * 64;
     let (x, d, mut dx) = (floats(len), floats(len), Tensor::zeros(len));
@@ -246,5 +327,6 @@ fn main() {
     let mut bench = Bench { isa, pool, wanted, peak, source: Vec::new(), target: Vec::new() };
     batch_norms(&mut bench);
     depthwises(&mut bench);
+    between(&mut bench);
     others(&mut bench);
 }

@@ -30,15 +30,7 @@ pub fn fake_quantize<T: Float>(isa: Isa, pool: &ThreadPool, grid: &Grid<T>, inpu
     assert_eq!(input.len(), output.len(), "input and output must have equally many elements");
     assert!(!grid.scales.is_empty() && grid.inner > 0, "there must be a channel");
     assert_eq!(grid.scales.len(), grid.zero_points.len(), "a zero point for each scale");
-    let steps: Vec<Steps<T>> = grid
-        .scales
-        .iter()
-        .zip(&grid.zero_points)
-        .map(|(&scale, &zero)| {
-            let bound = |limit: i32| T::of(f64::from(limit) - f64::from(zero));
-            Steps { scale, inverse: T::ONE.over(scale), range: grid.range.map(bound) }
-        })
-        .collect();
+    let steps = Steps::of(grid);
     let inner = if steps.len() == 1 { input.len().max(1) } else { grid.inner };
     let rows = pool.rows_per_task(output.len(), TASK_ELEMENTS);
     pool.run_rows(output, 1, rows, |first, mut piece| {
@@ -54,20 +46,42 @@ pub fn fake_quantize<T: Float>(isa: Isa, pool: &ThreadPool, grid: &Grid<T>, inpu
 
 /// One channel's grid, counted in steps from its zero point.
 #[derive(Clone, Copy)]
-struct Steps<T> {
-    scale: T,
-    inverse: T,
-    range: [T; 2],
+pub(crate) struct Steps<T> {
+    pub(crate) scale: T,
+    pub(crate) inverse: T,
+    pub(crate) range: [T; 2],
+}
+
+impl<T: Float> Steps<T> {
+    /// Those of each channel of a grid.
+    pub(crate) fn of(grid: &Grid<T>) -> Vec<Steps<T>> {
+        let channels = grid.scales.iter().zip(&grid.zero_points);
+        let steps = |(&scale, &zero): (&T, &i32)| {
+            let bound = |limit: i32| T::of(f64::from(limit) - f64::from(zero));
+            Steps { scale, inverse: T::ONE.over(scale), range: grid.range.map(bound) }
+        };
+        channels.map(steps).collect()
+    }
+
+    /// The smallest and the largest number of the grid.
+    pub(crate) fn span(&self) -> [T; 2] {
+        self.range.map(|steps| steps.times(self.scale))
+    }
+
+    #[inline(always)]
+    fn round(self, x: T) -> T {
+        let Steps { scale, inverse, range: [low, high] } = self;
+        let wanted = x.times(inverse).round_even();
+        // Written so that what is no number becomes the lowest.
+        let raised = if wanted > low { wanted } else { low };
+        (if raised < high { raised } else { high }).times(scale)
+    }
 }
 
 multiversion! {
     fn round_line[T: Float](input: &[T], steps: Steps<T>, output: &mut [T]) {
-        let Steps { scale, inverse, range: [low, high] } = steps;
         for (o, &x) in output.iter_mut().zip(input) {
-            let wanted = x.times(inverse).round_even();
-            // Written so that what is no number becomes the lowest.
-            let raised = if wanted > low { wanted } else { low };
-            *o = (if raised < high { raised } else { high }).times(scale);
+            *o = steps.round(x);
         }
     }
 }

@@ -75,6 +75,10 @@ pub(crate) trait Lanes: Copy {
             }
         }
     }
+    /// Into the bounds; NaN becomes the lower one.
+    unsafe fn hold(self, low: Self, high: Self) -> Self;
+    /// Zero in all lanes but those in which the value lies between the bounds, and is neither of them.
+    unsafe fn between(self, value: Self, low: Self, high: Self) -> Self;
 }
 
 /// Plain Rust, four floats that the compiler may put into a register of any target.
@@ -161,6 +165,21 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn clamp(self, min: f32, max: f32) -> Self {
         Portable(self.0.map(|value| super::Clamp { min, max }.apply(value)))
+    }
+
+    #[inline(always)]
+    unsafe fn hold(self, low: Self, high: Self) -> Self {
+        Portable(std::array::from_fn(|i| {
+            let raised = if self.0[i] > low.0[i] { self.0[i] } else { low.0[i] };
+            if raised < high.0[i] { raised } else { high.0[i] }
+        }))
+    }
+
+    #[inline(always)]
+    unsafe fn between(self, value: Self, low: Self, high: Self) -> Self {
+        Portable(std::array::from_fn(|i| {
+            if value.0[i] > low.0[i] && value.0[i] < high.0[i] { self.0[i] } else { 0.0 }
+        }))
     }
 }
 

@@ -6,8 +6,14 @@
     reason = "slices that are arguments themselves do not overlap for the compiler; those inside a struct might"
 )]
 
+pub(in crate::gradient) mod rows;
+
+use rows::{
+    Between, Open, Passes, STATISTICS_ROWS, block_statistics, block_sums, frozen_rows, gradient_rows,
+    join_statistics, normalize_rows,
+};
+
 use crate::elementwise::number::Float;
-use crate::multiversion::multiversion;
 use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool};
 
@@ -16,12 +22,6 @@ const TASK_ELEMENTS: usize = 32 * 1024;
 
 /// Most blocks of rows that sums are formed in.
 const MOST_BLOCKS: usize = 64;
-
-/// Rows whose mean and deviation are formed in registers.
-const STATISTICS_ROWS: usize = 8;
-
-/// Rows whose products are summed in registers.
-const SUM_ROWS: usize = 4;
 
 /// How channels are normalized: `(x - mean) * gamma / sqrt(variance + epsilon) + beta`, held within
 /// `bounds`.
@@ -75,14 +75,25 @@ pub fn statistics<T: Float>(isa: Isa, pool: &ThreadPool, input: &[T], mean: &mut
     let blocks = Blocks::new(input.len(), channels);
     let partials = blocks.sum(pool, 2 * channels, |rows, partial| {
         let (mean, deviation) = partial.split_at_mut(channels);
-        block_statistics(isa, &input[rows.start * channels..rows.end * channels], mean, deviation);
+        block_statistics(isa, 0, &input[rows.start * channels..rows.end * channels], mean, deviation);
     });
+    let joined = partials.chunks_exact(2 * channels.max(1)).enumerate();
+    join(isa, joined.map(|(index, partial)| (blocks.rows(index).len(), partial)), mean, variance);
+}
+
+/// The mean and the variance from those of blocks, of which the number of rows, the means and the sums of
+/// squared deviations are given, in order.
+pub(in crate::gradient) fn join<'a, T: Float + 'a>(
+    isa: Isa,
+    blocks: impl Iterator<Item = (usize, &'a [T])>,
+    mean: &mut [T],
+    variance: &mut [T],
+) {
     mean.fill(T::ZERO);
     variance.fill(T::ZERO);
     let mut before = 0;
-    for (index, partial) in partials.chunks_exact(2 * channels.max(1)).enumerate() {
-        let rows = blocks.rows(index).len();
-        let (block_mean, block_deviation) = partial.split_at(channels);
+    for (rows, partial) in blocks {
+        let (block_mean, block_deviation) = partial.split_at(mean.len());
         join_statistics(isa, before, rows, block_mean, block_deviation, mean, variance);
         before += rows;
     }
@@ -200,13 +211,7 @@ fn gradient_through<T: Float, P: Passes<T>>(
         });
         return;
     }
-    let share = T::ONE.over(T::of((input.len() / channels.max(1)) as f64));
-    let centre: Vec<T> = sum.iter().map(|sum| sum.times(share)).collect();
-    let slope: Vec<T> = product
-        .iter()
-        .zip(inverse)
-        .map(|(product, &inverse)| product.times(share).times(inverse).times(inverse))
-        .collect();
+    let Centred { centre, slope } = Centred::new(&sums, inverse, input.len() / channels.max(1));
     in_rows(pool, channels, output, |range, output| {
         let (x, d) = (&input[range.clone()], &output_gradient[range]);
         gradient_rows(isa, x, d, mean, factor, beta, &centre, &slope, passes, output);
@@ -214,17 +219,18 @@ fn gradient_through<T: Float, P: Passes<T>>(
 }
 
 /// What the formulas need of each channel.
-struct Vectors<'a, T> {
-    mean: &'a [T],
+#[derive(Clone)]
+pub(in crate::gradient) struct Vectors<'a, T> {
+    pub(in crate::gradient) mean: &'a [T],
     /// `1 / sqrt(variance + epsilon)`.
-    inverse: Vec<T>,
+    pub(in crate::gradient) inverse: Vec<T>,
     /// `gamma * inverse`.
-    factor: Vec<T>,
-    beta: Vec<T>,
+    pub(in crate::gradient) factor: Vec<T>,
+    pub(in crate::gradient) beta: Vec<T>,
 }
 
 impl<'a, T: Float> Vectors<'a, T> {
-    fn new(parameters: &BatchNorm<'a, T>) -> Vectors<'a, T> {
+    pub(in crate::gradient) fn new(parameters: &BatchNorm<'a, T>) -> Vectors<'a, T> {
         let BatchNorm { mean, variance, epsilon, gamma, beta, .. } = *parameters;
         let channels = mean.len();
         assert!(
@@ -247,6 +253,25 @@ impl<'a, T: Float> Vectors<'a, T> {
         let channels = self.mean.len();
         assert!(tensors[0].is_empty() || channels > 0, "rows must not be empty");
         assert_eq!(tensors[0].len() % channels.max(1), 0, "tensors must be whole rows");
+    }
+}
+
+/// What is taken off the gradients of each channel, since mean and variance depend on the input.
+pub(in crate::gradient) struct Centred<T> {
+    /// The mean gradient.
+    pub(in crate::gradient) centre: Vec<T>,
+    /// What is taken off for each unit that the input lies above the mean.
+    pub(in crate::gradient) slope: Vec<T>,
+}
+
+impl<T: Float> Centred<T> {
+    /// From the sums of `d` and those of `d * (x - mean)` behind them, over this many rows.
+    pub(in crate::gradient) fn new(sums: &[T], inverse: &[T], rows: usize) -> Centred<T> {
+        let share = T::ONE.over(T::of(rows as f64));
+        let (sum, product) = sums.split_at(inverse.len());
+        let centre = sum.iter().map(|sum| sum.times(share)).collect();
+        let slope = |(product, &inverse): (&T, &T)| product.times(share).times(inverse).times(inverse);
+        Centred { centre, slope: product.iter().zip(inverse).map(slope).collect() }
     }
 }
 
@@ -301,243 +326,6 @@ fn in_rows<T: Send>(
         // SAFETY: the rows of two tasks do not overlap.
         piece(range.clone(), unsafe { pieces.piece(range) });
     });
-}
-
-/// The derivative of a clamp.
-trait Passes<T>: Copy + Sync {
-    /// The gradient `d` of an output that was `value` before the clamp.
-    fn through(self, value: T, d: T) -> T;
-}
-
-/// No clamp.
-#[derive(Clone, Copy)]
-struct Open;
-
-impl<T: Float> Passes<T> for Open {
-    #[inline(always)]
-    fn through(self, _: T, d: T) -> T {
-        d
-    }
-}
-
-/// Nothing passes at the bounds and beyond.
-#[derive(Clone, Copy)]
-struct Between<T>([T; 2]);
-
-impl<T: Float> Passes<T> for Between<T> {
-    #[inline(always)]
-    fn through(self, value: T, d: T) -> T {
-        let above = if value > self.0[0] { d } else { T::ZERO };
-        if value < self.0[1] { above } else { T::ZERO }
-    }
-}
-
-/// What `normalize` computes before the clamp: the one formula, so that the gradient finds the same bits.
-#[inline(always)]
-fn normalized<T: Float>(x: T, mean: T, factor: T, beta: T) -> T {
-    x.minus(mean).times(factor).plus(beta)
-}
-
-multiversion! {
-    /// The mean and the sum of squared deviations of the rows of a block; both are zeros before.
-    fn block_statistics[T: Float](input: &[T], mean: &mut [T], deviation: &mut [T]) {
-        let channels = mean.len();
-        let groups = input.chunks_exact(STATISTICS_ROWS * channels);
-        let rest = groups.remainder();
-        let mut before = 0;
-        for group in groups {
-            take_rows::<T, STATISTICS_ROWS>(before, group, mean, deviation);
-            before += STATISTICS_ROWS;
-        }
-        for row in rest.chunks_exact(channels) {
-            take_rows::<T, 1>(before, row, mean, deviation);
-            before += 1;
-        }
-    }
-}
-
-/// Takes `N` rows in, after `before` others.
-#[inline(always)]
-fn take_rows<T: Float, const N: usize>(before: usize, group: &[T], mean: &mut [T], deviation: &mut [T]) {
-    let channels = mean.len();
-    let deviation = &mut deviation[..channels];
-    let rows: [&[T]; N] = std::array::from_fn(|row| &group[row * channels..][..channels]);
-    let [share, weight] = shares(before, N);
-    let part = T::of(1.0 / N as f64);
-    for channel in 0..channels {
-        let x: [T; N] = std::array::from_fn(|row| rows[row][channel]);
-        let own = in_pairs(x).times(part);
-        let squares = in_pairs(x.map(|x| x.minus(own).times(x.minus(own))));
-        let apart = own.minus(mean[channel]);
-        mean[channel] = mean[channel].plus(apart.times(share));
-        deviation[channel] = deviation[channel].plus(squares.plus(apart.times(apart).times(weight)));
-    }
-}
-
-/// The sum of `N` numbers, a power of two, in halves.
-#[inline(always)]
-fn in_pairs<T: Float, const N: usize>(mut x: [T; N]) -> T {
-    let mut half = N / 2;
-    while half > 0 {
-        for i in 0..half {
-            x[i] = x[i].plus(x[i + half]);
-        }
-        half /= 2;
-    }
-    x[0]
-}
-
-/// How far the mean of `before` rows moves toward that of `more` others, and how much the square of
-/// their distance adds to the sum of squared deviations.
-fn shares<T: Float>(before: usize, more: usize) -> [T; 2] {
-    let share = more as f64 / (before + more) as f64;
-    [T::of(share), T::of(share * before as f64)]
-}
-
-multiversion! {
-    /// Takes the statistics of `more` rows in, after `before` others.
-    fn join_statistics[T: Float](
-        before: usize,
-        more: usize,
-        block_mean: &[T],
-        block_deviation: &[T],
-        mean: &mut [T],
-        deviation: &mut [T],
-    ) {
-        let [share, weight] = shares::<T>(before, more);
-        let own = block_mean.iter().zip(block_deviation);
-        for ((mean, deviation), (&own, &squares)) in mean.iter_mut().zip(deviation).zip(own) {
-            let apart = own.minus(*mean);
-            *mean = mean.plus(apart.times(share));
-            *deviation = deviation.plus(squares.plus(apart.times(apart).times(weight)));
-        }
-    }
-}
-
-multiversion! {
-    fn normalize_rows[T: Float](
-        input: &[T],
-        mean: &[T],
-        factor: &[T],
-        beta: &[T],
-        bounds: [T; 2],
-        output: &mut [T],
-    ) {
-        let channels = mean.len();
-        let (factor, beta) = (&factor[..channels], &beta[..channels]);
-        for (x, y) in input.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
-            for channel in 0..channels {
-                let value = normalized(x[channel], mean[channel], factor[channel], beta[channel]);
-                y[channel] = value.within(bounds);
-            }
-        }
-    }
-}
-
-multiversion! {
-    /// The sums of `d` and `d * (x - mean)` over the rows of a block; both are zeros before.
-    fn block_sums[T: Float, P: Passes<T>](
-        x: &[T],
-        d: &[T],
-        mean: &[T],
-        factor: &[T],
-        beta: &[T],
-        passes: P,
-        sum: &mut [T],
-        product: &mut [T],
-    ) {
-        let group = SUM_ROWS * mean.len();
-        let whole = x.len() / group * group;
-        let mut at = 0;
-        while at < whole {
-            let (x, d) = (&x[at..][..group], &d[at..][..group]);
-            add_rows::<T, P, SUM_ROWS>(x, d, mean, factor, beta, passes, sum, product);
-            at += group;
-        }
-        let rest = x[whole..].chunks_exact(mean.len()).zip(d[whole..].chunks_exact(mean.len()));
-        for (x, d) in rest {
-            add_rows::<T, P, 1>(x, d, mean, factor, beta, passes, sum, product);
-        }
-    }
-}
-
-/// Adds the sums over `N` rows.
-#[inline(always)]
-fn add_rows<T: Float, P: Passes<T>, const N: usize>(
-    x: &[T],
-    d: &[T],
-    mean: &[T],
-    factor: &[T],
-    beta: &[T],
-    passes: P,
-    sum: &mut [T],
-    product: &mut [T],
-) {
-    let channels = mean.len();
-    let (factor, beta) = (&factor[..channels], &beta[..channels]);
-    let (sum, product) = (&mut sum[..channels], &mut product[..channels]);
-    let x: [&[T]; N] = std::array::from_fn(|row| &x[row * channels..][..channels]);
-    let d: [&[T]; N] = std::array::from_fn(|row| &d[row * channels..][..channels]);
-    for channel in 0..channels {
-        let mean = mean[channel];
-        let through: [T; N] = std::array::from_fn(|row| {
-            let value = normalized(x[row][channel], mean, factor[channel], beta[channel]);
-            passes.through(value, d[row][channel])
-        });
-        let products: [T; N] = std::array::from_fn(|row| through[row].times(x[row][channel].minus(mean)));
-        sum[channel] = sum[channel].plus(in_pairs(through));
-        product[channel] = product[channel].plus(in_pairs(products));
-    }
-}
-
-multiversion! {
-    fn frozen_rows[T: Float, P: Passes<T>](
-        x: &[T],
-        d: &[T],
-        mean: &[T],
-        factor: &[T],
-        beta: &[T],
-        passes: P,
-        output: &mut [T],
-    ) {
-        let channels = mean.len();
-        let (factor, beta) = (&factor[..channels], &beta[..channels]);
-        let rows = x.chunks_exact(channels).zip(d.chunks_exact(channels));
-        for ((x, d), output) in rows.zip(output.chunks_exact_mut(channels)) {
-            for channel in 0..channels {
-                let value = normalized(x[channel], mean[channel], factor[channel], beta[channel]);
-                output[channel] = passes.through(value, d[channel]).times(factor[channel]);
-            }
-        }
-    }
-}
-
-multiversion! {
-    fn gradient_rows[T: Float, P: Passes<T>](
-        x: &[T],
-        d: &[T],
-        mean: &[T],
-        factor: &[T],
-        beta: &[T],
-        centre: &[T],
-        slope: &[T],
-        passes: P,
-        output: &mut [T],
-    ) {
-        let channels = mean.len();
-        let (factor, beta) = (&factor[..channels], &beta[..channels]);
-        let (centre, slope) = (&centre[..channels], &slope[..channels]);
-        let rows = x.chunks_exact(channels).zip(d.chunks_exact(channels));
-        for ((x, d), output) in rows.zip(output.chunks_exact_mut(channels)) {
-            for channel in 0..channels {
-                let apart = x[channel].minus(mean[channel]);
-                let value = apart.times(factor[channel]).plus(beta[channel]);
-                let through = passes.through(value, d[channel]);
-                let centred = through.minus(centre[channel]).minus(apart.times(slope[channel]));
-                output[channel] = centred.times(factor[channel]);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

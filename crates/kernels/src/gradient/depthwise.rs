@@ -83,6 +83,14 @@ impl InputGradient {
         }
     }
 
+    /// The kernel that computes it, and the weights that it gathers by where there is none.
+    pub(super) fn parts(&self) -> (Option<&Depthwise>, &[f32]) {
+        match &self.method {
+            Method::Turned { kernel, weights } => (Some(kernel), weights),
+            Method::Direct { weights } => (None, weights),
+        }
+    }
+
     /// Computes the whole gradient of an input of `shape` = batch, height, width (and `in_channels`)
     /// from that of the output.
     ///
@@ -111,16 +119,7 @@ impl InputGradient {
                 kernel.run(pool, output_gradient, [batch, output[0], output[1]], input_gradient);
             }
             Method::Direct { weights } => {
-                let geometry = Geometry {
-                    height,
-                    width,
-                    output,
-                    taps_per_row: window.kernel[1],
-                    channels: in_channels,
-                    multiplier,
-                    rows: Contributions::of_window(window, 0, [height, output[0]]),
-                    columns: Contributions::of_window(window, 1, [width, output[1]]),
-                };
+                let geometry = Geometry::new(window, [height, width], in_channels, multiplier);
                 let row_len = width * in_channels;
                 let work = (row_len * multiplier * window.taps()).max(1);
                 let per_task = pool.rows_per_task(batch * height, TASK_WORK.div_ceil(work));
@@ -142,15 +141,37 @@ fn turned(window: &Window) -> Option<Window> {
 }
 
 /// What all rows have in common.
-struct Geometry {
+pub(super) struct Geometry {
     height: usize,
     width: usize,
     output: [usize; 2],
     taps_per_row: usize,
     channels: usize,
     multiplier: usize,
-    rows: Contributions<usize>,
+    pub(super) rows: Contributions<usize>,
     columns: Contributions<usize>,
+}
+
+impl Geometry {
+    /// For images of this height and width.
+    pub(super) fn new(
+        window: &Window,
+        [height, width]: [usize; 2],
+        channels: usize,
+        multiplier: usize,
+    ) -> Geometry {
+        let output = window.output([height, width]);
+        Geometry {
+            height,
+            width,
+            output,
+            taps_per_row: window.kernel[1],
+            channels,
+            multiplier,
+            rows: Contributions::of_window(window, 0, [height, output[0]]),
+            columns: Contributions::of_window(window, 1, [width, output[1]]),
+        }
+    }
 }
 
 /// The gradients of the input rows from `first` on.
@@ -163,18 +184,34 @@ fn gather_rows(
     input_gradient: &mut [f32],
 ) {
     let &Geometry { height, width, output: [out_height, out_width], channels, multiplier, .. } = geometry;
+    let line = out_width * channels * multiplier;
+    for (row, to) in (first..).zip(input_gradient.chunks_exact_mut(width * channels)) {
+        let lines = |out_row| &gradient[(row / height * out_height + out_row) * line..][..line];
+        gather_row(isa, geometry, row % height, weights, lines, to);
+    }
+}
+
+/// The gradient of row `row` of the input of one sample. `lines` gives the gradients of rows of the output.
+pub(super) fn gather_row<'l>(
+    isa: Isa,
+    geometry: &Geometry,
+    row: usize,
+    weights: &[f32],
+    lines: impl Fn(usize) -> &'l [f32],
+    input_gradient: &mut [f32],
+) {
+    let &Geometry { channels, multiplier, .. } = geometry;
     let gather = Gather::new(isa);
     let outputs = channels * multiplier;
     // The gradients and the weights of the output pixels that saw a pixel.
     let mut terms: Vec<[&[f32]; 2]> = Vec::new();
-    for (pixel, to) in input_gradient.chunks_exact_mut(channels).enumerate() {
-        let (row, x) = (first + pixel / width, pixel % width);
+    for (x, to) in input_gradient.chunks_exact_mut(channels).enumerate() {
         terms.clear();
-        for &(out_row, tap_row) in geometry.rows.of(row % height) {
-            let line = (row / height * out_height + out_row) * out_width;
+        for &(out_row, tap_row) in geometry.rows.of(row) {
+            let line = lines(out_row);
             for &(out_column, tap_column) in geometry.columns.of(x) {
                 let tap = tap_row * geometry.taps_per_row + tap_column;
-                let d = &gradient[(line + out_column) * outputs..][..outputs];
+                let d = &line[out_column * outputs..][..outputs];
                 terms.push([d, &weights[tap * outputs..][..outputs]]);
             }
         }

@@ -3,7 +3,7 @@
 
 use crate::elementwise::TASK_ELEMENTS;
 use crate::elementwise::number::Float;
-use crate::fake_quantize::Grid;
+use crate::fake_quantize::{Grid, Steps};
 use crate::multiversion::multiversion;
 use crate::{Isa, ThreadPool};
 
@@ -188,9 +188,7 @@ pub fn gradient<T: Float>(
     );
     assert!(!grid.scales.is_empty() && grid.inner > 0, "there must be a channel");
     assert_eq!(grid.scales.len(), grid.zero_points.len(), "a zero point for each scale");
-    let bounds: Vec<[T; 2]> = (grid.scales.iter().zip(&grid.zero_points))
-        .map(|(&scale, &zero)| grid.range.map(|bound| T::of(f64::from(bound) - f64::from(zero)).times(scale)))
-        .collect();
+    let bounds: Vec<[T; 2]> = Steps::of(grid).iter().map(Steps::span).collect();
     let inner = if bounds.len() == 1 { len.max(1) } else { grid.inner };
     let rows = pool.rows_per_task(len, TASK_ELEMENTS);
     pool.run_rows(input_gradient, 1, rows, |first, mut piece| {

@@ -13,6 +13,7 @@ pub mod depthwise;
 pub mod dropout;
 pub mod fake_quantize;
 pub mod gather;
+pub mod normalized;
 pub mod pooling;
 pub mod reduce;
 pub mod resize;

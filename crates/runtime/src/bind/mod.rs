@@ -33,7 +33,7 @@ use crate::error::{Fault, Refusal, refuse};
 use crate::options::Interrupt;
 use crate::plan::{Io, lock};
 pub(crate) use control::Called;
-pub(crate) use gradient::SharedScratch;
+pub(crate) use gradient::{SharedScratch, between};
 pub(crate) use layer::{Addition, PackedLayer};
 pub(crate) use samples::{Results, Samples};
 pub(crate) use site::{Operand, Site};

@@ -9,12 +9,13 @@
 use litesmith_graph::{Facts, Graph, Inputs, Node, TensorId};
 use litesmith_kernels::elementwise::{ChannelMap, MultiplyAdd, Table};
 
+use super::between::Between;
 use super::forms::Forms;
 use super::layout::Layout;
 use super::{Mode, bytes_of, reads};
 use crate::bind::{
-    Addition, Bound, PackedLayer, Pair, Results, Scaling, Target, Task, map_task, multiply_add_task,
-    table_task,
+    Addition, Bound, PackedLayer, Pair, Results, Scaling, SharedScratch, Target, Task, map_task,
+    multiply_add_task, table_task,
 };
 use crate::error::RuntimeError;
 
@@ -120,6 +121,19 @@ impl<'a> Drafting<'a> {
             Bound::Sum(clamp, task) => self.add_sum(node, Some([Addition::Float(clamp); 2]), task),
             Bound::Steps(tasks) => self.add_tasks(node, tasks),
         }
+    }
+
+    /// Adds what belongs where a node between normalizations stands. In training nothing is put off, so
+    /// whatever it reads is there.
+    pub(super) fn add_between(
+        &mut self,
+        node: usize,
+        between: &Between,
+        scratch: &SharedScratch,
+    ) -> Result<(), RuntimeError> {
+        let (graph, facts) = (self.graph, self.facts);
+        let macs = |node: usize| macs(graph, facts, node);
+        between.add(node, macs, graph, facts, scratch, &mut self.layout)
     }
 
     /// The layout with every node added.
@@ -465,10 +479,14 @@ impl<'a> Drafting<'a> {
     }
 
     fn macs(&self, node: usize) -> u64 {
-        let node = &self.graph.nodes[node];
-        let facts = |id: &TensorId| &self.facts[id.index()];
-        let inputs: Vec<Option<&Facts>> = node.inputs.iter().map(|input| input.as_ref().map(facts)).collect();
-        let outputs: Vec<Facts> = node.outputs.iter().map(|id| facts(id).clone()).collect();
-        node.op.macs(Inputs(&inputs), &outputs)
+        macs(self.graph, self.facts, node)
     }
+}
+
+fn macs(graph: &Graph, facts: &[Facts], node: usize) -> u64 {
+    let node = &graph.nodes[node];
+    let facts = |id: &TensorId| &facts[id.index()];
+    let inputs: Vec<Option<&Facts>> = node.inputs.iter().map(|input| input.as_ref().map(facts)).collect();
+    let outputs: Vec<Facts> = node.outputs.iter().map(|id| facts(id).clone()).collect();
+    node.op.macs(Inputs(&inputs), &outputs)
 }

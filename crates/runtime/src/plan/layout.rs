@@ -148,6 +148,32 @@ impl Layout {
         Some(Block(block))
     }
 
+    /// Adds a step that computes one tensor, or none, and others, small ones, that lie behind one another in
+    /// its scratch memory: how long they live has nothing to do with the first. `None` if they would be too
+    /// large.
+    pub(super) fn add_step_beside(
+        &mut self,
+        nodes: &[usize],
+        macs: u64,
+        inputs: &[Option<TensorId>],
+        output: Option<(TensorId, usize)>,
+        beside: &[(TensorId, usize)],
+        task: Task,
+    ) -> Option<()> {
+        let sizes: Vec<usize> = beside.iter().map(|(_, bytes)| *bytes).collect();
+        let (places, total) = grouped(&sizes)?;
+        let bytes = output.map_or(0, |(_, bytes)| bytes);
+        let (block, time) = self.add_draft(nodes, macs, inputs, [bytes, bytes], task.with_scratch(total));
+        // The block of scratch memory comes behind that of the output.
+        let others = beside.iter().zip(places).map(|((id, _), place)| (*id, Holder::Part(block + 1, place)));
+        let output = output.map(|(id, _)| (id, Holder::Block(block)));
+        for (id, holder) in output.into_iter().chain(others) {
+            self.holders[id.index()] = holder;
+            self.ready[id.index()] = time;
+        }
+        Some(())
+    }
+
     /// Makes a tensor that lies in a block stand for all of it.
     pub(super) fn hold_block(&mut self, id: TensorId, block: Block) {
         self.holders[id.index()] = Holder::Block(block.0);

@@ -1,5 +1,6 @@
 //! Plans: what is to be done, and where everything lies, for given shapes of the inputs.
 
+mod between;
 mod drafting;
 mod forms;
 mod layout;
@@ -17,9 +18,11 @@ use litesmith_graph::{
 };
 use litesmith_kernels::{Isa, ThreadPool};
 
+use crate::bind::between::BetweenLayer;
 use crate::bind::{Bound, Called, Machine, Operand, Packed, SharedScratch, Site, Work, bind};
 use crate::error::{Refusal, RuntimeError, Unsupported};
 use crate::states::States;
+use between::Between;
 use drafting::Drafting;
 use layout::Layout;
 pub(crate) use operands::{Inputs, Io, Source, Stored, enter, grouped};
@@ -226,16 +229,32 @@ fn make_graph(
 ) -> Result<Plan, NoPlan> {
     let graph = &model.graphs[id.0 as usize];
     let needed = needed(graph, facts, mode);
-    let layout = layout_of_given(model, graph, facts, &needed, mode)?;
+    let mut layout = layout_of_given(model, graph, facts, &needed, mode)?;
     let wanted = |id: &TensorId| needed[id.index()] && !layout.is_fixed(*id);
     let run = |id: &NodeId| graph[*id].outputs.iter().any(wanted) || graph[*id].op.has_effect();
     let nodes: Vec<NodeId> = graph.node_ids().filter(run).collect();
-    let bound = bind_all(model, id, &nodes, facts, mode, shared);
+    let between = match mode {
+        Mode::Train(_) => {
+            let layer =
+                |node| site(model, id, node, facts, mode, shared).ok().and_then(|own| BetweenLayer::of(&own));
+            Between::find(graph, facts, &nodes, layer, &mut layout)
+        }
+        Mode::Inference | Mode::Observe => Between::default(),
+    };
+    let alone: Vec<NodeId> = nodes.iter().copied().filter(|node| !between.has(node.index())).collect();
+    let mut bound = bind_all(model, id, &alone, facts, mode, shared).into_iter();
     let mut drafting = Drafting::new(graph, facts, mode, shared.pool.threads(), layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
-    for (id, bound) in nodes.into_iter().zip(bound) {
+    for id in nodes {
         let (index, node) = (id.index(), &graph[id]);
+        if between.has(index) {
+            if !computed {
+                drafting.add_between(index, &between, &shared.scratch)?;
+            }
+            continue;
+        }
+        let Some(bound) = bound.next() else { break };
         match bound {
             // What comes behind a tensor that nothing has computed cannot be laid out.
             Ok(_) if computed => {}

@@ -335,3 +335,118 @@ fn every_operator_has_a_rule_or_a_reason() {
         let _ = super::differentiate_node(chain);
     }
 }
+
+/// Convolutions between normalizations, large enough to be done otherwise than node by node; `T` stands for
+/// the type, the lines in brackets are for simulated integers.
+const BETWEEN: &str = r#"%c: T[2,40,40,48] = Conv2D(@x, @w1, _)
+%n: T[2,40,40,48] = BatchNorm(%c, @g1, @b1, @mean, @var)
+%r: T[2,40,40,48] = Unary(%n) {"kind":"relu6"}
+[%q: T[2,40,40,48], %k: T[2] = FakeQuantTraining(%r)]
+%d: T[2,20,20,48] = DepthwiseConv2D(%q, @w2, _) {"padding":"same","stride":[2,2]}
+%e: T[2,20,20,48] = BatchNorm(%d, @g2, @b2, @mean, @var)
+%f: T[2,20,20,48] = Unary(%e) {"kind":"relu"}
+[%h: T[2,20,20,48], %l: T[2] = FakeQuantTraining(%f)]
+%i: T[2,20,20,48] = DepthwiseConv2D(%h, @w3, _) {"padding":"same"}
+%j: T[2,20,20,48] = BatchNorm(%i, @g3, @b3, @mean, @var)
+%o: T[2,20,20,48] = Conv2D(%j, @w4, @b4)
+%y: T[2,20,20,48] = BatchNorm(%o, @g4, _, @mean, @var)"#;
+
+/// The prediction and all gradients of [`BETWEEN`], and the operators of its steps.
+fn between(dtype: &str, rounded: bool, threads: usize) -> (Vec<Vec<f64>>, Vec<&'static str>) {
+    let shapes = [("x", "2,40,40,16"), ("w1", "48,1,1,16"), ("w2", "1,3,3,48"), ("w3", "1,3,3,48")];
+    let vectors = ["g1", "b1", "g2", "b2", "g3", "b3", "b4", "g4"].map(|name| (name, "48"));
+    let mut source = String::new();
+    for (index, (name, shape)) in shapes.into_iter().chain([("w4", "48,1,1,48")]).chain(vectors).enumerate() {
+        source += &format!("parameter @{name}: {dtype}[{shape}] trainable = random({})\n", index + 1);
+    }
+    for name in ["mean", "var"] {
+        source += &format!("parameter @{name}: {dtype}[48] = random(99)\n");
+    }
+    let mut nodes = BETWEEN.replace("T[", &format!("{dtype}["));
+    if rounded {
+        nodes = nodes.replace("\n[", "\n").replace(")]\n", ")\n");
+    } else {
+        nodes = nodes.lines().filter(|line| !line.starts_with('[')).collect::<Vec<_>>().join("\n");
+        nodes = nodes.replace("(%q,", "(%r,").replace("(%h,", "(%f,");
+    }
+    let model = text::parse(&format!("{source}graph main() -> (%y) {{\n{nodes}\n}}\n"));
+    let model = model.unwrap_or_else(|error| panic!("{error} in\n{nodes}"));
+    let options = StepOptions {
+        batch: 2,
+        phase: Phase::Train,
+        batch_statistics: true,
+        seed: 1,
+        outputs: vec![Use::Loss(None)],
+    };
+    let program = Program::new(&model, &options).unwrap_or_else(|error| panic!("{error}"));
+    let run = Training::new(&program.model, program.roles, &Options::default().with_threads(threads));
+    let mut run = run.unwrap_or_else(|error| panic!("{error}"));
+    let pool = ThreadPool::new(1);
+    // The same numbers in both types: those of single precision.
+    let numbers = |name: &str, len: usize| -> Vec<f64> {
+        let own: u32 = name.bytes().map(u32::from).sum();
+        let hash =
+            |i: u32| (i.wrapping_mul(0x9E37_79B9) ^ own.wrapping_mul(0x85EB_CA6B)).wrapping_mul(0xC2B2_AE35);
+        (0..len as u32).map(|i| f64::from((hash(i) >> 8) as f32 / 2f32.powi(23) - 1.0)).collect()
+    };
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    for (ParameterId(id), arrangement) in &program.variables {
+        let parameter = &model.parameters[*id as usize];
+        let len = parameter.data.len() / if dtype == "f32" { 4 } else { 8 };
+        let own = numbers(&parameter.origin.variable, len);
+        values.push(if dtype == "f32" {
+            let own: Vec<f32> = own.iter().map(|x| *x as f32).collect();
+            bytemuck::cast_slice(&arrangement.apply(&pool, own)).to_vec()
+        } else {
+            bytemuck::cast_slice(&arrangement.apply(&pool, own)).to_vec()
+        });
+    }
+    // Bytes aligned for doubles.
+    let values: Vec<Vec<u64>> = (values.iter())
+        .map(|bytes| {
+            let mut words = vec![0u64; bytes.len().div_ceil(8)];
+            bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+            words
+        })
+        .collect();
+    let size = |index: usize| model.parameters[program.variables[index].0.0 as usize].data.len();
+    let variables: Vec<&[u8]> = (values.iter().enumerate())
+        .map(|(index, words)| &bytemuck::cast_slice::<u64, u8>(words)[..size(index)])
+        .collect();
+    run.forward(&[], &variables).unwrap();
+    let y = run.prediction(0);
+    let shape = y.shape.to_vec();
+    let mut results = vec![y.floats().iter().map(|x| f64::from(*x)).collect::<Vec<f64>>()];
+    let seed = seed(results[0].len());
+    let seed = if dtype == "f32" {
+        Array::from_f32(&shape, &seed.iter().map(|x| *x as f32).collect::<Vec<_>>())
+    } else {
+        Array::from_f64(&shape, &seed)
+    };
+    run.backward(&[seed], &variables).unwrap();
+    for index in 0..program.results.len() {
+        results.push(run.result(index).floats().iter().map(|x| f64::from(*x)).collect());
+    }
+    (results, run.times().map(|(_, operator, _)| operator).collect())
+}
+
+#[test]
+fn layers_between_normalizations_follow_double_precision() {
+    for rounded in [false, true] {
+        let (expected, plain) = between("f64", rounded, 2);
+        let (found, operators) = between("f32", rounded, 2);
+        let joined = |all: &[&str]| all.iter().filter(|name| **name == "layer gradient").count();
+        assert_eq!((joined(&plain), joined(&operators)), (0, 4), "{operators:?}");
+        assert_eq!(found.len(), expected.len());
+        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+            let length = expected.iter().map(|x| x.powi(2)).sum::<f64>().sqrt();
+            // Where integers are simulated, a number between two of them may go either way. Of a bias before a
+            // normalization nothing is left but rounding errors.
+            let tolerance = if rounded { 2e-2 } else { 1e-4 };
+            let bound = tolerance * length + 1e-3;
+            assert!(apart <= bound, "result {index} with rounding {rounded}: {apart} of {length}");
+        }
+        assert!(between("f32", rounded, 1).0 == found, "bits depend on threads");
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod gather;
 pub(super) mod patch;
+pub(crate) mod rows;
 mod strip;
 pub(crate) mod weights;
 

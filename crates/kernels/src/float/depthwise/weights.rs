@@ -46,25 +46,15 @@ pub(crate) fn weight_gradient(
     let rows = batch * out_height;
     let worthwhile = BLOCK_WORK.div_ceil(out_width * channels * window.taps());
     let each = rows.div_ceil(MOST_BLOCKS).max(worthwhile);
-    let row = Row { window, width, out_width, channels, zeros: &vec![0.0; channels] };
-    let (tiles, taps) = (tiles(isa, window), taps_of(isa));
-    let columns = Columns::new(window, width, out_width);
+    let row = RowGradient::new(isa, window, [height, width], channels);
     let mut partials = vec![0.0; rows.div_ceil(each) * gradient.len()];
     pool.run_rows(&mut partials, gradient.len(), 1, |block, sums| {
         let mut points = Vec::new();
         for number in block * each..rows.min((block + 1) * each) {
             let (sample, y) = (number / out_height, number % out_height);
             let d = &output_gradient[number * out_width * channels..][..out_width * channels];
-            let line = |tap: usize| {
-                let at = (y * window.stride[0] + tap * window.dilation[0])
-                    .checked_sub(window.pad_before[0])
-                    .filter(|at| *at < height)?;
-                Some(&input[(sample * height + at) * width * channels..][..width * channels])
-            };
-            match tiles {
-                Some(tiles) => row.add_tiles(tiles, line, d, &mut points, sums),
-                None => row.add_taps(taps, &columns, line, d, sums),
-            }
+            let line = |at: usize| &input[(sample * height + at) * width * channels..][..width * channels];
+            row.add(y, line, d, &mut points, sums);
         }
     });
     for partial in partials.chunks_exact(gradient.len()) {
@@ -72,18 +62,83 @@ pub(crate) fn weight_gradient(
     }
 }
 
+/// What rows of the output contribute to the gradient, one by one.
+pub(crate) struct RowGradient {
+    row: Row,
+    /// Rows of the input.
+    height: usize,
+    columns: Columns,
+    tiles: Option<&'static Tiles>,
+    taps: unsafe fn(&Taps<'_>),
+}
+
+impl RowGradient {
+    /// For images of this height and width.
+    pub(crate) fn new(
+        isa: Isa,
+        window: &Window,
+        [height, width]: [usize; 2],
+        channels: usize,
+    ) -> RowGradient {
+        let [_, out_width] = window.output([height, width]);
+        let zeros = vec![0.0; channels];
+        RowGradient {
+            row: Row { window: *window, width, out_width, channels, zeros },
+            height,
+            columns: Columns::new(window, width, out_width),
+            tiles: tiles(isa, window),
+            taps: taps_of(isa),
+        }
+    }
+
+    /// The row of the input that row `tap` of the taps sees of the output row `y`, `None` in the padding.
+    pub(crate) fn seen(&self, y: usize, tap: usize) -> Option<usize> {
+        let window = &self.row.window;
+        (y * window.stride[0] + tap * window.dilation[0])
+            .checked_sub(window.pad_before[0])
+            .filter(|at| *at < self.height)
+    }
+
+    /// Adds what the output row `y`, with the gradient `d`, contributes, where `line` gives rows of the
+    /// input. `points` is space.
+    ///
+    /// # Panics
+    /// When a row has another length than it must.
+    pub(crate) fn add<'l>(
+        &self,
+        y: usize,
+        line: impl Fn(usize) -> &'l [f32],
+        d: &[f32],
+        points: &mut Vec<*const f32>,
+        sums: &mut [f32],
+    ) {
+        let Row { window, width, out_width, channels, .. } = &self.row;
+        assert_eq!(d.len(), out_width * channels, "a gradient of a whole row");
+        assert_eq!(sums.len(), window.taps() * channels, "sums of all weights");
+        let line = |tap: usize| {
+            let line = line(self.seen(y, tap)?);
+            assert_eq!(line.len(), width * channels, "length of an input row");
+            Some(line)
+        };
+        match self.tiles {
+            Some(tiles) => self.row.add_tiles(tiles, line, d, points, sums),
+            None => self.row.add_taps(self.taps, &self.columns, line, d, sums),
+        }
+    }
+}
+
 /// What all rows of the output have in common.
-struct Row<'a> {
-    window: &'a Window,
+struct Row {
+    window: Window,
     /// Columns of the input and of the output.
     width: usize,
     out_width: usize,
     channels: usize,
     /// What taps in the padding see.
-    zeros: &'a [f32],
+    zeros: Vec<f32>,
 }
 
-impl Row<'_> {
+impl Row {
     /// Adds what an output row, with the gradient `d`, contributes. `line` gives the input line that a
     /// row of taps sees, `None` in the padding; `points` is space.
     fn add_tiles<'l>(
@@ -94,7 +149,7 @@ impl Row<'_> {
         points: &mut Vec<*const f32>,
         sums: &mut [f32],
     ) {
-        let &Row { window, width, out_width, channels, zeros } = self;
+        let &Row { window, width, out_width, channels, ref zeros } = self;
         let across = (out_width - 1) * window.stride[1] + window.kernel[1];
         points.resize(tiles.rows * across, std::ptr::null());
         let len = tiles.rows * window.kernel[1] * channels;
@@ -114,7 +169,6 @@ impl Row<'_> {
             if seen {
                 let tile =
                     Tile { points, across, d: d.as_ptr(), sums: sums.as_mut_ptr(), out_width, channels };
-                assert_eq!(d.len(), out_width * channels, "a gradient of a whole row");
                 // SAFETY: `tiles` checked the instruction set; all points have all channels, as have
                 // `d` and the sums.
                 unsafe { (tiles.function)(&tile) };

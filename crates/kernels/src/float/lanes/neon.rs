@@ -109,4 +109,20 @@ impl Lanes for Neon {
         // SAFETY: see above.
         Neon(unsafe { vminq_f32(vmaxq_f32(self.0, vdupq_n_f32(min)), vdupq_n_f32(max)) })
     }
+
+    #[inline(always)]
+    unsafe fn hold(self, low: Self, high: Self) -> Self {
+        // FMAXNM returns the other operand where one is NaN.
+        // SAFETY: see above.
+        Neon(unsafe { vminq_f32(vmaxnmq_f32(self.0, low.0), high.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn between(self, value: Self, low: Self, high: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let inside = vandq_u32(vcgtq_f32(value.0, low.0), vcltq_f32(value.0, high.0));
+            Neon(vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(self.0), inside)))
+        }
+    }
 }

@@ -126,6 +126,23 @@ impl Lanes for Avx2 {
         // SAFETY: see above.
         unsafe { turn_avx2(rows, first, count, to, pitch) }
     }
+
+    #[inline(always)]
+    unsafe fn hold(self, low: Self, high: Self) -> Self {
+        // The bound is the second operand, which is the result if either is NaN.
+        // SAFETY: see above.
+        Avx2(unsafe { _mm256_min_ps(_mm256_max_ps(self.0, low.0), high.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn between(self, value: Self, low: Self, high: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let above = _mm256_cmp_ps::<_CMP_GT_OQ>(value.0, low.0);
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(value.0, high.0);
+            Avx2(_mm256_and_ps(self.0, _mm256_and_ps(above, below)))
+        }
+    }
 }
 
 /// [`Lanes::add_scaled`] for [`Avx2`].
@@ -276,6 +293,23 @@ impl Lanes for Avx512 {
     unsafe fn turn(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
         // SAFETY: see above.
         unsafe { turn_avx512(rows, first, count, to, pitch) }
+    }
+
+    #[inline(always)]
+    unsafe fn hold(self, low: Self, high: Self) -> Self {
+        // The bound is the second operand, which is the result if either is NaN.
+        // SAFETY: see above.
+        Avx512(unsafe { _mm512_min_ps(_mm512_max_ps(self.0, low.0), high.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn between(self, value: Self, low: Self, high: Self) -> Self {
+        // SAFETY: see above.
+        unsafe {
+            let above = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(value.0, low.0);
+            let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, value.0, high.0);
+            Avx512(_mm512_maskz_mov_ps(inside, self.0))
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! convolution for each pair of residues and put the results between each other, with zeros where no output
 //! ever looked.
 
-use super::{Scratch, grow, with_memory};
+use super::{Scratch, with_memory};
 use crate::aligned::Aligned;
 use crate::float::filters::{Filters, Order};
 use crate::float::{Clamp, Conv2d, Form, assert_convolution};
@@ -187,8 +187,7 @@ impl InputGradient {
         if self.parts[0].len == gradient.len() {
             return convolve(&mut self.parts[0], scratch, gradient);
         }
-        grow(&mut scratch.parts, self.parts.iter().map(|part| part.len).sum());
-        let mut memory = std::mem::replace(&mut scratch.parts, Aligned::zeroed(0));
+        let mut memory = scratch.take_parts(self.parts.iter().map(|part| part.len).sum());
         let mut rest = &mut memory[..];
         let mut results = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
@@ -204,7 +203,26 @@ impl InputGradient {
                 self.weave(&results, row, line);
             }
         });
-        scratch.parts = memory;
+        scratch.return_parts(memory);
+    }
+
+    /// Calls `work` with the convolution that the gradient of a convolution of single pixels is, packed.
+    ///
+    /// # Panics
+    /// When `weights` has another length, or the window has several taps or strides.
+    pub(in crate::gradient) fn with_packed(
+        &mut self,
+        pool: &ThreadPool,
+        weights: &[f32],
+        scratch: &mut Scratch,
+        work: impl FnOnce(&Conv2d),
+    ) {
+        assert_eq!(weights.len(), self.weights, "number of weights");
+        let [part] = &mut self.parts[..] else { panic!("a gradient that is one convolution") };
+        with_memory(&mut part.conv, scratch, |conv| {
+            conv.pack(pool, Filters { data: weights, order: &part.order });
+            work(conv);
+        });
     }
 
     /// Puts a row of the gradient together, `row` counted over the whole batch.

@@ -38,6 +38,16 @@ impl Scratch {
     pub fn new() -> Scratch {
         Scratch { packed: Aligned::zeroed(0), parts: Aligned::zeroed(0) }
     }
+
+    /// Takes at least `len` floats out, with any numbers in them, until they are returned.
+    pub(in crate::gradient) fn take_parts(&mut self, len: usize) -> Aligned<f32> {
+        grow(&mut self.parts, len);
+        std::mem::replace(&mut self.parts, Aligned::zeroed(0))
+    }
+
+    pub(in crate::gradient) fn return_parts(&mut self, parts: Aligned<f32>) {
+        self.parts = parts;
+    }
 }
 
 impl Default for Scratch {
@@ -89,9 +99,22 @@ impl Forward {
         scratch: &mut Scratch,
         output: &mut [f32],
     ) {
+        let shape = self.shape;
+        self.with_packed(pool, weights, bias, scratch, |conv| conv.run(pool, input, shape, output));
+    }
+
+    /// Calls `work` with the convolution, packed.
+    pub(in crate::gradient) fn with_packed(
+        &mut self,
+        pool: &ThreadPool,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        scratch: &mut Scratch,
+        work: impl FnOnce(&Conv2d),
+    ) {
         with_memory(&mut self.conv, scratch, |conv| {
             conv.repack(pool, weights, bias);
-            conv.run(pool, input, self.shape, output);
+            work(conv);
         });
     }
 }

@@ -14,6 +14,7 @@
 //! up at the end; sections depend on the shape alone.
 
 mod copies;
+mod pixels;
 
 use std::ops::Range;
 
@@ -195,7 +196,7 @@ impl WeightsGradient {
     }
 
     /// Adds up the sums of all sections, and brings them into the order of the weights.
-    fn finish(&self, pool: &ThreadPool, parts: &[f32], gradient: &mut [f32]) {
+    pub(in crate::gradient) fn finish(&self, pool: &ThreadPool, parts: &[f32], gradient: &mut [f32]) {
         let steps = self.taps[0] * self.taps[1] * self.depth;
         let (outputs, len) = (self.channels[1], gradient.len());
         let rows = pool.rows_per_task(outputs, (16 * 1024usize).div_ceil(steps));

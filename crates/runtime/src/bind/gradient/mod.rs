@@ -1,5 +1,6 @@
 //! What only training computes: operators that act otherwise then, and gradients.
 
+pub(crate) mod between;
 mod gather;
 mod normalize;
 mod products;

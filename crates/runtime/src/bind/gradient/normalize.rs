@@ -11,13 +11,13 @@ use super::{Places, by_float};
 use crate::error::{Refusal, refuse};
 use crate::plan::grouped;
 
-fn bounds<T: Float>(activation: Activation) -> Option<[T; 2]> {
+pub(super) fn bounds<T: Float>(activation: Activation) -> Option<[T; 2]> {
     let (low, high) = activation.bounds();
     (!activation.is_none()).then(|| [T::of(low.into()), T::of(high.into())])
 }
 
 /// Left-out vectors are empty.
-fn given<T>(vector: &[T]) -> Option<&[T]> {
+pub(super) fn given<T>(vector: &[T]) -> Option<&[T]> {
     (!vector.is_empty()).then_some(vector)
 }
 

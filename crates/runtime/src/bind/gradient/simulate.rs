@@ -105,7 +105,7 @@ fn channels(op: &FakeQuantTraining, input: &Operand<'_>) -> Result<Channels, Ref
     }
 }
 
-fn bits(op: &FakeQuantTraining) -> Bits {
+pub(super) fn bits(op: &FakeQuantTraining) -> Bits {
     Bits { count: op.bits, narrow: op.narrow_range }
 }
 
@@ -146,23 +146,35 @@ fn ranges<T: Float>(
     }
     let mut own = vec![Range { min: T::ZERO, max: T::ZERO }; channels.count];
     simulated::ranges(machine.isa, pool, channels.inner, x, &mut own);
+    averaged(op, own, given)
+}
+
+/// The ranges that tensors of these ranges are rounded by.
+pub(super) fn averaged<T: Float>(
+    op: &FakeQuantTraining,
+    mut own: Vec<Range<T>>,
+    given: &[T],
+) -> Vec<Range<T>> {
+    if op.range == RangeRule::Given {
+        return read_ranges(given, own.len());
+    }
     for range in &mut own {
         *range = if op.symmetric { range.symmetric() } else { range.with_zero() };
     }
     let RangeRule::MovingAverage { decay } = op.range else { return own };
     let (decay, share) = (T::of(decay.into()), T::of(1.0 - f64::from(decay)));
     let average = |old: T, new: T| old.times(decay).plus(new.times(share));
-    let old = read_ranges(given, channels.count);
+    let old = read_ranges(given, own.len());
     let pairs = old.into_iter().zip(own);
     pairs.map(|(old, own)| Range { min: average(old.min, own.min), max: average(old.max, own.max) }).collect()
 }
 
-fn read_ranges<T: Float>(numbers: &[T], count: usize) -> Vec<Range<T>> {
+pub(super) fn read_ranges<T: Float>(numbers: &[T], count: usize) -> Vec<Range<T>> {
     let (least, largest) = numbers.split_at(count);
     least.iter().zip(largest).map(|(min, max)| Range { min: *min, max: *max }).collect()
 }
 
-fn write_ranges<T: Float>(ranges: &[Range<T>], numbers: &mut [T]) {
+pub(super) fn write_ranges<T: Float>(ranges: &[Range<T>], numbers: &mut [T]) {
     let (least, largest) = numbers.split_at_mut(ranges.len());
     for (range, (min, max)) in ranges.iter().zip(least.iter_mut().zip(largest)) {
         (*min, *max) = (range.min, range.max);
