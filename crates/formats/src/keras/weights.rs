@@ -360,7 +360,8 @@ fn mask(weights: &mut Array, masks: &[String], file: &Hdf5) -> Result<(), Format
         }
         let values = weights.data.elements::<f32>().into_owned();
         let factors = mask.data.elements::<f32>();
-        let masked: Vec<f32> = values.iter().zip(factors.iter()).map(|(value, factor)| value * factor).collect();
+        let masked: Vec<f32> =
+            values.iter().zip(factors.iter()).map(|(value, factor)| value * factor).collect();
         if masked != values {
             weights.data = Data::from_vec(masked);
         }

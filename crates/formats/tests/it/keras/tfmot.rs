@@ -68,7 +68,9 @@ fn weights_are_pruned_by_their_mask() {
 }
 
 fn with_quantization(of: &str, value: &Value) -> bytes::Bytes {
-    with_configuration(QUANTIZED, |configuration| settings(configuration, of)["quantize_config"] = value.clone())
+    with_configuration(QUANTIZED, |configuration| {
+        settings(configuration, of)["quantize_config"] = value.clone()
+    })
 }
 
 #[test]
