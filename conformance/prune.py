@@ -19,7 +19,7 @@ import numpy as np
 
 import command
 import models
-from convert import Row, first
+from convert import STEPS, Row, first
 from peers import TfliteRunner, signal_to_noise
 
 FAMILIES = [
@@ -35,7 +35,6 @@ FAMILIES = [
 SPARSITY = 0.5
 MODES = ["none", "float16", "dynamic", "int8", "int8-only", "int16x8"]
 SPARSE_MODES = ["none", "float16", "dynamic", "int8"]
-STEPS = 1  # of the integer output, on held-out photographs
 FLOAT_SNR_DB = 80
 LARGEST_SHARE = 0.6  # of the bytes, with half the channels; the classifier keeps its classes
 IMAGES = 6
