@@ -344,8 +344,8 @@ fn variables_that_are_masked_do_not_change() {
         let nodes = vec![handle("bias"), handle("mask"), call("call", "f", &["x", "bias", "mask"])];
         model(&["x"], &[("y", "call:0")], nodes, vec![body])
     };
-    // There are no values in this test: they are looked for.
-    assert_eq!(broken(&masking("mask")), "it is missing, and variables are in it");
+    // This test has no mask: it is looked for.
+    assert_eq!(broken(&masking("mask")), "the variables' index does not have it");
     assert_eq!(refused(&masking("weight")), ("bias".to_owned(), "AssignVariableOp".to_owned()));
 }
 
