@@ -65,9 +65,8 @@ fn bytes_are_the_same_on_every_instruction_set() {
     let values: Vec<i8> = noise(81 * CHANNELS, 3).iter().map(|value| (value * 127.0) as i8).collect();
     let input = Array::from_i8(&[1, 9, 9, CHANNELS], &values);
     let weights = weights(16, 4, |value| ((value * 127.0) as i8).to_string());
-    let weights = format!(
-        r#"i8[{CHANNELS},1,1,{CHANNELS}] q{{"scales":[0.02],"zero_points":[0]}} = [{weights}]"#
-    );
+    let weights =
+        format!(r#"i8[{CHANNELS},1,1,{CHANNELS}] q{{"scales":[0.02],"zero_points":[0]}} = [{weights}]"#);
     let form = r#" q{"scales":[0.05],"zero_points":[-7]}"#;
     let outputs = outputs(&graph("i8", form, &weights), &input);
     assert!(outputs.iter().flatten().all(|output| *output == outputs[0][0]));
