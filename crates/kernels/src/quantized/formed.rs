@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use crate::float::Form;
 use crate::sparse::cost::{self, Layer, Zeros};
-use crate::{Isa, ThreadPool, Window};
+use crate::{Isa, ThreadPool};
 
 use super::epilogue::Epilogue;
 use super::filter::{Filter, WeightOrder};
@@ -39,7 +39,7 @@ pub fn best_form(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn best_share(
     isa: Isa,
-    window: &Window,
+    window: &crate::Window,
     groups: usize,
     channels: [usize; 2],
     image: [usize; 2],

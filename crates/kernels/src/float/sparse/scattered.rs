@@ -295,28 +295,34 @@ impl Scattered {
         let lanes = self.functions.lanes;
         let mut all = Aligned::zeroed(self.taps * self.depth * lanes);
         filters.pack(isa, [channels.start, channels.len()], lanes, &mut all);
-        let of_block = |block: &[f32]| {
-            let of_lane = |lane: usize| -> Vec<Weight> {
-                let steps = block.chunks_exact(lanes).enumerate().filter(|(_, row)| row[lane] != 0.0);
-                steps.map(|(step, row)| Weight { at: (step * lanes) as u32, value: row[lane] }).collect()
-            };
-            let even = channels.len().next_multiple_of(2);
-            let mut rows: Vec<(u32, Vec<Weight>)> =
-                (0..even).map(|lane| ((channels.start + lane) as u32, of_lane(lane))).collect();
-            rows.sort_by_key(|(_, weights)| weights.len());
-            let mut kept = Kept::default();
+        let mut found = Box::new([[Weight { at: 0, value: 0.0 }; BLOCK + 1]; WIDEST]);
+        let mut of_block = |block: &[f32]| {
+            let mut counts = [0; WIDEST];
+            for (step, row) in block.chunks_exact(lanes).enumerate() {
+                for ((value, found), count) in row.iter().zip(found.iter_mut()).zip(&mut counts) {
+                    // Without a jump: what is zero is written over.
+                    found[*count] = Weight { at: (step * lanes) as u32, value: *value };
+                    *count += usize::from(*value != 0.0);
+                }
+            }
+            let mut rows: Vec<usize> = (0..channels.len().next_multiple_of(2)).collect();
+            rows.sort_by_key(|row| counts[*row]);
+            let most = counts.iter().sum::<usize>() + BLOCK;
+            let mut kept = Kept { weights: Vec::with_capacity(most), ..Kept::default() };
             for pair in rows.chunks_exact(2) {
-                let [(first, a), (second, b)] = pair else { continue };
-                let (start, count) = (kept.weights.len() as u32, a.len().max(b.len()));
-                let nothing = Weight { at: 0, value: 0.0 };
-                let of = |row: &[Weight], index: usize| row.get(index).copied().unwrap_or(nothing);
-                kept.weights.extend((0..count).flat_map(|index| [of(a, index), of(b, index)]));
-                kept.pairs.push(Pair { start, count: count as u32, channels: [*first, *second] });
-                kept.count += a.len() + b.len();
+                let (start, count) = (kept.weights.len() as u32, counts[pair[0]].max(counts[pair[1]]));
+                for row in pair {
+                    found[*row][counts[*row]..count].fill(Weight { at: 0, value: 0.0 });
+                    kept.count += counts[*row];
+                }
+                let [a, b] = [&found[pair[0]][..count], &found[pair[1]][..count]];
+                kept.weights.extend(a.iter().zip(b).flat_map(|(a, b)| [*a, *b]));
+                let channels = [pair[0], pair[1]].map(|row| (channels.start + row) as u32);
+                kept.pairs.push(Pair { start, count: count as u32, channels });
             }
             kept
         };
-        all.chunks(BLOCK * lanes).map(of_block).collect()
+        all.chunks(BLOCK * lanes).map(&mut of_block).collect()
     }
 
     /// Number of blocks.
