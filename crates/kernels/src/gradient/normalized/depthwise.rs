@@ -281,7 +281,7 @@ impl DepthwiseBackward {
         of_weights.fill(0.0);
         of_sums.fill(0.0);
         {
-            let partials = [&mut *of_weights, &mut *of_sums].map(|partials| DisjointSlice::new(partials));
+            let partials = [&mut *of_weights, &mut *of_sums].map(DisjointSlice::new);
             let mut nothing: [f32; 0] = [];
             let wanted = gradients.input.is_some();
             let gradient = DisjointSlice::new(gradients.input.unwrap_or(&mut nothing));

@@ -177,8 +177,7 @@ impl PointBackward {
         of_bias.fill(0.0);
         of_sums.fill(0.0);
         {
-            let partials =
-                [&mut *of_weights, &mut *of_bias, &mut *of_sums].map(|partials| DisjointSlice::new(partials));
+            let partials = [&mut *of_weights, &mut *of_bias, &mut *of_sums].map(DisjointSlice::new);
             match gradients.input.take() {
                 Some(gradient) => {
                     assert_eq!(gradient.len(), self.pixels * inputs, "length of the input's gradient");
@@ -223,15 +222,12 @@ struct Pass<'a> {
     received: &'a Received<'a>,
 }
 
+/// Computes the gradients of the inputs of some pixels, if they are wanted, from those of their outputs.
+type ByInput<'a, 'g> = dyn Fn(&[f32], std::ops::Range<usize>) -> Option<&'g [f32]> + Sync + 'a;
+
 impl Pass<'_> {
-    /// `by_input` computes the gradients of the inputs of some pixels, if they are wanted, from those of
-    /// their outputs. Partial results are those of the weights, the bias and the sums.
-    fn run<'g>(
-        &self,
-        pool: &ThreadPool,
-        partials: &[DisjointSlice<'_, f32>; 3],
-        by_input: &(dyn Fn(&[f32], std::ops::Range<usize>) -> Option<&'g [f32]> + Sync),
-    ) {
+    /// Partial results are those of the weights, the bias and the sums.
+    fn run<'g>(&self, pool: &ThreadPool, partials: &[DisjointSlice<'_, f32>; 3], by_input: &ByInput<'_, 'g>) {
         let Pass { isa, blocks, by_weights, source, received } = *self;
         let [inputs, outputs] = by_weights.channels();
         let step = step(3 * (inputs + outputs));
