@@ -64,7 +64,9 @@ fn fewer_channels_make_a_smaller_model() {
     let channels = |options: &mut PruneOptions| (options.channels, options.sparsity) = (true, Some(0.5));
     let result = pruned(folder.path(), "small.tflite", channels).unwrap();
     assert!(result.parameters * 10 < result.parameters_before * 6, "{result:?}");
-    assert_eq!(inspect(&folder.path().join("small.tflite")).unwrap().parameters, result.parameters);
+    // A file also counts the numbers of attributes, such as new shapes.
+    let written = inspect(&folder.path().join("small.tflite")).unwrap().parameters;
+    assert!(written.abs_diff(result.parameters) < 10, "{written} {}", result.parameters);
     let refused = pruned(folder.path(), "small.keras", channels).unwrap_err();
     assert!(matches!(&refused, Error::Usage(text) if text.contains(".tflite")), "{refused}");
     assert!(!folder.path().join("small.keras").exists());
