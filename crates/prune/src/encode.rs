@@ -46,9 +46,9 @@ pub fn encoded_bytes(graph: &Graph) -> Vec<Option<u64>> {
     bytes
 }
 
-/// What reads a weight. 8-bit weights go through DENSIFY only where LiteRT loads that: into convolutions of
-/// integers. It refuses dense layers, and convolutions that quantize their input as they run, also in
-/// TensorFlow's own files.
+/// What reads a weight. 8-bit weights of layers that quantize their input as they run stay whole, and so do
+/// those of dense layers whose zeros are scattered: LiteRT does not load them so, from TensorFlow's converter
+/// neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Site {
     /// FULLY_CONNECTED alone.
@@ -70,7 +70,7 @@ fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
             node.inputs.iter().enumerate().all(|(place, own)| (*own == Some(id)) == (place == input))
         };
         match &node.op {
-            Op::FullyConnected(_) if reads(1) => Some(Site::Dense),
+            Op::FullyConnected(_) if reads(1) && !quantizes(node) => Some(Site::Dense),
             Op::Conv2D(_) | Op::DepthwiseConv2D(_) if reads(1) && !quantizes(node) => Some(Site::Other),
             Op::Dequantize(_) if reads(0) && graph[id].dtype == DType::F16 => Some(Site::Other),
             _ => None,
