@@ -49,7 +49,10 @@ fn zeros_survive_every_conversion() {
         options.sparse = true;
         let sparse = folder.path().join("sparse.tflite");
         let after = convert(&source, &sparse, &options, &Silent).unwrap();
-        assert!(after.sparse_tensors > 0 && after.output_bytes < before.output_bytes, "{quantization}");
+        // LiteRT loads no sparse weights into layers of dynamic range.
+        let encoded = quantization != Quantization::Dynamic;
+        assert_eq!(after.sparse_tensors > 0, encoded, "{quantization}");
+        assert_eq!(after.output_bytes < before.output_bytes, encoded, "{quantization}");
         assert!(least(&sparse) >= share - 1e-9, "{quantization}: {}", least(&sparse));
         // What was written sparsely is read as it was.
         let again = folder.path().join("again.tflite");
@@ -64,7 +67,9 @@ fn fewer_channels_make_a_smaller_model() {
     let channels = |options: &mut PruneOptions| (options.channels, options.sparsity) = (true, Some(0.5));
     let result = pruned(folder.path(), "small.tflite", channels).unwrap();
     assert!(result.parameters * 10 < result.parameters_before * 6, "{result:?}");
-    assert_eq!(inspect(&folder.path().join("small.tflite")).unwrap().parameters, result.parameters);
+    // A file also counts the numbers of attributes, such as new shapes.
+    let written = inspect(&folder.path().join("small.tflite")).unwrap().parameters;
+    assert!(written.abs_diff(result.parameters) < 10, "{written} {}", result.parameters);
     let refused = pruned(folder.path(), "small.keras", channels).unwrap_err();
     assert!(matches!(&refused, Error::Usage(text) if text.contains(".tflite")), "{refused}");
     assert!(!folder.path().join("small.keras").exists());
