@@ -8,8 +8,8 @@ impl Sparsity {
     pub fn stored_bytes(&self) -> usize {
         let bytes = |numbers: &[usize]| {
             let size = match numbers.iter().copied().max().unwrap_or(0) {
-                ..=0xFF => 1,
-                ..=0xFFFF => 2,
+                0..=0xFF => 1,
+                0x100..=0xFFFF => 2,
                 _ => 4,
             };
             numbers.len() * size
