@@ -264,6 +264,8 @@ mod tests {
             let id = dense.main().nodes[0].inputs[1].unwrap();
             let bytes: Vec<i8> =
                 dense.data(weights(&dense)).unwrap().elements::<f32>().iter().map(|x| *x as i8).collect();
+            let input = dense.main().inputs[0];
+            dense.main_mut()[input].dtype = DType::I8;
             let weights = &mut dense.main_mut()[id];
             (weights.dtype, weights.kind) = (DType::I8, TensorKind::Constant(Data::from_vec(bytes)));
             weights.quantization = Some(litesmith_graph::Quantization::per_tensor(1.0, 0));
