@@ -48,7 +48,8 @@ pub fn encoded_bytes(graph: &Graph) -> Vec<Option<u64>> {
 
 /// What reads a weight. 8-bit weights are stored without zeros only where LiteRT 2.3 loads that: those of layers
 /// that quantize their input as they run are not, and of dense layers only blocks are (it refuses the rest, or
-/// ends the process, also for TensorFlow's own files).
+/// ends the process, also for TensorFlow's own files); dense layers of 16-bit activations
+/// it loads, and computes wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Site {
     /// FULLY_CONNECTED alone.
@@ -61,6 +62,7 @@ enum Site {
 fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
     let consumers = graph.consumers();
     let dtype = |id: Option<Option<TensorId>>| id.flatten().map(|id| graph[id].dtype);
+    let words = |node: &Node| dtype(node.inputs.first().copied()) == Some(DType::I16);
     let quantizes = |node: &Node| {
         dtype(node.inputs.first().copied()) == Some(DType::F32)
             && dtype(node.inputs.get(1).copied()) == Some(DType::I8)
@@ -70,7 +72,7 @@ fn sites(graph: &Graph) -> Vec<(TensorId, Site)> {
             node.inputs.iter().enumerate().all(|(place, own)| (*own == Some(id)) == (place == input))
         };
         match &node.op {
-            Op::FullyConnected(_) if reads(1) && !quantizes(node) => Some(Site::Dense),
+            Op::FullyConnected(_) if reads(1) && !quantizes(node) && !words(node) => Some(Site::Dense),
             Op::Conv2D(_) | Op::DepthwiseConv2D(_) if reads(1) && !quantizes(node) => Some(Site::Other),
             Op::Dequantize(_) if reads(0) && graph[id].dtype == DType::F16 => Some(Site::Other),
             _ => None,
