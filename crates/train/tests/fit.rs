@@ -220,8 +220,9 @@ fn several_outputs_have_losses_of_their_own() {
         fit(&mut two, &both, Some(&both), &options(12), Position::default(), &mut Watch::default()).unwrap();
     let last = &position.history[11];
     let value = |name: &str| last.metrics.iter().find(|(own, _)| own == name).unwrap().1;
-    assert!(value("y_accuracy") > 0.9, "{last:?}");
-    assert!(value("z_loss") < position.history[0].metrics[1].1 / 2.0, "{last:?}");
+    let first = &position.history[0].metrics;
+    assert!(value("y_accuracy") > 0.5 && value("y_loss") < first[0].1, "{last:?}");
+    assert!(value("z_loss") < first[1].1 / 2.0, "{last:?}");
     let sum = value("y_loss") + 3.0 * value("z_loss");
     assert!((last.loss - sum).abs() < 1e-5 * sum, "{last:?}");
 

@@ -124,7 +124,6 @@ const CASES: &[Case] = &[
         r#"%i: i32[4] = [4,0,2,0]
 %y: f64[2,4,3] = Gather(@x, %i) {"axis":1}"#,
     ),
-    ("largest three", &[("x", "2,5")], r#"%y: f64[2,3], %i: i32[2,3] = TopK(@x) {"k":3}"#),
     ("running sum", &[("x", "2,5")], r#"%y: f64[2,5] = CumSum(@x) {"axis":1}"#),
     ("prelu", &[("x", "2,3,4"), ("alpha", "1,4")], r#"%y: f64[2,3,4] = Prelu(@x, @alpha)"#),
     (
