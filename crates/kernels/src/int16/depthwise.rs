@@ -152,7 +152,8 @@ impl Channelwise {
         let target = Target::new(output, self.channels);
         let products = pixels.saturating_mul(self.weights.len() * WIDTH * COST);
         let weights = size_of_val(&self.weights[..]);
-        let grid = Grid::new(&Work { pixels, rows: SLOTS, panels: 1, weights, products }, pool.threads());
+        let grid =
+            Grid::new(&Work { pixels, rows: SLOTS, unit: 1, panels: 1, weights, products }, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);
             let mut cursor = Cursor::new(&source);

@@ -83,7 +83,10 @@ impl Conv2d {
         requantize: &Requantize,
     ) -> Conv2d {
         requantize.check(filter.out_channels);
-        let product = FormedProduct::new(requantize.level(isa), form, filter, Requantizer::PACKED);
+        filter.check();
+        check_bias(bias, filter);
+        let isa = requantize.level(isa, filter, bias);
+        let product = FormedProduct::new(isa, form, filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];
@@ -127,6 +130,11 @@ impl Conv2d {
     }
 }
 
+/// Panics unless each channel has a bias, or none.
+pub(super) fn check_bias(bias: Option<&[i32]>, filter: &Filter) {
+    assert!(bias.is_none_or(|bias| bias.len() == filter.out_channels), "one bias per output channel");
+}
+
 /// What the sums of each lane start from: the bias, and the share of the input's zero point, which
 /// the products then need not know of. Wraps around, as the sums do.
 pub(super) fn initial_sums(
@@ -135,7 +143,7 @@ pub(super) fn initial_sums(
     bias: Option<&[i32]>,
     input_zero_point: u8,
 ) -> Vec<i32> {
-    assert!(bias.is_none_or(|bias| bias.len() == filter.out_channels), "one bias per output channel");
+    check_bias(bias, filter);
     let sums = filter.weight_sums();
     let of_channel = |channel: usize| {
         let share = sums[channel].wrapping_mul(i32::from(input_zero_point));

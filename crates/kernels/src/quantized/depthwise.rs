@@ -11,7 +11,7 @@ mod vnni;
 
 use crate::{Isa, ThreadPool, Window};
 
-use super::conv::{Conv2d, initial_sums};
+use super::conv::{Conv2d, check_bias, initial_sums};
 use super::epilogue::{Epilogue, Requantizer};
 use super::filter::Filter;
 use super::gather::Source;
@@ -63,7 +63,10 @@ impl Depthwise {
             )));
         }
         requantize.check(in_channels);
-        let product = Channelwise::new(requantize.level(isa), &filter, Requantizer::PACKED);
+        filter.check();
+        check_bias(bias, &filter);
+        let isa = requantize.level(isa, &filter, bias);
+        let product = Channelwise::new(isa, &filter, Requantizer::PACKED);
         let initial = initial_sums(product.lanes(), &filter, bias, input_zero_point);
         let epilogue = Requantizer::new(&requantize, product.lanes());
         Depthwise(Form::Single { product, initial, epilogue, border: vec![input_zero_point; in_channels] })

@@ -77,6 +77,18 @@ impl Geometry {
         self.read
     }
 
+    /// Where the filter looks.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Whether taps are pixels, of which the kernel reads all bytes.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn reads_pixels(&self) -> bool {
+        self.span == 1 && self.read == self.pitch
+    }
+
     /// Columns of the input from the first that an output pixel sees to behind the last.
     fn reach(&self) -> isize {
         ((self.taps[1] - 1) * self.window.dilation[1] + self.span) as isize
@@ -174,6 +186,16 @@ impl<'a> Source<'a> {
     /// What taps outside the image read: one row for all samples, or one for each.
     pub(crate) fn borders(&self) -> &'a [u8] {
         self.borders
+    }
+
+    /// What taps outside the image read for one sample.
+    pub(crate) fn border(&self, sample: usize) -> &'a [u8] {
+        &self.borders[sample * self.border_pitch..][..self.geometry.read]
+    }
+
+    /// The taps that look at it.
+    pub(crate) fn geometry(&self) -> &'a Geometry {
+        self.geometry
     }
 }
 

@@ -86,11 +86,20 @@ pub(crate) trait Layout {
     /// Most pixels of a tile where a kernel knows no better (see [`Kernel::rows`]).
     const ROWS: usize;
 
+    /// Pixels of which the part of a task should have a multiple, because fewer take as long.
+    const UNIT: usize = 1;
+
     /// Weights (zeros) that must stand behind the last, because the kernel reads that far.
     const SLACK: usize = 0;
 
     /// Whether a panel has the weights of listed steps alone: those at which not all are zero.
     const SPARSE: bool = false;
+
+    /// Whether it is worth its while for a filter; where not, the level below is.
+    fn suits(filter: &Filter) -> bool {
+        let _ = filter;
+        true
+    }
 
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
     fn width(channels: usize) -> usize;
@@ -141,6 +150,77 @@ pub(crate) trait Kernel<F: Finish>: Layout {
         finish: &F,
         target: &Target<F::Out>,
     );
+
+    /// Computes a part, tile by tile; a kernel that looks at several tiles at once does it in its own way.
+    ///
+    /// # Safety
+    /// The instruction set must be there; part, operands, finish and target must belong together, and
+    /// no one else may write these panels of these pixels meanwhile.
+    unsafe fn part(
+        part: &Part,
+        operands: &Operands<Self::Weight, F::Sum>,
+        finish: &F,
+        target: &Target<F::Out>,
+    ) {
+        part.each_tile(size_of::<Self::Weight>(), |tile, panels| {
+            // SAFETY: the part's tiles are readable and stand for the panels' group, and no two of them
+            // overlap; the rest is the caller's promise.
+            unsafe { Self::tile(tile, panels, operands, finish, target) };
+        });
+    }
+}
+
+/// Some panels of some pixels: what one task computes.
+pub(crate) struct Part<'a> {
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) pixels: Range<usize>,
+    /// Panels, of one group or several.
+    panels: &'a [Panel],
+    /// Where the weights of the last panel end.
+    end: usize,
+    /// Bytes of the input channels of one group.
+    group_bytes: usize,
+    /// Most pixels of a tile.
+    rows: usize,
+}
+
+impl Part<'_> {
+    /// The panels of each group, and the first byte of the group in a pixel of the input.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (&[Panel], usize)> {
+        let same = |a: &Panel, b: &Panel| a.group == b.group;
+        self.panels.chunk_by(same).map(|panels| (panels, panels[0].group * self.group_bytes))
+    }
+
+    /// Calls `tile` for all pixels with all panels: up to `rows` pixels, which can be read, and panels of
+    /// one group, no pixel twice with the same panel. A weight has `size` bytes.
+    fn each_tile(&self, size: usize, mut tile: impl FnMut(&Tile, &[Panel])) {
+        let Part { source, ref pixels, rows, .. } = *self;
+        let mut cursor = Cursor::new(source);
+        // Tiles are of like size, in steps of the power of two by which kernels take their rows.
+        let unit = 1 << rows.trailing_zeros();
+        let (units, tiles) = (pixels.len().div_ceil(unit), pixels.len().div_ceil(rows));
+        let mut panels = self.panels;
+        while !panels.is_empty() {
+            let (block, rest) = panels.split_at(self.block(panels, size));
+            panels = rest;
+            cursor.seek(pixels.start);
+            for index in 0..tiles {
+                let part = share(units, tiles, index);
+                let rows = pixels.len().min(part.end * unit) - part.start * unit;
+                tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
+            }
+        }
+    }
+
+    /// How many of the first panels, which are the last of the part, share a group and fit a block.
+    fn block(&self, panels: &[Panel], size: usize) -> usize {
+        let Panel { group, weights: start, .. } = panels[0];
+        let ends = panels[1..].iter().map(|panel| panel.weights).chain([self.end]);
+        let fits =
+            |(panel, end): &(&Panel, usize)| panel.group == group && (end - start) * size <= BLOCK_BYTES;
+        panels.iter().zip(ends).take_while(fits).count().max(1)
+    }
 }
 
 /// A product for the best kernel of an instruction set, of those for one type of input.
@@ -182,8 +262,8 @@ impl<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> Product<P, A, D, V, 
         filter.check();
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
-            Isa::Amx => Product::Amx(Packed::new(filter, packed)),
-            Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
+            Isa::Amx if T::suits(filter) => Product::Amx(Packed::new(filter, packed)),
+            Isa::Amx | Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
             Isa::AvxVnni => Product::AvxVnni(Packed::new(filter, packed)),
             Isa::Avx2 | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
             Isa::Portable | Isa::Neon => Product::Portable(Packed::new(filter, packed)),
@@ -379,26 +459,6 @@ impl<L: Layout> Packed<L> {
         let target = &Target::new(output, self.out_channels);
         let all = self.geometry.slots() * self.steps;
         let rows = L::rows(if L::SPARSE { self.list.len() / self.panels.len() } else { all });
-        self.walk(pool, source, rows, || {
-            let finish = begin();
-            move |tile: &Tile, panels: &[Panel]| {
-                // SAFETY: the product was made for an instruction set that is there; the walk's tiles
-                // are readable and stand for the panels' group, and no two of them overlap; operands
-                // and target fit the panels.
-                unsafe { L::tile(tile, panels, operands, finish.borrow(), target) };
-            }
-        });
-    }
-
-    /// Calls what `begin` gives each task for all pixels with all panels, in parallel: up to `rows`
-    /// pixels, which can be read, and panels of one group, no pixel twice with the same panel.
-    fn walk<T: Fn(&Tile, &[Panel])>(
-        &self,
-        pool: &ThreadPool,
-        source: &Source,
-        rows: usize,
-        begin: impl Fn() -> T + Sync,
-    ) {
         let pixels = source.pixels();
         if pixels == 0 {
             return;
@@ -406,6 +466,7 @@ impl<L: Layout> Packed<L> {
         let work = Work {
             pixels,
             rows,
+            unit: L::UNIT,
             panels: self.panels.len(),
             weights: size_of_val(&self.weights[..]),
             products: pixels.saturating_mul(self.weights.len()),
@@ -413,44 +474,23 @@ impl<L: Layout> Packed<L> {
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, panels) = grid.part(task);
-            self.part(source, rows, pixels, panels, &begin());
+            let part = self.part(source, rows, pixels, panels);
+            // SAFETY: the product was made for an instruction set that is there; no two tasks have the
+            // same panels of the same pixels; operands and target fit the panels.
+            unsafe { L::part(&part, operands, begin().borrow(), target) };
         });
     }
 
-    /// Computes some panels of some pixels.
-    fn part(
-        &self,
-        source: &Source,
+    /// Some panels of some pixels.
+    fn part<'a>(
+        &'a self,
+        source: &'a Source<'a>,
         rows: usize,
         pixels: Range<usize>,
-        mut panels: Range<usize>,
-        tile: &impl Fn(&Tile, &[Panel]),
-    ) {
-        let mut cursor = Cursor::new(source);
-        // Tiles are of like size, in steps of the power of two by which kernels take their rows.
-        let unit = 1 << rows.trailing_zeros();
-        let (units, tiles) = (pixels.len().div_ceil(unit), pixels.len().div_ceil(rows));
-        while !panels.is_empty() {
-            let block = self.block(&panels);
-            panels.start += block.len();
-            cursor.seek(pixels.start);
-            for index in 0..tiles {
-                let part = share(units, tiles, index);
-                let rows = pixels.len().min(part.end * unit) - part.start * unit;
-                tile(&cursor.gather(rows, block[0].group * self.group_bytes), block);
-            }
-        }
-    }
-
-    /// The first panels of a range that share a group and fit a block.
-    fn block(&self, panels: &Range<usize>) -> &[Panel] {
-        let Panel { group, weights: start, .. } = self.panels[panels.start];
-        let end = |panel: usize| self.panels.get(panel + 1).map_or(self.weights.len(), |next| next.weights);
-        let fits = |panel: &usize| {
-            let bytes = (end(*panel) - start) * size_of::<L::Weight>();
-            self.panels[*panel].group == group && bytes <= BLOCK_BYTES
-        };
-        let count = panels.clone().take_while(fits).count();
-        &self.panels[panels.start..panels.start + count.max(1)]
+        panels: Range<usize>,
+    ) -> Part<'a> {
+        let end = self.panels.get(panels.end).map_or(self.weights.len(), |next| next.weights);
+        let panels = &self.panels[panels];
+        Part { source, pixels, panels, end, group_bytes: self.group_bytes, rows }
     }
 }

@@ -1,6 +1,10 @@
 //! From 32-bit sums back to `u8`.
 
+use super::filter::Filter;
 use crate::Isa;
+
+/// Scaled sums below this, and what conversion and multiplication add to them, are below `2^31`.
+const SCALED: f64 = (1 << 30) as f64;
 
 /// How a sum of products becomes an output activation.
 ///
@@ -36,13 +40,25 @@ impl Requantize {
         if self.scale.len() == 1 { self.scale[0] } else { self.scale[channel] }
     }
 
-    /// The best instruction set, up to `isa`, that has these scales.
+    /// The best instruction set, up to `isa`, for sums of this filter's products: kernels with vectors of
+    /// their own count on it that a scaled sum stays within 32 bits.
     ///
-    /// Below 1, a scaled sum stays within 32 bits, which kernels with vectors of their own count on.
-    /// No sane layer has scales beyond.
-    pub(super) fn level(&self, isa: Isa) -> Isa {
+    /// Every sum does where scales are below 1. Others have to be looked at: layers with tiny weights,
+    /// pruned ones for example, come with large scales and small sums.
+    pub(super) fn level(&self, isa: Isa, filter: &Filter, bias: Option<&[i32]>) -> Isa {
         let small = self.scale.iter().all(|scale| scale.abs() < 1.0);
-        if small { isa } else { Isa::Portable }
+        if small || self.largest(filter, bias) < SCALED { isa } else { Isa::Portable }
+    }
+
+    /// A bound of the magnitude of scaled sums: inputs are at most 255 from their zero point.
+    fn largest(&self, filter: &Filter, bias: Option<&[i32]>) -> f64 {
+        let of_channel = |channel: usize| {
+            let weights: f64 =
+                filter.row(channel).iter().map(|weight| f64::from(weight.unsigned_abs())).sum();
+            let bias = bias.map_or(0.0, |bias| f64::from(bias[channel].unsigned_abs()));
+            (255.0 * weights + bias) * f64::from(self.scale_of(channel).abs())
+        };
+        (0..filter.out_channels).map(of_channel).fold(0.0, f64::max)
     }
 
     /// Panics unless the fields suit a layer of `out_channels` channels.

@@ -27,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) pixels: usize,
     /// Most pixels of a tile.
     pub(crate) rows: usize,
+    /// Pixels that parts have multiples of, the last aside; at most `rows`.
+    pub(crate) unit: usize,
     /// Panels of output channels.
     pub(crate) panels: usize,
     /// Bytes of weights.
@@ -41,12 +43,14 @@ pub(crate) struct Grid {
     panels: usize,
     pixel_parts: usize,
     panel_parts: usize,
+    /// Pixels that parts have multiples of, the last aside.
+    unit: usize,
 }
 
 impl Grid {
     /// A cut for this many threads.
     pub(crate) fn new(work: &Work, threads: usize) -> Grid {
-        let &Work { pixels, rows, panels, weights, products } = work;
+        let &Work { pixels, rows, unit, panels, weights, products } = work;
         let (mut pixel_parts, mut panel_parts) = (1, 1);
         if threads > 1 && products >= LITTLE {
             let wanted = threads * (products / TASK / threads).clamp(1, TASKS_PER_THREAD);
@@ -58,7 +62,7 @@ impl Grid {
             }
             pixel_parts = wanted.div_ceil(panel_parts).min(pixels.div_ceil(rows));
         }
-        Grid { pixels, panels, pixel_parts, panel_parts }
+        Grid { pixels, panels, pixel_parts, panel_parts, unit }
     }
 
     /// Number of parts.
@@ -71,13 +75,19 @@ impl Grid {
         let (pixel, panel) = (task / self.panel_parts, task % self.panel_parts);
         let pairs = share(self.panels.div_ceil(PAIR), self.panel_parts, panel);
         let panels = PAIR * pairs.start..self.panels.min(PAIR * pairs.end);
-        (share(self.pixels, self.pixel_parts, pixel), panels)
+        (share_units(self.pixels, self.unit, self.pixel_parts, pixel), panels)
     }
 }
 
 /// Share `index` of `count` things dealt out as evenly as can be.
 pub(crate) fn share(count: usize, shares: usize, index: usize) -> Range<usize> {
     count * index / shares..count * (index + 1) / shares
+}
+
+/// The same of `count` things that are not to be parted within units, the last of which may be smaller.
+fn share_units(count: usize, unit: usize, shares: usize, index: usize) -> Range<usize> {
+    let units = share(count.div_ceil(unit), shares, index);
+    units.start * unit..count.min(units.end * unit)
 }
 
 /// An output `[pixels, channels]` that tasks write to at the same time, each its own elements.
@@ -127,8 +137,9 @@ mod tests {
     #[test]
     fn parts_cover_the_table_once() {
         let sizes = [(49, 16, 2), (3136, 2, 2), (1, 32, 4), (1, 1, 4), (1, 7, 4), (196, 35, 3)];
-        for (pixels, panels, threads) in sizes {
-            let work = Work { pixels, rows: 14, panels, weights: 1 << 20, products: 1 << 24 };
+        let sizes = sizes.into_iter().flat_map(|size| [1, 2, 14].map(|unit| (size, unit)));
+        for ((pixels, panels, threads), unit) in sizes {
+            let work = Work { pixels, rows: 14, unit, panels, weights: 1 << 20, products: 1 << 24 };
             let grid = Grid::new(&work, threads);
             let mut seen = vec![0; pixels * panels];
             for task in 0..grid.tasks() {
@@ -142,7 +153,7 @@ mod tests {
 
     #[test]
     fn little_work_stays_in_one_task() {
-        let work = Work { pixels: 49, rows: 14, panels: 4, weights: 1 << 20, products: 1 << 16 };
+        let work = Work { pixels: 49, rows: 14, unit: 1, panels: 4, weights: 1 << 20, products: 1 << 16 };
         assert_eq!(Grid::new(&work, 8).tasks(), 1);
     }
 }

@@ -189,7 +189,7 @@ impl<K: Kernel> Packed<K> {
         let target = Target::new(output, self.channels);
         let operands = Operands { weights: &self.weights, initial, channels: self.channels };
         let products = pixels.saturating_mul(self.weights.len() * COST);
-        let work = Work { pixels, rows: ROWS, panels: 1, weights: self.weights.len(), products };
+        let work = Work { pixels, rows: ROWS, unit: 1, panels: 1, weights: self.weights.len(), products };
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);

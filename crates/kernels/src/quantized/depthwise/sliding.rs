@@ -108,7 +108,7 @@ impl Sliding {
         let target = Target::new(output, self.channels);
         let products = pixels.saturating_mul(self.weights.len());
         let all = pixels / (height * width) * bands * blocks;
-        let work = Work { pixels: all, rows: 1, panels: 1, weights: self.weights.len(), products };
+        let work = Work { pixels: all, rows: 1, unit: 1, panels: 1, weights: self.weights.len(), products };
         let grid = Grid::new(&work, pool.threads());
         let borders = border_lines(source, self.channels);
         pool.run(grid.tasks(), &|task| {

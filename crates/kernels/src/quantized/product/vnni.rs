@@ -63,7 +63,7 @@ impl<W: Pod + From<i8> + Send + Sync> Layout for Vnni<W> {
 }
 
 /// Puts the inputs of each row, from `from` on, in their places, `inputs` to a step.
-fn put_rows<W: Copy + From<i8>>(rows: &[&[i8]], from: usize, inputs: usize, out: &mut [W]) {
+pub(super) fn put_rows<W: Copy + From<i8>>(rows: &[&[i8]], from: usize, inputs: usize, out: &mut [W]) {
     let pitch = inputs * rows.len();
     for (lane, row) in rows.iter().enumerate() {
         let steps = out[from * rows.len()..].chunks_exact_mut(pitch);
