@@ -95,12 +95,6 @@ pub(crate) trait Layout {
     /// Whether a panel has the weights of listed steps alone: those at which not all are zero.
     const SPARSE: bool = false;
 
-    /// Whether it is worth its while for a filter; where not, the level below is.
-    fn suits(filter: &Filter) -> bool {
-        let _ = filter;
-        true
-    }
-
     /// Lanes of a panel that is to hold `channels` channels, or the first of them.
     fn width(channels: usize) -> usize;
 
@@ -192,6 +186,12 @@ impl Part<'_> {
         self.panels.chunk_by(same).map(|panels| (panels, panels[0].group * self.group_bytes))
     }
 
+    /// The same in tiles of other sizes.
+    #[cfg(target_arch = "x86_64")]
+    fn with_rows(&self, rows: usize) -> Part<'_> {
+        Part { rows, pixels: self.pixels.clone(), ..*self }
+    }
+
     /// Calls `tile` for all pixels with all panels: up to `rows` pixels, which can be read, and panels of
     /// one group, no pixel twice with the same panel. A weight has `size` bytes.
     fn each_tile(&self, size: usize, mut tile: impl FnMut(&Tile, &[Panel])) {
@@ -262,8 +262,8 @@ impl<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> Product<P, A, D, V, 
         filter.check();
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
-            Isa::Amx if T::suits(filter) => Product::Amx(Packed::new(filter, packed)),
-            Isa::Amx | Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
+            Isa::Amx => Product::Amx(Packed::new(filter, packed)),
+            Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
             Isa::AvxVnni => Product::AvxVnni(Packed::new(filter, packed)),
             Isa::Avx2 | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
             Isa::Portable | Isa::Neon => Product::Portable(Packed::new(filter, packed)),

@@ -16,10 +16,11 @@ use std::arch::x86_64::*;
 use super::super::epilogue::Epilogue;
 #[cfg(target_arch = "x86_64")]
 use super::super::epilogue::packed_channel;
-use super::super::filter::Filter;
 use super::super::gather::{SLOTS, STEP, Tile};
 use super::super::split::Target;
 use super::tiles::{ROW_BYTES, ROWS, SUMS, Tiles};
+#[cfg(target_arch = "x86_64")]
+use super::vnni::Vnni;
 use super::{Kernel, Layout, Operands, Panel, Part};
 use inputs::{Inputs, RowTile, Run, View};
 
@@ -29,8 +30,20 @@ const WIDE: usize = 2 * SUMS;
 /// Steps of a block: what one tile of inputs holds.
 const BLOCK_STEPS: usize = ROW_BYTES / STEP;
 
-/// Filters of smaller depth leave tiles half empty: vectors take less time.
+/// Of filters that are less deep, and of fewer pixels, tiles are mostly empty: vectors take less time.
+#[cfg(target_arch = "x86_64")]
 const DEPTH: usize = 64;
+#[cfg(target_arch = "x86_64")]
+const PIXELS: usize = 4;
+
+/// Weights that stay in the second-level cache beside inputs and outputs.
+const FEW_WEIGHTS: usize = 512 << 10;
+
+/// Bytes of inputs of two tiles that stay in the first-level cache while the weights of all panels pass.
+const FEW_INPUTS: usize = 24 << 10;
+
+/// Weights are asked for this many blocks ahead when they are read for the first time.
+const AHEAD: usize = 8;
 
 /// Sums of 16 pixels x 32 channels (a narrow last panel has 16), weights in the order
 /// `[channel][input]` at each step, so that 16 steps of 16 channels are a tile.
@@ -44,10 +57,6 @@ impl<T: Tiles> Layout for Tiled<T> {
 
     /// The last block of a panel may begin with its last step.
     const SLACK: usize = BLOCK_STEPS * STEP * WIDE;
-
-    fn suits(filter: &Filter) -> bool {
-        filter.depth() >= DEPTH
-    }
 
     fn width(channels: usize) -> usize {
         if channels > SUMS { WIDE } else { SUMS }
@@ -69,7 +78,7 @@ impl<T: Tiles> Layout for Tiled<T> {
     #[cfg(target_arch = "x86_64")]
     fn put(rows: &[&[i8]], out: &mut [i8]) {
         if T::VECTORS {
-            super::vnni::Vnni::<i8>::put(rows, out);
+            Vnni::<i8>::put(rows, out);
         } else {
             super::vnni::put_rows(rows, 0, STEP, out);
         }
@@ -101,13 +110,19 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
             // SAFETY: the caller's promise.
             unsafe {
                 inputs.add::<T>(tile, tap_bytes);
-                all_panels::<T, E>(sums, inputs, panels, operands, epilogue, target);
+                Job { inputs, operands, epilogue, target }.run::<T>(panels, sums);
             }
         });
     }
 
     unsafe fn part(part: &Part, operands: &Operands<i8, i32>, epilogue: &E, target: &Target<E::Out>) {
         let (source, tap_bytes) = (part.source, operands.steps * STEP);
+        #[cfg(target_arch = "x86_64")]
+        if T::VECTORS && (source.geometry().slots() * tap_bytes < DEPTH || source.pixels() <= PIXELS) {
+            // SAFETY: the caller's promise; where the machine has these tiles it has the vectors, whose
+            // kernels have their weights in the same order.
+            return unsafe { by_vectors(part, operands, epilogue, target) };
+        }
         SCRATCH.with_borrow_mut(|Scratch { inputs, sums }| {
             for (panels, first) in part.groups() {
                 let out_bytes = panels.len() * WIDE * size_of::<E::Out>();
@@ -115,12 +130,28 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
                 // SAFETY: the caller's promise; a source has the pixels of its parts.
                 unsafe {
                     inputs.each_block::<T>(&view, |inputs| {
-                        all_panels::<T, E>(sums, inputs, panels, operands, epilogue, target);
+                        Job { inputs, operands, epilogue, target }.run::<T>(panels, sums);
                     });
                 }
             }
         });
     }
+}
+
+/// Computes a part with dot products of vectors.
+///
+/// # Safety
+/// As for [`Kernel::part`], of a machine with AVX-512 VNNI.
+#[cfg(target_arch = "x86_64")]
+unsafe fn by_vectors<E: Epilogue>(
+    part: &Part,
+    operands: &Operands<i8, i32>,
+    epilogue: &E,
+    target: &Target<E::Out>,
+) {
+    let rows = <Vnni<i8> as Kernel<E>>::rows(part.source.geometry().slots() * operands.steps);
+    // SAFETY: the caller's promise.
+    unsafe { Vnni::part(&part.with_rows(rows), operands, epilogue, target) }
 }
 
 /// A tile of sums.
@@ -135,94 +166,128 @@ impl Sums {
     }
 }
 
-/// Computes all panels, each for all inputs, two tiles of them at a time: its weights then come from the
-/// nearest cache, or the inputs do.
-///
-/// # Safety
-/// As for [`Kernel::tile`], with these inputs.
-unsafe fn all_panels<T: Tiles, E: Epilogue>(
-    sums: &mut [Sums; 4],
-    inputs: &Inputs,
-    panels: &[Panel],
-    operands: &Operands<i8, i32>,
-    epilogue: &E,
-    target: &Target<E::Out>,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut tiles = T::new();
-        for panel in panels {
-            for pair in inputs.tiles.chunks(2) {
-                let offsets = &inputs.offsets;
-                match (pair, panel.width) {
-                    ([a, b], WIDE) => multiply::<T, 2, 2>(&mut tiles, [a, b], offsets, panel, operands, sums),
-                    ([a, b], _) => multiply::<T, 2, 1>(&mut tiles, [a, b], offsets, panel, operands, sums),
-                    ([a], WIDE) => multiply::<T, 1, 2>(&mut tiles, [a, a], offsets, panel, operands, sums),
-                    ([a, ..], _) => multiply::<T, 1, 1>(&mut tiles, [a, a], offsets, panel, operands, sums),
-                    ([], _) => {}
+/// What panels are computed from and for.
+struct Job<'a, E: Epilogue> {
+    inputs: &'a Inputs,
+    operands: &'a Operands<'a, i8, i32>,
+    epilogue: &'a E,
+    target: &'a Target<'a, E::Out>,
+}
+
+impl<E: Epilogue> Job<'_, E> {
+    /// Computes all panels for all inputs, two tiles of them at a time.
+    ///
+    /// Either the inputs of two tiles or the weights of a panel are read from the nearest cache. With few
+    /// of both, all panels of some pixels come before the next pixels: outputs are then written line
+    /// after line.
+    ///
+    /// # Safety
+    /// As for [`Kernel::tile`], with these inputs.
+    unsafe fn run<T: Tiles>(&self, panels: &[Panel], sums: &mut [Sums; 4]) {
+        let depth = self.inputs.offsets.len() * ROW_BYTES;
+        let by_pixels = 2 * ROWS * depth <= FEW_INPUTS && panels.len() * WIDE * depth <= FEW_WEIGHTS;
+        let pairs = || self.inputs.tiles.chunks(2).zip(0..);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut tiles = T::new();
+            if by_pixels {
+                for (pair, index) in pairs() {
+                    panels.iter().for_each(|panel| self.panel(&mut tiles, panel, pair, index == 0, sums));
                 }
-                for (tile, sums) in pair.iter().zip(sums.chunks_exact(2)) {
-                    finish::<T, E>(inputs.runs(tile), panel, sums, epilogue, target);
+            } else {
+                for panel in panels {
+                    pairs().for_each(|(pair, index)| self.panel(&mut tiles, panel, pair, index == 0, sums));
                 }
             }
         }
     }
-}
 
-/// The sums of `R` tiles of pixels with the `C` tiles of channels of a panel: `sums[2 * r + c]`.
-///
-/// # Safety
-/// The machine must have the tiles, the inputs be readable, and the panel belong to the operands.
-#[inline(always)]
-unsafe fn multiply<T: Tiles, const R: usize, const C: usize>(
-    tiles: &mut T,
-    [first, second]: [&RowTile; 2],
-    offsets: &[usize],
-    panel: &Panel,
-    operands: &Operands<i8, i32>,
-    sums: &mut [Sums; 4],
-) {
-    let stride = panel.width * STEP;
-    let mut weights = operands.weights[panel.weights..].as_ptr().cast::<u8>();
-    let initial = operands.initial[panel.lane..][..C * SUMS].as_ptr();
-    // SAFETY: initial sums were just counted, and a stride of 0 gives them to every row; weights have a
-    // block's slack behind the last; the rest is the caller's promise.
-    unsafe {
-        tiles.load::<0>(initial.cast(), 0);
-        if R == 2 {
-            tiles.load::<2>(initial.cast(), 0);
-        }
-        if C == 2 {
-            tiles.load::<1>(initial.add(SUMS).cast(), 0);
-            if R == 2 {
-                tiles.load::<3>(initial.add(SUMS).cast(), 0);
+    /// Computes a panel for one or two tiles of pixels, the `first` for which its weights are read.
+    ///
+    /// # Safety
+    /// As for [`Job::run`].
+    #[inline(always)]
+    unsafe fn panel<T: Tiles>(
+        &self,
+        tiles: &mut T,
+        panel: &Panel,
+        pair: &[RowTile],
+        first: bool,
+        sums: &mut [Sums; 4],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match (pair, panel.width) {
+                ([a, b], WIDE) => self.multiply::<T, 2, 2>(tiles, [a, b], panel, first, sums),
+                ([a, b], _) => self.multiply::<T, 2, 1>(tiles, [a, b], panel, first, sums),
+                ([a], WIDE) => self.multiply::<T, 1, 2>(tiles, [a, a], panel, first, sums),
+                ([a, ..], _) => self.multiply::<T, 1, 1>(tiles, [a, a], panel, first, sums),
+                ([], _) => {}
+            }
+            for (tile, sums) in pair.iter().zip(sums.chunks_exact(2)) {
+                finish::<T, E>(self.inputs.runs(tile), panel, sums, self.epilogue, self.target);
             }
         }
-        for &offset in offsets {
-            tiles.load::<4>(first.rows.add(offset), first.stride);
-            tiles.load::<6>(weights, stride);
-            tiles.dot::<0, 4, 6>();
+    }
+
+    /// The sums of `R` tiles of pixels with the `C` tiles of channels of a panel: `sums[2 * r + c]`.
+    ///
+    /// # Safety
+    /// The machine must have the tiles, the inputs be readable, and the panel belong to the operands.
+    #[inline(always)]
+    unsafe fn multiply<T: Tiles, const R: usize, const C: usize>(
+        &self,
+        tiles: &mut T,
+        [upper, lower]: [&RowTile; 2],
+        panel: &Panel,
+        first: bool,
+        sums: &mut [Sums; 4],
+    ) {
+        let stride = panel.width * STEP;
+        let mut weights = self.operands.weights[panel.weights..].as_ptr().cast::<u8>();
+        let initial = self.operands.initial[panel.lane..][..C * SUMS].as_ptr();
+        // SAFETY: initial sums were just counted, and a stride of 0 gives them to every row; weights have a
+        // block's slack behind the last; the rest is the caller's promise.
+        unsafe {
+            tiles.load::<0>(initial.cast(), 0);
+            if R == 2 {
+                tiles.load::<2>(initial.cast(), 0);
+            }
             if C == 2 {
-                tiles.load::<7>(weights.add(SUMS * STEP), stride);
-                tiles.dot::<1, 4, 7>();
-            }
-            if R == 2 {
-                tiles.load::<5>(second.rows.add(offset), second.stride);
-                tiles.dot::<2, 5, 6>();
-                if C == 2 {
-                    tiles.dot::<3, 5, 7>();
+                tiles.load::<1>(initial.add(SUMS).cast(), 0);
+                if R == 2 {
+                    tiles.load::<3>(initial.add(SUMS).cast(), 0);
                 }
             }
-            weights = weights.wrapping_add(BLOCK_STEPS * stride);
-        }
-        tiles.store::<0>(&mut sums[0].0);
-        if C == 2 {
-            tiles.store::<1>(&mut sums[1].0);
-        }
-        if R == 2 {
-            tiles.store::<2>(&mut sums[2].0);
+            for &offset in &self.inputs.offsets {
+                if first {
+                    tiles.ask(weights.wrapping_add(AHEAD * BLOCK_STEPS * stride), BLOCK_STEPS * stride);
+                }
+                tiles.load::<4>(upper.rows.add(offset), upper.stride);
+                tiles.load::<6>(weights, stride);
+                tiles.dot::<0, 4, 6>();
+                if C == 2 {
+                    tiles.load::<7>(weights.add(SUMS * STEP), stride);
+                    tiles.dot::<1, 4, 7>();
+                }
+                if R == 2 {
+                    tiles.load::<5>(lower.rows.add(offset), lower.stride);
+                    tiles.dot::<2, 5, 6>();
+                    if C == 2 {
+                        tiles.dot::<3, 5, 7>();
+                    }
+                }
+                weights = weights.wrapping_add(BLOCK_STEPS * stride);
+            }
+            tiles.store::<0>(&mut sums[0].0);
             if C == 2 {
-                tiles.store::<3>(&mut sums[3].0);
+                tiles.store::<1>(&mut sums[1].0);
+            }
+            if R == 2 {
+                tiles.store::<2>(&mut sums[2].0);
+                if C == 2 {
+                    tiles.store::<3>(&mut sums[3].0);
+                }
             }
         }
     }

@@ -30,6 +30,9 @@ pub(crate) trait Tiles {
     /// Every row must be readable.
     unsafe fn load<const TILE: usize>(&mut self, rows: *const u8, stride: usize);
 
+    /// Asks for `count` bytes to be brought closer, to the second-level cache.
+    fn ask(&self, bytes: *const u8, count: usize);
+
     /// Adds products to the 32-bit sums of a tile: to sum `j` of row `i`, for `k` from 0 to 63, byte
     /// `k` of row `i` of tile `A`, unsigned, times byte `4 j + k % 4` of row `k / 4` of tile `B`,
     /// signed. Sums wrap around.
@@ -65,6 +68,8 @@ impl<const VECTORS: bool> Tiles for Portable<VECTORS> {
         }
     }
 
+    fn ask(&self, _bytes: *const u8, _count: usize) {}
+
     unsafe fn dot<const SUM: usize, const A: usize, const B: usize>(&mut self) {
         let (a, b) = (self.0[A], self.0[B]);
         for (sums, a) in self.0[SUM].iter_mut().zip(a) {
@@ -90,13 +95,13 @@ impl<const VECTORS: bool> Tiles for Portable<VECTORS> {
 #[cfg(target_arch = "x86_64")]
 mod amx {
     use std::arch::asm;
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     use std::cell::Cell;
     use std::sync::OnceLock;
 
     use super::{ROW_BYTES, ROWS, SUMS, Tiles};
 
-    /// The tiles of AMX. Checked against tiles in memory on machines that have them; how fast they
-    /// are has not been measured.
+    /// The tiles of AMX.
     pub(crate) struct Amx(());
 
     /// Whether the processor has tiles with products of bytes and the system lets this process use
@@ -246,6 +251,14 @@ mod amx {
                     stride = in(reg) stride,
                     options(readonly, nostack, preserves_flags),
                 );
+            }
+        }
+
+        #[inline(always)]
+        fn ask(&self, bytes: *const u8, count: usize) {
+            for line in (0..count).step_by(ROW_BYTES) {
+                // SAFETY: a request without effect but on caches, which never fails.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.wrapping_add(line).cast()) };
             }
         }
 
