@@ -30,12 +30,6 @@ const WIDE: usize = 2 * SUMS;
 /// Steps of a block: what one tile of inputs holds.
 const BLOCK_STEPS: usize = ROW_BYTES / STEP;
 
-/// Of filters that are less deep, and of fewer pixels, tiles are mostly empty: vectors take less time.
-#[cfg(target_arch = "x86_64")]
-const DEPTH: usize = 64;
-#[cfg(target_arch = "x86_64")]
-const PIXELS: usize = 4;
-
 /// Weights that stay in the second-level cache beside inputs and outputs.
 const FEW_WEIGHTS: usize = 512 << 10;
 
@@ -118,7 +112,9 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
     unsafe fn part(part: &Part, operands: &Operands<i8, i32>, epilogue: &E, target: &Target<E::Out>) {
         let (source, tap_bytes) = (part.source, operands.steps * STEP);
         #[cfg(target_arch = "x86_64")]
-        if T::VECTORS && (source.geometry().slots() * tap_bytes < DEPTH || source.pixels() <= PIXELS) {
+        if T::VECTORS
+            && leaves_tiles_empty(source.geometry().slots() * tap_bytes, target.channels(), source.pixels())
+        {
             // SAFETY: the caller's promise; where the machine has these tiles it has the vectors, whose
             // kernels have their weights in the same order.
             return unsafe { by_vectors(part, operands, epilogue, target) };
@@ -136,6 +132,12 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
             }
         });
     }
+}
+
+/// Whether vectors take less time: filters that are not deep, or neither deep nor many, and few pixels.
+#[cfg(target_arch = "x86_64")]
+fn leaves_tiles_empty(depth: usize, channels: usize, pixels: usize) -> bool {
+    depth < ROW_BYTES || (depth < 3 * ROW_BYTES && channels <= WIDE) || pixels <= 4
 }
 
 /// Computes a part with dot products of vectors.
