@@ -50,6 +50,13 @@ class File:
         self.input, self.variant = whole.input, variant
         folder = whole.tflite.parent
         self.tflite = folder / f"prune-speed-{number}.tflite"
+        sparse = folder / f"prune-speed-{number}-sparse.tflite"
+        if not sparse.is_file() or sparse.stat().st_mtime < command.BINARY.stat().st_mtime:
+            self.make(folder, variant, sparse)
+        self.bytes = self.tflite.stat().st_size
+        self.packed = len(gzip.compress(sparse.read_bytes()))
+
+    def make(self, folder, variant, sparse):
         calibration = ["--calibration", folder / "calibration.npz"] if variant.mode == "int8" else []
         source = folder / "model.keras"
         if variant.prune:
@@ -58,10 +65,7 @@ class File:
             source = folder / f"prune-speed-source.{extension}"
             command.succeed("prune", folder / "model.keras", "-o", source, *variant.prune)
         command.succeed("convert", source, "-o", self.tflite, "--quantize", variant.mode, *calibration)
-        sparse = folder / "prune-speed-sparse.tflite"
         command.succeed("convert", source, "-o", sparse, "--quantize", variant.mode, *calibration, "--sparse")
-        self.bytes = self.tflite.stat().st_size
-        self.packed = len(gzip.compress(sparse.read_bytes()))
 
 
 def table(options, name):
