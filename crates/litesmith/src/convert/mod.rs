@@ -304,7 +304,7 @@ fn quantize_model(
     let quantize_options = options.quantize_options(mode);
     let report = quantize(model, &quantize_options, &options.recipe, statistics.as_ref(), moments.as_ref())?;
     if report.left > 0 {
-        observer.note(&format!(
+        observer.detail(&format!(
             "{} layers were left unrepaired: the model is no nearer to its source with their repair",
             report.left
         ));

@@ -1,0 +1,8 @@
+"""``tf.keras`` as far as scripts need it that train, prune or convert models which they have."""
+
+from __future__ import annotations
+
+from . import callbacks, layers, losses, metrics, models, optimizers
+from .model import History, Model
+
+__all__ = ["History", "Model", "callbacks", "layers", "losses", "metrics", "models", "optimizers"]
