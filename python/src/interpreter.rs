@@ -230,7 +230,16 @@ fn told(details: TensorDetails) -> Details {
     let axis = parameters["quantized_dimension"].as_i64().unwrap_or(0);
     let axis = i32::try_from(axis).unwrap_or(0);
     let parameters = (scales, zero_points, axis);
-    (name, index, shape, shape_signature, dtype, quantization, parameters, details.sparsity_parameters.to_string())
+    (
+        name,
+        index,
+        shape,
+        shape_signature,
+        dtype,
+        quantization,
+        parameters,
+        details.sparsity_parameters.to_string(),
+    )
 }
 
 fn wrong_type(got: &str, expected: DType, tensor: usize, name: &str) -> PyErr {

@@ -16,6 +16,9 @@ use crate::options::{self, Train};
 #[pyclass(module = "litesmith._litesmith", frozen)]
 pub(crate) struct Learner(Mutex<litesmith::Learner>);
 
+/// Layer, variable, whether it is trained, and value of a weight.
+type Told<'py> = (String, String, bool, Bound<'py, PyAny>);
+
 /// Samples: an array for each input, and named targets.
 type Samples<'py> = (Vec<Bound<'py, PyAny>>, Vec<(String, Bound<'py, PyAny>)>);
 
@@ -137,7 +140,7 @@ impl Learner {
     }
 
     /// Layer, variable, whether it is trained, and value of each weight.
-    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, String, bool, Bound<'py, PyAny>)>> {
+    fn weights<'py>(&self, py: Python<'py>) -> PyResult<Vec<Told<'py>>> {
         let weights =
             py.detach(|| self.locked(|learner| Ok(learner.weights()))).map_err(|error| raised(&error))?;
         let told = |weight: &litesmith::Weight| {

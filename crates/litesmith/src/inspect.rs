@@ -6,8 +6,8 @@ use std::path::Path;
 
 use litesmith_formats::tflite;
 use litesmith_graph::{
-    Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, SparseDimension, Sparsity, Tensor, TensorId,
-    infer_shapes,
+    Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, SparseDimension, Sparsity, Tensor,
+    TensorId, infer_shapes,
 };
 use litesmith_quantize::is_simulated;
 use serde::Serialize;

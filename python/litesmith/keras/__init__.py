@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import callbacks, layers, losses, metrics, models, optimizers
-from .model import History, Model
+from .callbacks import History
+from .model import Model
 
 __all__ = ["History", "Model", "callbacks", "layers", "losses", "metrics", "models", "optimizers"]

@@ -101,13 +101,13 @@ class AdamW(Adam):
         super().__init__(learning_rate, weight_decay=weight_decay, name=name, **config)
 
 
-class legacy:  # noqa: N801
+class legacy:
     """The optimizers by the names that old scripts use."""
 
     SGD, RMSprop, Adam = SGD, RMSprop, Adam
 
 
-class schedules:  # noqa: N801
+class schedules:
     """Learning rates that follow the number of steps."""
 
     class ExponentialDecay(Described):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,8 @@ def joined(batches: Iterable[Any], steps: int | None = None) -> tuple[Any, Any]:
         ValueError: If there is no batch, or one has weights of samples.
     """
     taken: list[Any] = []
-    # What gives batches by number goes on for ever when it is walked through.
-    count = len(batches) if hasattr(batches, "__len__") and hasattr(batches, "__getitem__") else steps
+    # What gives batches by number, as Keras' Sequence, may go on for ever when it is walked through.
+    count = len(batches) if isinstance(batches, Sized) and hasattr(batches, "__getitem__") else steps
     for batch in batches:
         taken.append(batch if isinstance(batch, tuple) else (batch, None))
         if count is not None and len(taken) >= (count if steps is None else min(count, steps)):

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-class experimental:  # noqa: N801
+class experimental:
     """What scripts find under ``tf.lite.experimental``."""
 
     OpResolverType = OpResolverType

@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class Interpreter(_litesmith.Interpreter):
         content = None if model_content is None else bytes(model_content)
         path = os.fspath(model_path) if model_path else None
         try:
-            self = super().__new__(cls, path, content, num_threads, experimental_preserve_all_tensors)
+            made = super().__new__(cls, path, content, num_threads, experimental_preserve_all_tensors)
         except (UsageError, FailedError) as error:
             if path is None or os.path.exists(path):
                 raise
@@ -84,6 +84,7 @@ class Interpreter(_litesmith.Interpreter):
             if content is None:
                 raise
             raise ValueError(f"The model is not a valid Flatbuffer buffer: {error}") from error
+        self = cast(Interpreter, made)
         self._views = {}
         return self
 

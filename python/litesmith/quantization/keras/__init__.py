@@ -56,21 +56,27 @@ def quantize_apply(model: Any, scheme: Any = None, quantized_layer_name_prefix: 
     """
     if scheme is not None and type(scheme).__name__ != "Default8BitQuantizeScheme":
         raise NotImplementedError(f"the scheme {type(scheme).__name__} is not supported; leave it out")
-    marked = [layer.name for layer in model.layers if _is_marked(layer)]
+    marked = [pattern for layer in model.layers if _is_marked(layer) for pattern in _patterns(layer)]
     if not marked:
         raise ValueError(
             "`model` must contain at least one layer which have been annotated with `quantize_annotate*`."
         )
     quantized = held(model).copy()
     # Later rules win.
-    rules = [{"skip": True}]
-    rules += [{"layers": pattern, "skip": False} for name in marked for pattern in (name, f"{name}/*")]
+    rules: list[dict[str, Any]] = [{"skip": True}]
+    rules += [{"layers": pattern, "skip": False} for pattern in marked]
     quantized.recipe = {"rule": rules}
     return quantized
 
 
 def _is_marked(layer: Any) -> bool:
     return layer.quantize if isinstance(layer, Layer) else getattr(layer, _MARK, False)
+
+
+def _patterns(layer: Any) -> list[str]:
+    """The names of a layer, and of those that it is made of."""
+    made_of_others = any(part in layer.get_config() for part in ("layer", "layers"))
+    return [layer.name, f"{layer.name}/*"] if made_of_others else [layer.name]
 
 
 @contextlib.contextmanager
