@@ -6,7 +6,7 @@
 
 Runs python/tests/scripts with both, on a small tf_keras model of Fashion-MNIST, and the files that come out in LiteRT.
 Outputs of float files must agree to 1e-4, accuracies of the others to 2.5 points. What litesmith's interpreter gives for
-an int8 file must be what LiteRT gives, and with --speed take less time.
+an int8 file must be what LiteRT gives, and with --speed take less time. LITESMITH_PYTHON names another Python with the package.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "python" / "tests" / "scripts"
 ASSETS = ROOT / "crates" / "litesmith" / "assets"
-LITESMITH = ROOT / "python" / ".venv" / "bin" / "python"
+LITESMITH = os.environ.get("LITESMITH_PYTHON", ROOT / "python" / ".venv" / "bin" / "python")
 
 # Script, further arguments, and how far outputs may be apart, where that means something.
 CASES = {

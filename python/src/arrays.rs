@@ -8,11 +8,13 @@ use numpy::{Element, PyArray1, PyReadonlyArrayDyn, PyUntypedArray};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-/// Calls a macro with each of NumPy's element types and ours.
+/// Calls a macro with each of our element types, NumPy's kind and size of it, and Rust's type.
 macro_rules! each_type {
     ($call:ident) => {
         $call! {
-            F32 f32, I8 i8, U8 u8, I32 i32, I64 i64, I16 i16, F64 f64, Bool bool, F16 f16, U16 u16, U32 u32, U64 u64
+            F32 b'f' 4 f32, F64 b'f' 8 f64, F16 b'f' 2 f16,
+            I8 b'i' 1 i8, I16 b'i' 2 i16, I32 b'i' 4 i32, I64 b'i' 8 i64,
+            U8 b'u' 1 u8, U16 b'u' 2 u16, U32 b'u' 4 u32, U64 b'u' 8 u64
         }
     };
 }
@@ -23,8 +25,9 @@ pub(crate) fn with_elements<R>(
     look: impl FnOnce(DType, &[usize], &[u8]) -> PyResult<R>,
 ) -> PyResult<R> {
     let array = array.cast::<PyUntypedArray>()?;
-    if !array.is_c_contiguous() || array.dtype().is_native_byteorder() == Some(false) {
-        let native = array.dtype().call_method1("newbyteorder", ("=",))?;
+    let dtype = array.dtype();
+    if !array.is_c_contiguous() || dtype.is_native_byteorder() == Some(false) {
+        let native = dtype.call_method1("newbyteorder", ("=",))?;
         let copy = array.call_method1("astype", (native, "C"))?;
         let copy = copy.cast::<PyUntypedArray>()?;
         return if copy.is_c_contiguous() && copy.dtype().is_native_byteorder() != Some(false) {
@@ -34,16 +37,28 @@ pub(crate) fn with_elements<R>(
         };
     }
     macro_rules! look_as {
-        ($($dtype:ident $type:ty),*) => {$(
-            if let Ok(typed) = array.extract::<PyReadonlyArrayDyn<'_, $type>>() {
-                let elements = typed.as_slice().map_err(|error| PyTypeError::new_err(error.to_string()))?;
-                return look(DType::$dtype, typed.shape(), bytemuck::cast_slice(elements));
+        ($($dtype:ident $kind:literal $size:literal $type:ty),*) => {
+            match (dtype.kind(), dtype.itemsize()) {
+                (b'b', 1) => borrowed::<bool, R>(array, DType::Bool, look),
+                $(($kind, $size) => borrowed::<$type, R>(array, DType::$dtype, look),)*
+                _ => {
+                    let name = dtype.repr()?;
+                    Err(PyTypeError::new_err(format!("elements of type {} are not supported", name.to_string_lossy())))
+                }
             }
-        )*};
+        };
     }
-    each_type!(look_as);
-    let dtype = array.dtype().repr()?;
-    Err(PyTypeError::new_err(format!("elements of type {} are not supported", dtype.to_string_lossy())))
+    each_type!(look_as)
+}
+
+fn borrowed<T: Element + NoUninit, R>(
+    array: &Bound<'_, PyUntypedArray>,
+    dtype: DType,
+    look: impl FnOnce(DType, &[usize], &[u8]) -> PyResult<R>,
+) -> PyResult<R> {
+    let typed: PyReadonlyArrayDyn<'_, T> = array.extract()?;
+    let elements = typed.as_slice().map_err(|error| PyTypeError::new_err(error.to_string()))?;
+    look(dtype, typed.shape(), bytemuck::cast_slice(elements))
 }
 
 /// A copy of ours.
@@ -71,7 +86,7 @@ pub(crate) fn samples(array: &Bound<'_, PyAny>, name: Option<&str>) -> PyResult<
 /// An array of NumPy's with these elements.
 pub(crate) fn to_numpy<'py>(py: Python<'py>, array: &Array) -> PyResult<Bound<'py, PyAny>> {
     macro_rules! make {
-        ($($dtype:ident $type:ty),*) => {
+        ($($dtype:ident $kind:literal $size:literal $type:ty),*) => {
             match array.dtype {
                 DType::Bool => {
                     let truths: Vec<bool> = array.data.iter().map(|byte| *byte != 0).collect();
@@ -82,7 +97,7 @@ pub(crate) fn to_numpy<'py>(py: Python<'py>, array: &Array) -> PyResult<Bound<'p
             }
         };
     }
-    make! { F32 f32, I8 i8, U8 u8, I32 i32, I64 i64, I16 i16, F64 f64, F16 f16, U16 u16, U32 u32, U64 u64 }
+    each_type!(make)
 }
 
 fn typed<'py, T: Element + AnyBitPattern + NoUninit>(

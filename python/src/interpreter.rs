@@ -56,16 +56,11 @@ impl Interpreter {
 
     /// Copies an array into an input.
     fn set_tensor(&self, tensor_index: i64, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let array = value.py().import("numpy")?.getattr("asarray");
-        let made;
-        let value = match value.is_instance_of::<numpy::PyUntypedArray>() {
-            true => value,
-            false => {
-                made = array?.call1((value,))?;
-                &made
-            }
-        };
-        self.set(tensor_index, value)
+        if value.is_instance_of::<numpy::PyUntypedArray>() {
+            return self.set(tensor_index, value);
+        }
+        let array = value.py().import("numpy")?.call_method1("asarray", (value,))?;
+        self.set(tensor_index, &array)
     }
 
     /// Computes the outputs.

@@ -40,7 +40,7 @@ def test_a_quantized_model_is_measured_before_and_behind_training(model, trainin
     assert np.mean(aware.predict(held_out[0][:300], verbose=0).argmax(-1) == held_out[1][:300]) > 0.88
     aware.fit(training[0][:400], training[1][:400], batch_size=50, epochs=1, verbose=0)
     _, behind = aware.evaluate(held_out[0][:300], held_out[1][:300], verbose=0)
-    assert behind > 0.85
+    assert behind > 0.8
     aware.save(tmp_path / "aware.keras")
     with tfmot.quantization.keras.quantize_scope():
         again = models.load_model(tmp_path / "aware.keras")

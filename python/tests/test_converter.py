@@ -44,9 +44,7 @@ def test_dicts_and_lists_of_samples_give_the_same_file(converter, training):
     for entries in (
         lambda: ({"image": image[None]} for image in training[0][:20]),
         lambda: ({"serving_default_image:0": image[None]} for image in training[0][:20]),
-        lambda: ("serving_default", {"image": training[0][i : i + 5]}) and (
-            ("serving_default", {"image": training[0][i : i + 5]}) for i in range(0, 20, 5)
-        ),
+        lambda: (("serving_default", {"image": training[0][i : i + 5]}) for i in range(0, 20, 5)),
         tf.lite.RepresentativeDataset(representative(training[0])),
     ):
         converter.representative_dataset = entries

@@ -38,7 +38,7 @@ def test_quantization_aware_training(run_script, accuracy, model_path, tmp_path)
 
 def test_pruning_with_and_without_what_tensorflow_needs(run_script, accuracy, model_path, tmp_path):
     usual, bare = tmp_path / "usual.tflite", tmp_path / "bare.tflite"
-    run_script("pruning", model_path, TRAINING, usual, warnings="error")
+    run_script("pruning", model_path, TRAINING, usual, "summaries", warnings="error")
     run_script("pruning", model_path, TRAINING, bare, "bare", warnings="error")
     assert usual.read_bytes() == bare.read_bytes()
     assert accuracy(usual) > 0.8

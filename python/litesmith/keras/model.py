@@ -45,8 +45,9 @@ class Model:
         self._dtypes = [dtype for _, dtype, _ in inputs]
         self._configuration: dict[str, Any] = json.loads(configuration) if configuration else {}
         #: Losses, metrics and so on as JSON; `None` before they are known.
-        self.compiled: dict[str, Any] | None = {} if self._configuration.get("compile_config") else None
-        self.optimizer: Any = optimizers.Adam()
+        compiled = self._configuration.get("compile_config")
+        self.compiled: dict[str, Any] | None = {} if compiled else None
+        self.optimizer: Any = _optimizer((compiled or {}).get("optimizer") or "adam")
         #: The recipe of simulated integers, if there are any.
         self.recipe: dict[str, Any] | None = {} if learnt else None
         self.pruning: Pruning | None = None
@@ -417,13 +418,10 @@ class Model:
 
     def _follow_learning_rate(self) -> None:
         """Takes up what a callback has made of the optimizer's learning rate."""
-        rate = getattr(self.optimizer, "learning_rate", None)
-        if isinstance(rate, (int, float)) and not isinstance(rate, bool) and self.compiled:
-            known = self.learner.learning_rate()
-            if known is not None and not math.isclose(known, rate, rel_tol=1e-6):
-                self.learner.set_learning_rate(float(rate))
-            elif known is None:
-                self.compiled["learning_rate"] = float(rate)
+        optimizer, known = written(self.optimizer, "optimizer"), self.learner.learning_rate()
+        rate = optimizer["config"].get("learning_rate") if isinstance(optimizer, dict) else None
+        if isinstance(rate, (int, float)) and known is not None and not math.isclose(known, rate, rel_tol=1e-6):
+            self.learner.set_learning_rate(rate)
 
     def _options(self, batch_size: int, epochs: int) -> dict[str, Any]:
         if self.compiled is None:
@@ -431,9 +429,8 @@ class Model:
                 "You must compile your model before training/testing. Use `model.compile(optimizer, loss)`."
             )
         options = {name: value for name, value in self.compiled.items() if value is not None}
-        if self.compiled:
-            options["optimizer"] = written(self.optimizer, "optimizer")
         return options | {
+            "optimizer": written(self.optimizer, "optimizer"),
             "epochs": max(epochs, 1),
             "batch_size": batch_size,
             "shuffle": True,
@@ -491,13 +488,17 @@ def _metrics(given: Any, names: list[str]) -> dict[str, list[Any]]:
 
 
 def _optimizer(given: Any) -> Any:
-    """The object of an optimizer that is named."""
-    if not isinstance(given, str):
+    """The object of an optimizer that is named, or that Keras has written down."""
+    config: dict[str, Any] = {}
+    name = given
+    if isinstance(given, dict) and "class_name" in given:
+        name, config = given["class_name"], given.get("config", {})
+    if not isinstance(name, str):
         return given
     known = {name.lower(): getattr(optimizers, name) for name in ("SGD", "RMSprop", "Adam", "AdamW")}
-    if given.lower() not in known:
-        raise ValueError(f"'{given}' is no optimizer; there are {', '.join(known)}")
-    return known[given.lower()]()
+    if name.lower() not in known:
+        raise ValueError(f"'{name}' is no optimizer; there are {', '.join(known)}")
+    return known[name.lower()](**config)
 
 
 def _verbosity(verbose: Any) -> int:

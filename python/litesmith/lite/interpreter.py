@@ -72,6 +72,9 @@ class Interpreter(_litesmith.Interpreter):
         if experimental_delegates:
             text = "delegates have no effect: models run on litesmith's own kernels"
             warnings.warn(text, LitesmithWarning, stacklevel=2)
+        if experimental_op_resolver_type is OpResolverType.BUILTIN_REF:
+            text = "BUILTIN_REF has no effect: there is one set of kernels, whose integers are XNNPACK's"
+            warnings.warn(text, LitesmithWarning, stacklevel=2)
         content = None if model_content is None else bytes(model_content)
         path = os.fspath(model_path) if model_path else None
         try:
@@ -238,20 +241,18 @@ class SignatureRunner:
                 "Invalid number of inputs provided for running a SignatureDef, "
                 f"expected {len(self._inputs)} vs provided {len(inputs)}"
             )
+        for name in inputs:
+            if name not in self._inputs:
+                raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
         interpreter = self._interpreter
+        arrays = {self._inputs[name]: np.asarray(value) for name, value in inputs.items()}
+        for index, array in arrays.items():
+            if list(array.shape) != interpreter._details(index)["shape"].tolist():
+                interpreter.resize_tensor_input(index, array.shape)
+                self._ready = False
         if not self._ready:
             interpreter.allocate_tensors()
             self._ready = True
-        arrays = {}
-        for name, value in inputs.items():
-            if name not in self._inputs:
-                raise ValueError(f"Invalid Input name ({name}) for SignatureDef")
-            array = np.asarray(value)
-            index = self._inputs[name]
-            if list(array.shape) != interpreter._details(index)["shape"].tolist():
-                interpreter.resize_tensor_input(index, array.shape)
-                interpreter.allocate_tensors()
-            arrays[index] = array
         for index, array in arrays.items():
             interpreter.set_tensor(index, array)
         interpreter.invoke()

@@ -1,6 +1,6 @@
-"""Pruning, as TFMOT's tutorial shows it: python pruning.py MODEL DATA OUTPUT [bare].
+"""Pruning, as TFMOT's tutorial shows it: python pruning.py MODEL DATA OUTPUT [bare|summaries].
 
-`bare` leaves out what TensorFlow needs: UpdatePruningStep and strip_pruning.
+`bare` leaves out what TensorFlow needs, UpdatePruningStep and strip_pruning; `summaries` needs TensorBoard there.
 """
 
 import sys
@@ -41,10 +41,9 @@ model_for_pruning.compile(
 )
 model_for_pruning.summary()
 
-callbacks = [
-    tfmot.sparsity.keras.UpdatePruningStep(),
-    tfmot.sparsity.keras.PruningSummaries(log_dir=tempfile.mkdtemp()),
-]
+callbacks = [tfmot.sparsity.keras.UpdatePruningStep()]
+if "summaries" in sys.argv:
+    callbacks.append(tfmot.sparsity.keras.PruningSummaries(log_dir=tempfile.mkdtemp()))
 model_for_pruning.fit(
     train_images,
     train_labels,

@@ -290,7 +290,9 @@ fn quantize_model(
 ) -> Result<Report, Error> {
     let Some(mode) = options.mode() else { return Ok(Report::default()) };
     let layers: Vec<&str> = model.main().nodes.iter().map(|node| node.name.as_str()).collect();
-    for pattern in options.recipe.unused_patterns(&layers) {
+    // What a model was trained by names layers that may be part of others by now.
+    let named = if options.learnt.is_none() { options.recipe.unused_patterns(&layers) } else { Vec::new() };
+    for pattern in named {
         observer.note(&format!("no layer is called '{pattern}'; the rule has no effect"));
     }
     let repairs = mode != Mode::Float16 && options.repairs();

@@ -89,7 +89,6 @@ def prune_low_magnitude(
     block_pooling_type: str = "AVG",
     pruning_policy: Any = None,
     sparsity_m_by_n: tuple[int, int] | None = None,
-    **_options: Any,
 ) -> Any:
     """A model that loses the weights of least magnitude while it is trained, with the same weights now.
 
@@ -159,9 +158,11 @@ class UpdatePruningStep(Callback):
 class PruningSummaries(Callback):
     """Writes the share of zeros of every layer behind each epoch into ``log_dir/pruning.csv``."""
 
-    def __init__(self, log_dir: str, update_freq: Any = "epoch", **_options: Any) -> None:
+    def __init__(self, log_dir: str, update_freq: Any = "epoch") -> None:
         if not log_dir:
             raise ValueError("`log_dir` must be provided")
+        if update_freq != "epoch":
+            raise ValueError("summaries are written behind epochs: update_freq='epoch'")
         self.path = Path(log_dir) / "pruning.csv"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
