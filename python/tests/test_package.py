@@ -56,6 +56,27 @@ def test_scripts_get_types(tmp_path):
     assert "numpy.ndarray" in shown and 'incompatible type "str"' in shown and "Found 1 error" in shown
 
 
+def test_progress_is_shown_where_lines_can_be_written_over():
+    import io
+
+    from litesmith.progress import Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in [(Terminal(), True), (io.StringIO(), False)]:
+        progress = Progress(stream)
+        progress.stage("calibrate", 4)
+        progress.advance(2, "half")
+        progress.clear()
+        text = stream.getvalue()
+        assert ("calibrate ████████████░░░░░░░░░░░░ 2/4  half" in text) == shown
+        assert text.endswith("\r") == shown
+    with pytest.warns(litesmith.LitesmithWarning, match="look at this"):
+        Progress(io.StringIO()).note("look at this")
+
+
 def test_ctrl_c_ends_training(model_path, tmp_path):
     script = tmp_path / "long.py"
     script.write_text(
