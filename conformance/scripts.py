@@ -5,7 +5,7 @@
     conformance/.venv/bin/python conformance/scripts.py [--scripts qat,pruning] [--speed]
 
 Runs python/tests/scripts with both, on a small tf_keras model of Fashion-MNIST, and the files that come out in LiteRT.
-Outputs of float16 and 16-bit files must agree to 2e-2, accuracies of all to 2.5 points. What litesmith's interpreter gives
+Outputs of float16 files must agree to 2e-2 and of 16-bit files to 5e-2, accuracies of all to 2.5 points. What litesmith's interpreter gives
 for an int8 file must be what LiteRT gives, and with --speed take less time. Live models of Keras and tf_keras go there and
 back. LITESMITH_PYTHON names another Python with the package.
 """
@@ -31,7 +31,7 @@ CASES = {
     "full_integer": ([], None),
     "integer_only": ([], None),
     "integer_only_uint8": (["uint8"], None),
-    "int16": ([], 2e-2),
+    "int16": ([], 5e-2),
     "qat": ([], None),
     "pruning": ([], None),
 }

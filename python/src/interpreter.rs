@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use litesmith::{Array, DType, TensorDetails};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 
 use crate::arrays;
 use crate::errors::raised;
@@ -33,7 +35,7 @@ impl Interpreter {
     fn new(
         py: Python<'_>,
         path: Option<PathBuf>,
-        content: Option<Vec<u8>>,
+        content: Option<PyBackedBytes>,
         threads: Option<usize>,
         keep_all: bool,
     ) -> PyResult<Interpreter> {
@@ -41,7 +43,8 @@ impl Interpreter {
         let made = py.detach(|| match (path, content) {
             (Some(path), _) => litesmith::Interpreter::open(&path, options),
             (None, content) => {
-                litesmith::Interpreter::from_bytes(content.unwrap_or_default().into(), options)
+                let content = content.map(Bytes::from_owner).unwrap_or_default();
+                litesmith::Interpreter::from_bytes(content, options)
             }
         });
         let mut interpreter = made.map_err(|error| raised(&error))?;

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, TryLockError};
 
+use bytes::Bytes;
 use litesmith::{DataOptions, Error, Recipe, TrainOptions};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::arrays;
@@ -72,9 +74,8 @@ impl Learner {
 
     /// Reads the bytes of a model file.
     #[staticmethod]
-    fn from_bytes(py: Python<'_>, bytes: &[u8]) -> PyResult<Learner> {
-        let bytes = bytes.to_vec();
-        let learner = py.detach(|| litesmith::Learner::from_bytes(bytes.into()));
+    fn from_bytes(py: Python<'_>, bytes: PyBackedBytes) -> PyResult<Learner> {
+        let learner = py.detach(|| litesmith::Learner::from_bytes(Bytes::from_owner(bytes)));
         Ok(Learner(Mutex::new(learner.map_err(|error| raised(&error))?)))
     }
 

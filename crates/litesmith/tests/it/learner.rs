@@ -89,8 +89,8 @@ fn integers_that_are_simulated_are_measured_before_and_behind_training() {
     let mut read = Learner::from_bytes(learner.to_bytes().unwrap().into()).unwrap();
     assert!(read.has_learnt_ranges());
     let integers = read.predict(test_images(9), 9, recipe, &RunOptions::default(), &Silent).unwrap();
-    let near = simulated[0].elements::<f32>().iter().zip(integers[0].elements::<f32>().iter());
-    assert!(near.clone().all(|(a, b)| (a - b).abs() < 0.1), "{simulated:?} {integers:?}");
+    let (a, b) = (simulated[0].elements::<f32>(), integers[0].elements::<f32>());
+    assert!(a.iter().zip(b.iter()).all(|(a, b)| (a - b).abs() < 0.1), "{a:?} {b:?}");
 }
 
 #[test]
