@@ -155,3 +155,5 @@ def test_what_cannot_be_is_refused(model, training, call, error, text):
 def test_layers_are_not_built_here():
     with pytest.raises(NotImplementedError, match="build the model with Keras"):
         tf.keras.layers.Dense(10)
+    with pytest.raises(AttributeError, match="no 'Sequential'.*built with Keras itself"):
+        tf.keras.Sequential
