@@ -84,19 +84,20 @@ def test_ctrl_c_ends_training(model_path, tmp_path):
         "model = tf.keras.models.load_model(sys.argv[1])\n"
         "model.compile('adam', 'sparse_categorical_crossentropy')\n"
         "before = model.get_weights()[-1].copy()\n"
-        "print('begins', flush=True)\n"
+        "x, y = np.zeros([5000, 28, 28, 1], np.float32), np.zeros(5000)\n"
+        "begins = tf.keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: print('goes on', flush=True))\n"
         "try:\n"
-        "    model.fit(np.zeros([50_000, 28, 28, 1], np.float32), np.zeros(50_000), epochs=1000, verbose=0)\n"
+        "    model.fit(x, y, epochs=1000, verbose=0, callbacks=[begins])\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted', (before != model.get_weights()[-1]).any())\n"
     )
     process = subprocess.Popen([sys.executable, script, model_path], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "begins\n"
-    time.sleep(2)
+    assert process.stdout.readline() == "goes on\n"
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
-    assert process.communicate(timeout=20)[0] == "interrupted True\n"
-    assert time.monotonic() - start < 5
+    assert process.communicate(timeout=60)[0].endswith("interrupted True\n")
+    assert time.monotonic() - start < 10
 
 
 def test_the_native_part_has_no_symbols_and_is_small():

@@ -122,7 +122,11 @@ class Interpreter(_litesmith.Interpreter):
         """
         super().set_tensor(tensor_index, value)
         if tensor_index in self._views:
-            self._views[tensor_index] = np.array(value)
+            view = self._views[tensor_index]
+            if view.shape == np.shape(value):
+                np.copyto(view, value)
+            else:
+                self._views[tensor_index] = np.array(value)
 
     def tensor(self, tensor_index: int) -> Callable[[], np.ndarray[Any, Any]]:
         """A function that gives an array which ``invoke`` reads from (an input) or writes to (others)."""
