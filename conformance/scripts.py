@@ -5,9 +5,9 @@
     conformance/.venv/bin/python conformance/scripts.py [--scripts qat,pruning] [--speed]
 
 Runs python/tests/scripts with both, on a small tf_keras model of Fashion-MNIST, and the files that come out in LiteRT.
-Outputs of float16 files must agree to 2e-2 and of 16-bit files to 5e-2, accuracies to 2.5 points (pruning: 6). What litesmith's
-interpreter gives for an int8 file must be what LiteRT gives; with --speed, on the demo's model, in less time. Live models of
-Keras and tf_keras go there and back. LITESMITH_PYTHON names another Python with the package.
+Outputs of float16 files must agree to 2e-2 and of 16-bit files to 5e-2, accuracies to 2.5 points (pruning: 6). What
+litesmith's interpreter gives for an int8 file must be what LiteRT gives; with --speed, on the demo's model, in less time.
+Live models of Keras and tf_keras go there and back. LITESMITH_PYTHON names another Python with the package.
 """
 
 import argparse

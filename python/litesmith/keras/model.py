@@ -233,7 +233,7 @@ class Model:
             validation_split: Share of the samples, from the end, that only measure.
             validation_data: ``(x, y)`` or batches, instead.
             class_weight: A factor of the loss for each class.
-            seed: What the order of samples and dropout follow from.
+            seed: What the order of samples and dropout follow from; that of the first call counts until `compile`.
 
         Returns:
             The losses and metrics of each epoch.
@@ -260,18 +260,26 @@ class Model:
             if len(validation_data) > 2:
                 raise ValueError("weights of samples are not supported; weights of classes are (class_weight)")
             validation = self._samples(*validation_data)
-        options = self._options(batch_size, epochs - initial_epoch)
-        options |= {"validation_split": validation_split, "shuffle": shuffle, "seed": seed}
+        more: dict[str, Any] = {"validation_split": validation_split, "shuffle": shuffle, "seed": seed}
         if class_weight is not None:
-            options["class_weights"] = {str(label): float(weight) for label, weight in class_weight.items()}
-        lesson = _litesmith.Lesson(json.dumps(options), samples, validation)
+            more["class_weights"] = {str(label): float(weight) for label, weight in class_weight.items()}
+
+        def lesson() -> _litesmith.Lesson:
+            options = self._options(batch_size, epochs - initial_epoch) | more
+            return _litesmith.Lesson(json.dumps(options), samples, validation)
+
         count = len(samples[0][0])
         count = math.floor(count * (1 - validation_split)) if validation is None else count
         steps = math.ceil(count / batch_size)
         return self._epochs(lesson, range(initial_epoch, epochs), steps, _verbosity(verbose), callbacks)
 
     def _epochs(
-        self, lesson: _litesmith.Lesson, epochs: range, steps: int, verbose: int, callbacks: Any
+        self,
+        make_lesson: Callable[[], _litesmith.Lesson],
+        epochs: range,
+        steps: int,
+        verbose: int,
+        callbacks: Any,
     ) -> History:
         history = History()
         given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
@@ -284,8 +292,11 @@ class Model:
             callback.set_params({"epochs": epochs.stop, "steps": steps, "verbose": verbose})
         _call(called, "on_train_begin", {})
         logs: dict[str, float] = {}
+        lesson: _litesmith.Lesson | None = None
         for epoch in epochs:
             _call(called, "on_epoch_begin", epoch, {})
+            # Callbacks may have changed the learning rate by now.
+            lesson = lesson or make_lesson()
             self._follow_learning_rate()
             progress = Progress(sys.stdout, quiet=verbose != 1)
             if verbose:
