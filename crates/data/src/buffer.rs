@@ -1,15 +1,16 @@
 //! Bytes that can be looked at as any element type.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytemuck::Pod;
 
 use crate::DataError;
 
-/// Owned bytes aligned to 8, the largest element's alignment.
+/// Owned bytes aligned to 8, the largest element's alignment. Clones share them until one is changed.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) struct Buffer {
-    words: Vec<u64>,
+    words: Arc<Vec<u64>>,
     len: usize,
 }
 
@@ -31,7 +32,7 @@ impl Buffer {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let mut words = vec![0; bytes.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-        Self { words, len: bytes.len() }
+        Self { words: Arc::new(words), len: bytes.len() }
     }
 
     /// Exactly `len` bytes from `reader`. Memory grows with what really arrives, so a lying length
@@ -48,9 +49,9 @@ impl Buffer {
     }
 
     fn grow(&mut self, len: usize) -> Result<(), std::collections::TryReserveError> {
-        let words = len.div_ceil(8);
-        self.words.try_reserve_exact(words - self.words.len())?;
-        self.words.resize(words, 0);
+        let words = Arc::make_mut(&mut self.words);
+        words.try_reserve_exact(len.div_ceil(8) - words.len())?;
+        words.resize(len.div_ceil(8), 0);
         self.len = len;
         Ok(())
     }
@@ -60,11 +61,11 @@ impl Buffer {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
+        &bytemuck::cast_slice(self.words.as_slice())[..self.len]
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.len]
+        &mut bytemuck::cast_slice_mut(Arc::make_mut(&mut self.words).as_mut_slice())[..self.len]
     }
 
     /// The whole elements of type `T`; a rest shorter than an element is left out.
@@ -103,6 +104,14 @@ mod tests {
         assert_eq!(buffer.elements::<u32>(), [1, 2]);
         buffer.elements_mut::<u32>()[1] = 7;
         assert_eq!(buffer.bytes(), [1, 0, 0, 0, 7, 0, 0, 0, 9]);
+    }
+
+    #[test]
+    fn a_clone_does_not_see_changes() {
+        let mut buffer = Buffer::from_bytes(&[1, 2]);
+        let clone = buffer.clone();
+        buffer.bytes_mut()[0] = 9;
+        assert_eq!((buffer.bytes(), clone.bytes()), ([9, 2].as_slice(), [1, 2].as_slice()));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Which format a file has, told by its content.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use litesmith_graph::Format;
 use zip::ZipArchive;
+use zip::result::ZipResult;
 
 use crate::error::FormatError;
 
@@ -14,6 +15,9 @@ const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// First bytes of a zip file with members.
 const ZIP: &[u8] = b"PK\x03\x04";
+
+/// The member that makes a zip file one of Keras.
+const CONFIGURATION: &str = "config.json";
 
 /// The format of a file, or of a folder, by its content; its name does not matter.
 ///
@@ -30,18 +34,10 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
     let mut file = File::open(path).map_err(io)?;
     let mut start = Vec::new();
     file.by_ref().take(16).read_to_end(&mut start).map_err(io)?;
-    if start.starts_with(HDF5) {
-        return Ok(Format::H5);
-    }
-    if start.get(4..8) == Some(crate::tflite::IDENTIFIER) {
-        return Ok(Format::Tflite);
-    }
-    if start.starts_with(ZIP) {
-        return match ZipArchive::new(BufReader::new(file)) {
-            Ok(archive) if archive.index_for_name("config.json").is_some() => Ok(Format::Keras),
-            Ok(_) => Err(unrecognized(path, "it is a zip file without config.json")),
-            Err(error) => Err(unrecognized(path, &format!("it is a broken zip file: {error}"))),
-        };
+    let zipped =
+        || ZipArchive::new(BufReader::new(&file)).map(|zip| zip.index_for_name(CONFIGURATION).is_some());
+    if let Some(format) = by_start(&start, zipped, &path.display().to_string())? {
+        return Ok(format);
     }
     if is_onnx(&file).map_err(io)? {
         return Ok(Format::Onnx);
@@ -50,6 +46,42 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
         return Ok(Format::SavedModel);
     }
     Err(unrecognized(path, "it starts like none of Keras, HDF5, TFLite and TensorFlow's graphs"))
+}
+
+/// The format of the bytes of a file: TFLite, `.keras` or `.h5`.
+///
+/// # Errors
+/// If they are none of these.
+pub fn detect_bytes(bytes: &[u8]) -> Result<Format, FormatError> {
+    let zipped =
+        || ZipArchive::new(Cursor::new(bytes)).map(|zip| zip.index_for_name(CONFIGURATION).is_some());
+    let start = &bytes[..bytes.len().min(16)];
+    let known = by_start(start, zipped, "the bytes given")?;
+    let reason = "they start like none of Keras, HDF5 and TFLite";
+    known.ok_or_else(|| FormatError::Unrecognized(format!("the bytes given: {reason}")))
+}
+
+/// The format that begins so; `zipped` says whether a zip file is one of Keras.
+fn by_start(
+    start: &[u8],
+    zipped: impl FnOnce() -> ZipResult<bool>,
+    name: &str,
+) -> Result<Option<Format>, FormatError> {
+    if start.starts_with(HDF5) {
+        return Ok(Some(Format::H5));
+    }
+    if start.get(4..8) == Some(crate::tflite::IDENTIFIER) {
+        return Ok(Some(Format::Tflite));
+    }
+    if !start.starts_with(ZIP) {
+        return Ok(None);
+    }
+    let reason = match zipped() {
+        Ok(true) => return Ok(Some(Format::Keras)),
+        Ok(false) => "it is a zip file without config.json".to_owned(),
+        Err(error) => format!("it is a broken zip file: {error}"),
+    };
+    Err(FormatError::Unrecognized(format!("{name}: {reason}")))
 }
 
 fn unrecognized(path: &Path, reason: &str) -> FormatError {

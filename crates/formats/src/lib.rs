@@ -20,9 +20,10 @@ pub mod tflite;
 
 use std::path::Path;
 
+use bytes::Bytes;
 use litesmith_graph::{Format, Model};
 
-pub use detect::detect;
+pub use detect::{detect, detect_bytes};
 pub use error::{FormatError, Unsupported};
 
 /// Reads a model of any known format, which is told by content.
@@ -39,6 +40,24 @@ pub fn read(path: &Path) -> Result<Model, FormatError> {
         Format::SavedModel => savedmodel::read(path)?,
         Format::Onnx | Format::Memory => {
             return Err(FormatError::UnsupportedFormat { path: path.to_owned(), format });
+        }
+    };
+    litesmith_graph::validate(&model)?;
+    Ok(model)
+}
+
+/// Reads the bytes of a model file: TFLite, `.keras` or `.h5`, which is told by content.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(bytes: Bytes) -> Result<Model, FormatError> {
+    let format = detect_bytes(&bytes)?;
+    let model = match format {
+        Format::Tflite => return tflite::read(bytes),
+        Format::Keras => keras::read_keras(bytes)?,
+        Format::H5 => keras::read_h5(bytes)?,
+        Format::SavedModel | Format::Onnx | Format::Memory => {
+            return Err(FormatError::UnsupportedFormat { path: "the bytes given".into(), format });
         }
     };
     litesmith_graph::validate(&model)?;

@@ -35,7 +35,7 @@ pub use model::{
 };
 pub use op::Op;
 pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule, Width};
-pub use quantization::{Quantization, Sparsity};
+pub use quantization::{Quantization, SparseDimension, Sparsity};
 pub use shape::{Dim, Shape, Symbol};
 pub use tensor::{Tensor, TensorKind};
 pub use validate::{ModelError, validate};

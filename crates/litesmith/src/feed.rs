@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use litesmith_data::{Batch, Crop, Dataset, ElementType, InputSpec, Options, Preprocess};
+use litesmith_data::{
+    Array as SampleArray, Batch, Crop, DataError, Dataset, ElementType, InputSpec, Options, Preprocess,
+};
 use litesmith_graph::{DType, Model};
 use litesmith_runtime::{Array, Interpreter, TensorInfo};
 
@@ -17,6 +19,8 @@ const USUAL_BATCH: usize = 16;
 pub struct DataOptions {
     /// A folder of images, or an npz, npy, idx or CSV file.
     pub path: PathBuf,
+    /// Samples in memory, instead of a file's.
+    held: Option<Held>,
     /// Arithmetic on real-valued inputs.
     pub preprocess: Preprocess,
     /// The part of images that is used.
@@ -30,17 +34,43 @@ pub struct DataOptions {
     pub batch: Option<usize>,
 }
 
+/// Samples in memory; clones share them.
+#[derive(Clone, Debug)]
+struct Held {
+    inputs: Vec<SampleArray>,
+    targets: Vec<SampleArray>,
+}
+
 impl DataOptions {
     /// All samples of a path, as they are.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> DataOptions {
         DataOptions {
             path: path.into(),
+            held: None,
             preprocess: Preprocess::None,
             crop: None,
             image_size: None,
             samples: None,
             batch: None,
+        }
+    }
+
+    /// Samples in memory: one array for each input of the model, in order, the first axis counting samples; and
+    /// what the outputs should give, under their names where there are several.
+    #[must_use]
+    pub fn from_arrays(inputs: Vec<SampleArray>, targets: Vec<SampleArray>) -> DataOptions {
+        DataOptions { held: Some(Held { inputs, targets }), ..DataOptions::new("arrays") }
+    }
+
+    /// The samples that fit these inputs.
+    pub(crate) fn open(&self, specs: &[InputSpec], outputs: Vec<String>) -> Result<Dataset, DataError> {
+        let mut options = Options::default();
+        (options.preprocess, options.crop, options.samples) = (self.preprocess, self.crop, self.samples);
+        options.outputs = outputs;
+        match &self.held {
+            Some(held) => Dataset::from_arrays(held.inputs.clone(), held.targets.clone(), specs, &options),
+            None => Dataset::open(&self.path, specs, &options),
         }
     }
 
@@ -97,13 +127,11 @@ impl Feed {
     /// numbers and quantized by the input's scale.
     pub(crate) fn open(model: &Model, inputs: &[TensorInfo], data: &DataOptions) -> Result<Feed, Error> {
         let inputs = &signed(model, inputs);
-        let mut options = Options::default();
-        (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
         let types = |quantized: ElementType| -> Result<Vec<InputSpec>, Error> {
             inputs.iter().map(|input| spec(input, quantized, data.image_size)).collect()
         };
         let mut specs = types(ElementType::F32)?;
-        let mut dataset = Dataset::open(&data.path, &specs, &options)?;
+        let mut dataset = data.open(&specs, Vec::new())?;
         let own: Vec<Option<ElementType>> = inputs.iter().map(|input| element_type(input.dtype)).collect();
         let as_they_are = |((input, own), source): ((&TensorInfo, &Option<ElementType>), ElementType)| {
             input.quantization.is_some() && *own == Some(source)
@@ -114,7 +142,7 @@ impl Feed {
             for ((spec, own), _) in specs.iter_mut().zip(&own).zip(&raw).filter(|(_, raw)| **raw) {
                 spec.dtype = own.unwrap_or(spec.dtype);
             }
-            dataset = Dataset::open(&data.path, &specs, &options)?;
+            dataset = data.open(&specs, Vec::new())?;
         }
         let first = |input: &TensorInfo| input.shape.dims().first().and_then(|dim| dim.fixed());
         let fixed = inputs.iter().find_map(first);

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use litesmith_formats::tflite;
 use litesmith_graph::{
-    Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, Tensor, TensorId, infer_shapes,
+    Dim, Facts, Format, GraphId, Inputs, Model, Node, Quantization, SparseDimension, Sparsity, Tensor,
+    TensorId, infer_shapes,
 };
 use litesmith_quantize::is_simulated;
 use serde::Serialize;
@@ -145,7 +146,7 @@ pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResul
     })
 }
 
-fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
+pub(crate) fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
     let sizes = |open: i64| {
         tensor.shape.dims().iter().map(|dim| dim.fixed().map_or(open, |size| size as i64)).collect()
     };
@@ -163,8 +164,24 @@ fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
             "zero_points": quantization.zero_points,
             "quantized_dimension": quantization.axis.unwrap_or(0),
         }),
-        sparsity_parameters: json!({}),
+        sparsity_parameters: tensor.sparsity.as_ref().map_or_else(|| json!({}), sparsity_parameters),
     }
+}
+
+/// How zeros are left out, under the names that LiteRT has for it.
+fn sparsity_parameters(sparsity: &Sparsity) -> Value {
+    let dimension = |dimension: &SparseDimension| match dimension {
+        SparseDimension::Dense(size) => json!({"format": 0, "dense_size": size}),
+        SparseDimension::Csr { segments, indices } => {
+            json!({"format": 1, "array_segments": segments, "array_indices": indices})
+        }
+    };
+    let mut parameters = json!({"traversal_order": sparsity.traversal_order});
+    if !sparsity.block_map.is_empty() {
+        parameters["block_map"] = json!(sparsity.block_map);
+    }
+    parameters["dim_metadata"] = sparsity.dimensions.iter().map(dimension).collect();
+    parameters
 }
 
 /// Sums over weights: tensors of more than one axis that do not change.

@@ -40,9 +40,13 @@ impl Learnt {
         if !path.is_file() || litesmith_formats::detect(path)? != Format::Keras {
             return Ok(None);
         }
-        let Some(member) = keras::member(&mapping::open(path)?, MEMBER)? else { return Ok(None) };
-        let broken =
-            |reason: String| Error::Broken(format!("{}: member '{MEMBER}': {reason}", path.display()));
+        Learnt::of(&mapping::open(path)?).map_err(|error| error.about(path))
+    }
+
+    /// What the bytes of a `.keras` file keep.
+    pub(crate) fn of(archive: &Bytes) -> Result<Option<Learnt>, Error> {
+        let Some(member) = keras::member(archive, MEMBER)? else { return Ok(None) };
+        let broken = |reason: String| Error::Broken(format!("member '{MEMBER}': {reason}"));
         let file: File = serde_json::from_slice(&member).map_err(|error| broken(error.to_string()))?;
         if file.version != VERSION {
             return Err(broken(format!("version {} is not known, {VERSION} is", file.version)));

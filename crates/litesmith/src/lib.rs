@@ -20,6 +20,7 @@ mod error;
 mod evaluate;
 mod feed;
 mod inspect;
+mod interpreter;
 mod learnt;
 mod observer;
 mod process;
@@ -38,13 +39,15 @@ pub use error::{Error, Unsupported};
 pub use evaluate::{EvaluateResult, evaluate};
 pub use feed::DataOptions;
 pub use inspect::{InspectOptions, InspectResult, Layer, TensorDetails, inspect, inspect_with};
-pub use litesmith_data::{Crop, Preprocess};
+pub use interpreter::{EntryPoint, Interpreter};
+pub use litesmith_data::{Array as SampleArray, Crop, ElementType, Preprocess};
+pub use litesmith_graph::{DType, Format};
 pub use litesmith_prune::{
     Outcome as PrunedLayer, Policy as PrunePolicy, Pooling as PrunePooling, PruneRecipe, PruneRule,
     ShrunkLayer, Structure as PruneStructure,
 };
 pub use litesmith_quantize::{InterfaceType, Observer as RangeObserver, Ranges, Recipe, Repair};
-pub use litesmith_runtime::{Interrupt, Isa, Options as RunOptions};
+pub use litesmith_runtime::{Array, Interrupt, Isa, Options as RunOptions};
 pub use litesmith_train::{
     ClassWeights, ConfigError, EarlyStopping, FitOptions, Loss, LossKind, Metric, MetricKind,
     OptimizerConfig, OptimizerKind, Schedule,
@@ -55,8 +58,8 @@ pub use prune::{PruneOptions, PruneResult, prune};
 pub use run::{Prediction, RunResult, run};
 pub use shapes::BatchSize;
 pub use train::{
-    EpochResult, PerOutput, PruneTraining, QuantizeAware, SimulatedParts, StepOperator, StepTime,
-    TrainOptions, TrainResult, train,
+    EpochResult, Learner, PerOutput, PruneTraining, QuantizeAware, SimulatedParts, StepOperator, StepTime,
+    TrainOptions, TrainResult, Weight, train,
 };
 
 use serde::Serialize;

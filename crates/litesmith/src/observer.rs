@@ -16,6 +16,11 @@ pub trait Observer: Sync {
     /// Something that the user should know.
     fn note(&self, _text: &str) {}
 
+    /// Something that is good to know and asks for nothing; a note unless said otherwise.
+    fn detail(&self, text: &str) {
+        self.note(text);
+    }
+
     /// A readable form of the model between two rewrites, if [`Observer::wants_dumps`].
     fn dump(&self, _pass: &str, _text: &str) {}
 

@@ -160,6 +160,15 @@ impl Interpreter {
         self.arena.len()
     }
 
+    /// Plans for inputs of these shapes, in order, so that the first run need not.
+    ///
+    /// # Errors
+    /// If the shapes do not fit the model or each other, or memory does not suffice.
+    pub fn prepare(&mut self, shapes: Vec<Vec<usize>>) -> Result<(), RuntimeError> {
+        self.check_shapes(&shapes)?;
+        self.plan(Mode::Inference, shapes)
+    }
+
     /// Computes the outputs, in order, for inputs in order. Free dimensions take the sizes of the
     /// arrays.
     ///
@@ -297,39 +306,44 @@ impl Interpreter {
         peak(self.shared.isa, &self.shared.pool, products)
     }
 
-    /// Checks types, ranks, numbers of bytes and that a free dimension has one size.
+    /// Checks types, shapes and numbers of bytes.
     fn check(&self, inputs: &[Array]) -> Result<(), RuntimeError> {
-        if inputs.len() != self.inputs.len() {
+        for (info, array) in self.inputs.iter().zip(inputs) {
+            let elements = array.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+            let bytes = elements.and_then(|elements| array.dtype.bytes(elements));
+            let fits = bytes == Some(array.data.len());
+            if info.dtype != array.dtype || !fits {
+                let got = format!("{}{}", array.dtype, Shape::fixed(&array.shape));
+                let got = if fits { got } else { format!("{got} in {} bytes", array.data.len()) };
+                return Err(misfit(info, "", got));
+            }
+        }
+        let shapes: Vec<&[usize]> = inputs.iter().map(|input| input.shape.as_slice()).collect();
+        self.check_shapes(&shapes)
+    }
+
+    /// Checks the number of inputs, their ranks and sizes, and that a free dimension has one size.
+    fn check_shapes(&self, shapes: &[impl AsRef<[usize]>]) -> Result<(), RuntimeError> {
+        if shapes.len() != self.inputs.len() {
             let names: Vec<&str> = self.inputs.iter().map(|input| input.name.as_str()).collect();
             return Err(RuntimeError::InputCount {
                 expected: self.inputs.len(),
                 names: names.join(", "),
-                got: inputs.len(),
+                got: shapes.len(),
             });
         }
         let mut sizes: HashMap<&str, (usize, &str)> = HashMap::new();
-        for (info, array) in self.inputs.iter().zip(inputs) {
-            let error = |expected: String, got: String| {
-                Err(RuntimeError::Input { name: info.name.clone(), expected, got })
-            };
-            let stated = format!("{}{}", info.dtype, info.shape);
-            let got = format!("{}{}", array.dtype, Shape::fixed(&array.shape));
-            if info.dtype != array.dtype || info.shape.unify(&Shape::fixed(&array.shape)).is_none() {
-                return error(stated, got);
+        for (info, shape) in self.inputs.iter().zip(shapes) {
+            let got = || format!("{}{}", info.dtype, Shape::fixed(shape.as_ref()));
+            if !fits(&info.shape, shape.as_ref()) {
+                return Err(misfit(info, "", got()));
             }
-            let elements = array.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-            let bytes = elements.and_then(|elements| array.dtype.bytes(elements));
-            if bytes != Some(array.data.len()) {
-                return error(stated, format!("{got} in {} bytes", array.data.len()));
-            }
-            for (dim, size) in info.shape.dims().iter().zip(&array.shape) {
+            for (dim, size) in info.shape.dims().iter().zip(shape.as_ref()) {
                 let Dim::Free(symbol) = dim else { continue };
                 let (known, other) = sizes.entry(symbol.name()).or_insert((*size, &info.name));
                 if known != size {
-                    return error(
-                        format!("{stated} with {symbol} = {known} as '{other}' has", symbol = symbol.name()),
-                        got,
-                    );
+                    let name = symbol.name();
+                    return Err(misfit(info, &format!(" with {name} = {known} as '{other}' has"), got()));
                 }
             }
         }
@@ -360,6 +374,17 @@ impl Interpreter {
         }
         Ok(())
     }
+}
+
+/// Whether sizes are those of a shape, where it says any.
+fn fits(shape: &Shape, sizes: &[usize]) -> bool {
+    let same = |(dim, size): (&Dim, &usize)| dim.fixed().is_none_or(|own| own == *size);
+    shape.rank() == sizes.len() && shape.dims().iter().zip(sizes).all(same)
+}
+
+fn misfit(info: &TensorInfo, more: &str, got: String) -> RuntimeError {
+    let expected = format!("{}{}{more}", info.dtype, info.shape);
+    RuntimeError::Input { name: info.name.clone(), expected, got }
 }
 
 fn no_arena() -> Result<Buffer, RuntimeError> {

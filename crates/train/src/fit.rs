@@ -315,7 +315,9 @@ impl Run<'_> {
     fn report(&mut self, measures: &Measures, start: Instant) -> Result<EpochReport, TrainError> {
         let learning_rate = self.trainer.optimizer().learning_rate();
         let validated = match self.validation {
-            Some(data) => Some(evaluate(self.trainer, data, self.options.batch_size)?),
+            Some(data) => {
+                Some(evaluate(self.trainer, data, self.options.batch_size, &mut |_| Flow::Continue)?)
+            }
             None => None,
         };
         Ok(EpochReport {
@@ -335,17 +337,26 @@ impl Run<'_> {
     }
 }
 
-/// Measures a model on a data set.
+/// Measures a model on a data set. Behind every batch, `on_batch` is told how many samples it had, and may end
+/// it there.
 ///
 /// # Errors
 /// If data do not fit the model, or memory does not suffice.
-pub fn evaluate(trainer: &mut Trainer, data: &Dataset, batch_size: usize) -> Result<Measures, TrainError> {
+pub fn evaluate(
+    trainer: &mut Trainer,
+    data: &Dataset,
+    batch_size: usize,
+    on_batch: &mut dyn FnMut(usize) -> Flow,
+) -> Result<Measures, TrainError> {
     let mut measures = Measures::new(&trainer.setup().objectives);
     for batch in data.batches(batch_size)? {
         let batch = batch?;
         let prepared = Prepared::new(&batch, trainer, None)?;
         let measured = prepared.show(|samples| trainer.evaluate(samples, &mut measures));
         measured.map_err(|error| error.of_samples(&batch.indices))?;
+        if on_batch(batch.len()) == Flow::Stop {
+            break;
+        }
     }
     Ok(measures)
 }

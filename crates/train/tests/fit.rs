@@ -107,10 +107,13 @@ fn a_small_network_learns() {
     assert_eq!((position.epoch, position.history.len(), watch.epochs), (12, 12, 12));
     let (first, last) = (&position.history[0], &position.history[11]);
     assert!(last.loss < first.loss / 2.0, "{} to {}", first.loss, last.loss);
-    let measures: Measures = evaluate(&mut trainer, &data, 32).unwrap();
+    let measures: Measures = evaluate(&mut trainer, &data, 32, &mut |_| Flow::Continue).unwrap();
     let [(name, accuracy)] = &measures.named()[..] else { panic!("{measures:?}") };
     assert!(name == "accuracy" && *accuracy > 0.95, "{name} {accuracy}");
-    assert_eq!(last.val_loss, Some(evaluate(&mut trainer, &data, 16).unwrap().loss.result()));
+    assert_eq!(
+        last.val_loss,
+        Some(evaluate(&mut trainer, &data, 16, &mut |_| Flow::Continue).unwrap().loss.result())
+    );
     // The running statistics were learnt too.
     let trained = trainer.model();
     let mean = trained.parameters[3].data.elements::<f32>().into_owned();

@@ -125,6 +125,19 @@ pub fn member(file: &Bytes, name: &str) -> Result<Option<Bytes>, FormatError> {
     Archive::open(file.clone())?.member(name)
 }
 
+/// How a Keras file of this format describes its layers, as JSON; `None` for other formats.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn configuration(file: &Bytes, format: Format) -> Result<Option<String>, FormatError> {
+    let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    match format {
+        Format::Keras => Ok(member(file, CONFIGURATION)?.map(text)),
+        Format::H5 => Hdf5::open(file.clone())?.text("/", "model_config"),
+        _ => Ok(None),
+    }
+}
+
 fn required(archive: &mut Archive, name: &str) -> Result<Bytes, FormatError> {
     let member = archive.member(name)?;
     member.ok_or_else(|| FormatError::broken(format!("zip member '{name}'"), "it is missing"))

@@ -290,7 +290,9 @@ fn quantize_model(
 ) -> Result<Report, Error> {
     let Some(mode) = options.mode() else { return Ok(Report::default()) };
     let layers: Vec<&str> = model.main().nodes.iter().map(|node| node.name.as_str()).collect();
-    for pattern in options.recipe.unused_patterns(&layers) {
+    // What a model was trained by names layers that may be part of others by now.
+    let named = if options.learnt.is_none() { options.recipe.unused_patterns(&layers) } else { Vec::new() };
+    for pattern in named {
         observer.note(&format!("no layer is called '{pattern}'; the rule has no effect"));
     }
     let repairs = mode != Mode::Float16 && options.repairs();
@@ -304,7 +306,7 @@ fn quantize_model(
     let quantize_options = options.quantize_options(mode);
     let report = quantize(model, &quantize_options, &options.recipe, statistics.as_ref(), moments.as_ref())?;
     if report.left > 0 {
-        observer.note(&format!(
+        observer.detail(&format!(
             "{} layers were left unrepaired: the model is no nearer to its source with their repair",
             report.left
         ));

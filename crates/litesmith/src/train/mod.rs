@@ -1,20 +1,23 @@
 //! `train`: trains or fine-tunes a model.
 
+mod learner;
 mod options;
 mod outcome;
 mod pruned;
 mod simulated;
+mod started;
 mod watch;
 
 use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
-use litesmith_data::{Dataset, InputSpec, Options as DatasetOptions};
+use litesmith_data::{Dataset, InputSpec};
 use litesmith_formats::{keras, mapping};
 use litesmith_graph::{Format, Model};
-use litesmith_train::{Loss, Objective, Position, Setup, Trainer, fit, restore};
+use litesmith_train::{Loss, Objective, Position, Setup, fit, restore};
 
+pub use learner::{Learner, Weight};
 pub use options::{PerOutput, TrainOptions};
 pub use outcome::{EpochResult, SimulatedParts, StepOperator, StepTime, TrainResult};
 pub use pruned::PruneTraining;
@@ -27,7 +30,8 @@ use crate::learnt::Learnt;
 use crate::observer::{Observer, go_on};
 use crate::process::peak_rss_mb;
 use options::output_names;
-use simulated::{Simulated, agreement};
+use simulated::agreement;
+use started::Started;
 use watch::Watch;
 
 /// Trains the model of a Keras file on labelled data and writes the file with its new weights.
@@ -48,82 +52,45 @@ pub fn train(
     let original = mapping::open(input)?;
     let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
     check_formats(&model, input, output)?;
-    if litesmith_quantize::is_simulated(&model) {
-        let reason = "the model's layers are wrapped to simulate integers, which is not trained further; train the \
-                      model without them (--quantize-aware simulates its integers)";
-        return Err(Error::Usage(reason.into()));
-    }
-    if options.quantize_aware.is_some() && model.source.format == Format::H5 {
-        let reason =
-            "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";
-        return Err(Error::Usage(reason.into()));
-    }
     observer.stage("read", 0);
     let (training, validation) = datasets(&model, options)?;
-    let compiled = options::compile_config(&original, model.source.format)?;
-    let setup = options.setup(&model, &training, compiled.as_ref())?;
-    for left_out in setup.objectives.iter().filter(|objective| objective.loss.is_none()) {
-        observer.note(&format!("output '{}' has no loss: it is left out of training", left_out.output));
-    }
     let fit_options = options.fit_options(training.len());
-    let about = fingerprint(&original, &setup, &training, options);
-    for skipped in model.training_only.iter().filter(|_| setup.skip_training_only) {
-        observer.note(&format!(
-            "layer '{}' ({}): {}, which is left out",
-            skipped.layer, skipped.class, skipped.what
-        ));
-    }
-    let simulated = match &options.quantize_aware {
-        Some(aware) => Some(Simulated::new(&model, aware, &training, &options.run, observer)?),
-        None => None,
-    };
-    let trained = simulated.as_ref().map_or(&model, |simulated| &simulated.model).clone();
-    let mut trainer = Trainer::new(trained, setup, options.fit.batch_size)?;
-    let mut pruning = match &options.prune {
-        Some(prune) => {
-            let integers = options.quantize_aware.is_some();
-            Some(prune.start(&model, options.steps(training.len()), integers, &options.run, observer)?)
-        }
-        None => None,
-    };
+    let mut started = Started::new(&model, &original, options, &training, None, observer)?;
+    let about = fingerprint(&original, started.trainer.setup(), &training, options);
     go_on(observer)?;
     let checkpoint = output.with_added_extension("checkpoint");
     let position = match options.resume && checkpoint.exists() {
         true => {
             let bytes = std::fs::read(&checkpoint).map_err(|error| Error::io(&checkpoint, &error))?;
-            let restored = restore(&mut trainer, &bytes, &about);
+            let restored = restore(&mut started.trainer, &bytes, &about);
             let (position, masks) = restored.map_err(|error| Error::from(error).about(&checkpoint))?;
-            if let Some(pruning) = &mut pruning {
+            if let Some(pruning) = &mut started.pruning {
                 pruning.restore(&masks).map_err(|error| Error::from(error).about(&checkpoint))?;
             }
             position
         }
         false => Position::default(),
     };
-    let mut watch = Watch::new(observer, &checkpoint, &about, pruning);
-    let position = fit(&mut trainer, &training, validation.as_ref(), &fit_options, position, &mut watch)?;
+    let mut watch = Watch::new(observer, Some(&checkpoint), &about, started.pruning.take());
+    let position =
+        fit(&mut started.trainer, &training, validation.as_ref(), &fit_options, position, &mut watch)?;
     let (times, stopped, pruning) = watch.finish();
     if stopped {
         return Err(Error::Paused(checkpoint));
     }
     if let Some(pruning) = &pruning {
         // The weights behind the best epoch may be from before the last masks.
-        pruning.apply(&mut trainer);
+        pruning.apply(&mut started.trainer);
     }
-    let (trained, learnt) = match &simulated {
-        Some(simulated) => {
-            let (model, learnt) = simulated.finish(&trainer.model(), &training, observer)?;
-            (model, Some(learnt))
-        }
-        None => (trainer.model(), None),
-    };
+    let (trained, learnt) = started.finish(&training, observer)?;
     let held_out = validation.as_ref().unwrap_or(&training);
+    let Started { mut trainer, simulated, .. } = started;
     let agreement = match &learnt {
         Some(learnt) => Some(agreement(&mut trainer, &trained, learnt, held_out, &options.run, observer)?),
         None => None,
     };
     observer.stage("write", 0);
-    write(&original, &trained, learnt.as_ref(), output)?;
+    put(output, &file_bytes(&original, &trained, learnt.as_ref())?)?;
     // Training is complete: nothing is left to go on with.
     let _ = std::fs::remove_file(&checkpoint);
     let mut result =
@@ -155,13 +122,18 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
     Ok(())
 }
 
-fn write(original: &Bytes, model: &Model, learnt: Option<&Learnt>, output: &Path) -> Result<(), Error> {
-    let bytes = match (model.source.format, learnt) {
+/// A copy of the file `original` with the weights of `model`, and with what it has learnt.
+fn file_bytes(original: &Bytes, model: &Model, learnt: Option<&Learnt>) -> Result<Vec<u8>, Error> {
+    Ok(match (model.source.format, learnt) {
         (Format::H5, _) => keras::write_h5(original, model)?,
-        (_, Some(learnt)) => learnt.write(original, model)?,
-        (_, None) => keras::write_keras(original, model, &[])?,
-    };
-    put(output, &bytes)
+        (Format::Keras, Some(learnt)) => learnt.write(original, model)?,
+        (Format::Keras, None) => keras::write_keras(original, model, &[])?,
+        (format, _) => {
+            return Err(Error::Usage(format!(
+                "a model read from {format:?} cannot be written as a Keras file; convert it to .tflite or .onnx"
+            )));
+        }
+    })
 }
 
 /// The data to learn from, and those to validate on: a set of its own, or the last ones of the first, as
@@ -204,10 +176,7 @@ fn open(model: &Model, data: &DataOptions) -> Result<Dataset, Error> {
         Ok(InputSpec::new(&tensor.name, &sizes, dtype))
     };
     let specs = graph.inputs.iter().map(spec).collect::<Result<Vec<_>, Error>>()?;
-    let mut options = DatasetOptions::default();
-    (options.preprocess, options.crop, options.samples) = (data.preprocess, data.crop, data.samples);
-    options.outputs = output_names(model);
-    Ok(Dataset::open(&data.path, &specs, &options)?)
+    Ok(data.open(&specs, output_names(model))?)
 }
 
 /// What must be the same for a checkpoint to be gone on from.

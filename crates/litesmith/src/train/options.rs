@@ -92,6 +92,16 @@ impl TrainOptions {
         self.fit.epochs as u64 * samples.div_ceil(self.fit.batch_size.max(1)) as u64
     }
 
+    /// These options for a training that is asked for in portions: nobody knows how many steps it will have in
+    /// all, so that a schedule of pruning ends where it says.
+    pub(super) fn in_portions(&self) -> TrainOptions {
+        let mut options = self.clone();
+        if let Some(prune) = &mut options.prune {
+            prune.planned_steps = Some(prune.end.unwrap_or(prune.begin).saturating_add(1));
+        }
+        options
+    }
+
     /// How the epochs go. Simulated integers see the statistics that they will be used with: batch
     /// normalization keeps them in the second half.
     pub(super) fn fit_options(&self, samples: usize) -> FitOptions {

@@ -136,7 +136,7 @@ impl TrainResult {
 }
 
 impl EpochResult {
-    fn new(report: &EpochReport) -> EpochResult {
+    pub(super) fn new(report: &EpochReport) -> EpochResult {
         let own = report.metrics.iter().map(|(name, value)| (name.clone(), (*value).into()));
         let validated =
             report.val_metrics.iter().map(|(name, value)| (format!("val_{name}"), (*value).into()));

@@ -33,6 +33,8 @@ pub struct PruneTraining {
     pub frequency: Option<u64>,
     /// How fast the share grows at first.
     pub power: f32,
+    /// The least number of steps that training is taken to have.
+    pub(super) planned_steps: Option<u64>,
 }
 
 impl PruneTraining {
@@ -50,6 +52,7 @@ impl PruneTraining {
             end: None,
             frequency: None,
             power: Schedule::POWER,
+            planned_steps: None,
         }
     }
 
@@ -62,6 +65,7 @@ impl PruneTraining {
         run: &RunOptions,
         observer: &dyn Observer,
     ) -> Result<Pruning, Error> {
+        let steps = steps.max(self.planned_steps.unwrap_or(0));
         let schedule = self.schedule(steps)?;
         match schedule.reached(steps) {
             None => {

@@ -39,27 +39,32 @@ impl Default for QuantizeAware {
 }
 
 /// A model that simulates its own integer form.
-pub(super) struct Simulated<'a> {
-    source: &'a Model,
-    options: &'a QuantizeAware,
-    run: &'a RunOptions,
+pub(super) struct Simulated {
+    source: Model,
+    options: QuantizeAware,
+    run: RunOptions,
     pub(super) model: Model,
     pub(super) parts: SimulatedParts,
 }
 
-impl<'a> Simulated<'a> {
+impl Simulated {
+    /// Simulates with the ranges that a model has learnt before, else with those of the first samples.
     pub(super) fn new(
-        source: &'a Model,
-        options: &'a QuantizeAware,
+        source: &Model,
+        options: &QuantizeAware,
+        learnt: Option<&Learnt>,
         data: &Dataset,
-        run: &'a RunOptions,
+        run: &RunOptions,
         observer: &dyn Observer,
-    ) -> Result<Simulated<'a>, Error> {
+    ) -> Result<Simulated, Error> {
         if !(0.0..1.0).contains(&options.decay) {
             return Err(Error::Usage(format!("a decay of {} is none: it must be below 1", options.decay)));
         }
         let lowered = lowered(source, &options.recipe)?;
-        let statistics = measure(&lowered, options, data, run, observer)?;
+        let statistics = match learnt {
+            Some(learnt) => learnt.statistics.clone(),
+            None => measure(&lowered, options, data, run, observer)?,
+        };
         let plan: Simulation = simulation(&lowered, &options.recipe, &statistics)?;
         let mut model = source.clone();
         let missing = place(&mut model, &plan, options.decay);
@@ -73,7 +78,13 @@ impl<'a> Simulated<'a> {
         let tensors =
             tensors - plan.activations.iter().filter(|tensor| missing.contains(&tensor.name)).count();
         let parts = SimulatedParts { layers, tensors, missing };
+        let (source, options, run) = (source.clone(), options.clone(), run.clone());
         Ok(Simulated { source, options, run, model, parts })
+    }
+
+    /// What is kept for the conversion of a model that has not been trained.
+    pub(super) fn first_ranges(&self, data: &Dataset, observer: &dyn Observer) -> Result<Learnt, Error> {
+        Ok(self.finish(&self.model, data, observer)?.1)
     }
 
     /// The source with the trained weights, and what is kept for its conversion.
@@ -83,10 +94,10 @@ impl<'a> Simulated<'a> {
         data: &Dataset,
         observer: &dyn Observer,
     ) -> Result<(Model, Learnt), Error> {
-        let model = without_simulation(trained, self.source);
+        let model = without_simulation(trained, &self.source);
         let lowered = lowered(&model, &self.options.recipe)?;
         // Tensors that came up when the model was optimized have no learnt range.
-        let measured = measure(&lowered, self.options, data, self.run, observer)?;
+        let measured = measure(&lowered, &self.options, data, &self.run, observer)?;
         let mut ranges: Vec<(String, Range)> =
             measured.ranges.iter().map(|(name, range)| (name.clone(), *range)).collect();
         let learnt: std::collections::HashMap<String, Range> = learnt_ranges(trained).into_iter().collect();
@@ -111,11 +122,7 @@ pub(super) fn agreement(
     run: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<f64, Error> {
-    let mut integer = lowered(model, &learnt.recipe)?;
-    let mut options = litesmith_quantize::Options::new(Mode::Int8);
-    options.repair = Repair::None;
-    litesmith_quantize::quantize(&mut integer, &options, &learnt.recipe, Some(&learnt.statistics), None)?;
-    let mut interpreter = Interpreter::new(&integer, run)?;
+    let mut interpreter = Interpreter::new(&integer_model(model, learnt)?, run)?;
     let count = COMPARED.min(data.len());
     observer.stage("compare", count);
     let objectives = trainer.setup().objectives.iter().enumerate();
@@ -137,6 +144,15 @@ pub(super) fn agreement(
         (0..batch.len()).for_each(|_| observer.step());
     }
     Ok(same.into_iter().min().unwrap_or(0) as f64 / count.max(1) as f64)
+}
+
+/// The integer model that a conversion makes of one that has learnt these ranges.
+pub(super) fn integer_model(model: &Model, learnt: &Learnt) -> Result<Model, Error> {
+    let mut integer = lowered(model, &learnt.recipe)?;
+    let mut options = litesmith_quantize::Options::new(Mode::Int8);
+    options.repair = Repair::None;
+    litesmith_quantize::quantize(&mut integer, &options, &learnt.recipe, Some(&learnt.statistics), None)?;
+    Ok(integer)
 }
 
 /// The float model whose tensors become integers.

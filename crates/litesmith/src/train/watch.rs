@@ -9,7 +9,8 @@ use crate::observer::Observer;
 /// Shows how training goes, keeps checkpoints, and stops where the user wants it.
 pub(super) struct Watch<'a> {
     observer: &'a dyn Observer,
-    checkpoint: &'a Path,
+    /// Where checkpoints are kept, if they are.
+    checkpoint: Option<&'a Path>,
     about: &'a str,
     pruning: Option<Pruning>,
     seconds: Vec<f64>,
@@ -20,7 +21,7 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(
         observer: &'a dyn Observer,
-        checkpoint: &'a Path,
+        checkpoint: Option<&'a Path>,
         about: &'a str,
         pruning: Option<Pruning>,
     ) -> Watch<'a> {
@@ -88,7 +89,7 @@ impl Hooks for Watch<'_> {
             metrics.iter().map(|(name, value)| format!("  {prefix}{name} {value:.4}")).collect()
         };
         let validated = report.val_loss.map(|loss| format!("  val_loss {loss:.4}")).unwrap_or_default();
-        self.observer.note(&format!(
+        self.observer.detail(&format!(
             "epoch {}: loss {:.4}{}{validated}{}{}  {:.1} s",
             epoch + 1,
             report.loss,
@@ -101,8 +102,9 @@ impl Hooks for Watch<'_> {
     }
 
     fn on_checkpoint(&mut self, checkpoint: &Checkpoint<'_>) -> Result<(), TrainError> {
+        let Some(path) = self.checkpoint else { return Ok(()) };
         let masks = self.pruning.as_ref().map(Pruning::to_bytes).unwrap_or_default();
-        let written = put(self.checkpoint, &checkpoint.to_bytes(self.about, &masks));
+        let written = put(path, &checkpoint.to_bytes(self.about, &masks));
         written.map_err(|error| TrainError::Hook(error.to_string()))
     }
 }

@@ -2,7 +2,9 @@
 
 mod convert;
 mod damage;
+mod interpreter;
 mod layout;
+mod learner;
 mod onnx;
 mod prune;
 mod recurrent;

@@ -232,10 +232,11 @@ impl Object {
         if name == Some("float32") { Ok(()) } else { Err(self.wrong("dtype", "float32", &value)) }
     }
 
-    /// An option of Keras that changes nothing here while it is false or left out.
+    /// An option of Keras that changes nothing here while it is false, 0 or left out.
     pub(crate) fn must_be_off(&mut self, option: &'static str) -> Result<(), ConfigError> {
         match self.value(option) {
             None | Some(Value::Bool(false)) => Ok(()),
+            Some(Value::Number(number)) if number.as_f64() == Some(0.0) => Ok(()),
             Some(_) => Err(self.unsupported(format!("'{option}' is not supported; leave it out"))),
         }
     }

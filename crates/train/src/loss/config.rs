@@ -57,6 +57,8 @@ impl Loss {
             }
         };
         object.single_precision()?;
+        // Keras 2 names the function, too.
+        object.value("fn");
         let name = object.own_name().unwrap_or(kind.name()).to_owned();
         object.finish()?;
         Ok(Loss { name, kind, reduction })

@@ -158,6 +158,9 @@ impl OptimizerConfig {
         // Without averaged weights, these two do nothing.
         o.value("ema_momentum");
         o.value("ema_overwrite_frequency");
+        // How Keras 2 runs its optimizers, and by which of its classes.
+        o.value("jit_compile");
+        o.value("is_legacy_optimizer");
         o.must_be_off("loss_scale_factor")?;
         o.must_be_off("gradient_accumulation_steps")?;
         // Old Keras' learning rate schedule, which new Keras no longer takes.
@@ -268,6 +271,18 @@ mod tests {
             let state = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<OptimizerConfig>(&state).unwrap(), config);
         }
+    }
+
+    #[test]
+    fn what_keras_2_wrote_is_read() {
+        let old = r#"{"class_name": "Adam", "config": {"name": "Adam", "weight_decay": null, "use_ema": false,
+            "ema_momentum": 0.99, "jit_compile": true, "is_legacy_optimizer": false, "learning_rate": 0.001}}"#;
+        let legacy =
+            r#"{"class_name": "Adam", "config": {"name": "Adam", "learning_rate": 0.001, "decay": 0.0}}"#;
+        let adam = OptimizerConfig::new(OptimizerKind::Adam(AdamConfig::default()), 0.001);
+        assert_eq!((old.parse(), legacy.parse()), (Ok(adam.clone()), Ok(adam)));
+        let decaying = legacy.replace("0.0}", "0.1}").parse::<OptimizerConfig>();
+        assert!(decaying.unwrap_err().to_string().contains("'decay' is not supported"));
     }
 
     #[test]

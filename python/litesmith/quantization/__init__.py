@@ -1,0 +1,5 @@
+"""``tfmot.quantization``."""
+
+from . import keras
+
+__all__ = ["keras"]

@@ -1,0 +1,5 @@
+"""``tfmot.sparsity``."""
+
+from . import keras
+
+__all__ = ["keras"]
