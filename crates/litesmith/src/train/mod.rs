@@ -20,7 +20,9 @@ pub use outcome::{EpochResult, SimulatedParts, StepOperator, StepTime, TrainResu
 pub use pruned::PruneTraining;
 pub use simulated::QuantizeAware;
 
+use crate::Quantization;
 use crate::convert::write::put;
+use crate::convert::{ConvertOptions, convert_model};
 use crate::error::Error;
 use crate::feed::{DataOptions, element_type};
 use crate::learnt::Learnt;
@@ -30,7 +32,7 @@ use options::output_names;
 use simulated::{Simulated, agreement};
 use watch::Watch;
 
-/// Trains the model of a Keras file on labelled data and writes the file with its new weights.
+/// Trains the model of a Keras or ONNX file on labelled data and writes the file with its new weights.
 ///
 /// Beside `output`, a file `output.checkpoint` holds all that is needed to go on where training was when it
 /// was interrupted; it goes when training ends.
@@ -46,16 +48,16 @@ pub fn train(
 ) -> Result<TrainResult, Error> {
     let start = Instant::now();
     let original = mapping::open(input)?;
-    let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
+    let model = crate::source::read(input)?;
     check_formats(&model, input, output)?;
     if litesmith_quantize::is_simulated(&model) {
         let reason = "the model's layers are wrapped to simulate integers, which is not trained further; train the \
                       model without them (--quantize-aware simulates its integers)";
         return Err(Error::Usage(reason.into()));
     }
-    if options.quantize_aware.is_some() && model.source.format == Format::H5 {
-        let reason =
-            "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";
+    if options.quantize_aware.is_some() && model.source.format != Format::Keras {
+        let reason = "an .h5 or .onnx file has no room for what quantization-aware training learns; start from a \
+                      .keras file";
         return Err(Error::Usage(reason.into()));
     }
     observer.stage("read", 0);
@@ -123,7 +125,7 @@ pub fn train(
         None => None,
     };
     observer.stage("write", 0);
-    write(&original, &trained, learnt.as_ref(), output)?;
+    write((input, &original), trained, learnt.as_ref(), output, observer)?;
     // Training is complete: nothing is left to go on with.
     let _ = std::fs::remove_file(&checkpoint);
     let mut result =
@@ -140,9 +142,10 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
     let (own, expected) = match model.source.format {
         Format::Keras => ("a .keras file", "keras"),
         Format::H5 => ("an .h5 file", "h5"),
+        Format::Onnx => ("an .onnx file", "onnx"),
         format => {
             let reason = format!(
-                "{}: a model read from {format:?} cannot be trained; start from a Keras file",
+                "{}: a model read from {format:?} cannot be trained; start from a Keras or ONNX file",
                 input.display()
             );
             return Err(Error::Usage(reason));
@@ -155,11 +158,23 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
     Ok(())
 }
 
-fn write(original: &Bytes, model: &Model, learnt: Option<&Learnt>, output: &Path) -> Result<(), Error> {
+///
+/// An ONNX file is written from the model, since its nodes have become other ones.
+fn write(
+    (input, original): (&Path, &Bytes),
+    model: Model,
+    learnt: Option<&Learnt>,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let bytes = match (model.source.format, learnt) {
-        (Format::H5, _) => keras::write_h5(original, model)?,
-        (_, Some(learnt)) => learnt.write(original, model)?,
-        (_, None) => keras::write_keras(original, model, &[])?,
+        (Format::Onnx, _) => {
+            let options = ConvertOptions::new(Quantization::None);
+            return convert_model((model.clone(), model), input, output, &options, observer).map(drop);
+        }
+        (Format::H5, _) => keras::write_h5(original, &model)?,
+        (_, Some(learnt)) => learnt.write(original, &model)?,
+        (_, None) => keras::write_keras(original, &model, &[])?,
     };
     put(output, &bytes)
 }

@@ -4,6 +4,7 @@ mod convert;
 mod damage;
 mod layout;
 mod onnx;
+mod onnx_read;
 mod prune;
 mod recurrent;
 mod run;

@@ -1,5 +1,6 @@
 //! A graph under construction, and what the graphs of a model share.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use litesmith_graph::infer::stated_facts;
@@ -51,12 +52,28 @@ pub(super) struct Target<'a> {
     pub unsupported: Vec<Unsupported>,
     /// How deep the graph that is translated lies in others.
     pub depth: usize,
+    /// Elements of constants that were made of one value each.
+    pub filled: usize,
+    /// Elements of constants that were asked for.
+    pub made: Cell<usize>,
+    /// Nodes that have been translated, those in loops and branches as often as they were.
+    pub translated: usize,
 }
 
 impl<'a> Target<'a> {
     pub fn new(external: &'a External, opset: i64) -> Target<'a> {
         let model = Model { graphs: vec![Graph::new("main")], ..Model::default() };
-        Target { model, weights: Vec::new(), external, opset, unsupported: Vec::new(), depth: 0 }
+        Target {
+            model,
+            weights: Vec::new(),
+            external,
+            opset,
+            unsupported: Vec::new(),
+            depth: 0,
+            filled: 0,
+            made: Cell::new(0),
+            translated: 0,
+        }
     }
 
     /// Notes something that is not supported, once.

@@ -63,15 +63,22 @@ pub(super) fn evaluate(
             select(&condition, &taken(&yes.elements, &places_yes)?, &taken(&no.elements, &places_no)?)?
         }
         (Op::Reduce(op), [x]) if op.axes.len() == x.shape.len() => reduce(op.kind, &x.elements)?,
-        (Op::Concat(op), all) if shape.len() == 1 && op.activation.is_none() => concat(all)?,
+        (Op::Concat(op), all) if op.activation.is_none() => concat(all, op.axis, &shape)?,
         (Op::Fill(_), [_, value]) | (Op::BroadcastTo(_), [value] | [value, _]) => {
             taken(&value.elements, &places(&value.shape, &shape))?
         }
         (Op::Gather(_), [table, indices]) if table.shape.len() == 1 => gather(table, indices)?,
-        (Op::StridedSlice(op), [x]) if x.shape.len() == 1 => {
-            let [slice] = op.resolve(&x.shape).ok()?[..] else { return None };
-            let place = |i: usize| usize::try_from(slice.start as i64 + i as i64 * slice.step).ok();
-            taken(&x.elements, &(0..slice.length).map(place).collect::<Option<Vec<_>>>()?)?
+        (Op::StridedSlice(op), [x]) => {
+            let slices = op.resolve(&x.shape).ok()?;
+            let sizes: Vec<usize> = slices.iter().map(|slice| slice.length).collect();
+            let from = |axis: usize, at: usize| {
+                usize::try_from(slices[axis].start as i64 + at as i64 * slices[axis].step)
+                    .unwrap_or(usize::MAX)
+            };
+            taken(&x.elements, &walked(&sizes, &x.shape, |axis, at| (axis, from(axis, at))))?
+        }
+        (Op::Transpose(op), [x]) => {
+            taken(&x.elements, &walked(&shape, &x.shape, |axis, at| (op.permutation[axis], at)))?
         }
         _ => return None,
     };
@@ -114,6 +121,25 @@ fn places(own: &[usize], shape: &[usize]) -> Vec<usize> {
         place
     };
     (0..count).map(place).collect()
+}
+
+/// For each element of `sizes`, in order, the place of an element of `shape`: `source` says, for an index along
+/// an axis of `sizes`, which axis of `shape` it goes along and where.
+fn walked(sizes: &[usize], shape: &[usize], source: impl Fn(usize, usize) -> (usize, usize)) -> Vec<usize> {
+    let mut strides = vec![1usize; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    let place = |index: usize| {
+        let (mut rest, mut place) = (index, 0usize);
+        for (axis, size) in sizes.iter().enumerate().rev() {
+            let (own, at) = source(axis, rest % size);
+            rest /= size;
+            place = place.saturating_add(at.saturating_mul(strides.get(own).copied().unwrap_or(usize::MAX)));
+        }
+        place
+    };
+    (0..sizes.iter().product()).map(place).collect()
 }
 
 fn taken(elements: &Elements, places: &[usize]) -> Option<Elements> {
@@ -248,12 +274,20 @@ fn reduce(kind: ReduceKind, elements: &Elements) -> Option<Elements> {
     Some(Elements::Whole(vec![value?]))
 }
 
-fn concat(all: &[Constant]) -> Option<Elements> {
+/// Constants behind one another along an axis of a result of this shape.
+fn concat(all: &[Constant], axis: i32, shape: &[usize]) -> Option<Elements> {
+    let axis = if axis < 0 { axis + shape.len() as i32 } else { axis };
+    let axis = usize::try_from(axis).ok().filter(|axis| *axis < shape.len())?;
+    let outer: usize = shape[..axis].iter().product();
     let (mut integers, mut reals) = (Vec::new(), Vec::new());
-    for constant in all {
-        match &constant.elements {
-            Elements::Whole(values) => integers.extend_from_slice(values),
-            Elements::Real(values) => reals.extend_from_slice(values),
+    for row in 0..outer {
+        for constant in all {
+            let run: usize = constant.shape.get(axis..)?.iter().product();
+            let places = row * run..(row + 1) * run;
+            match &constant.elements {
+                Elements::Whole(values) => integers.extend_from_slice(values.get(places)?),
+                Elements::Real(values) => reals.extend_from_slice(values.get(places)?),
+            }
         }
     }
     Some(if reals.is_empty() { Elements::Whole(integers) } else { Elements::Real(reals) })

@@ -9,10 +9,13 @@ use super::attributes::Attributes;
 use super::draft::{Bound, Draft, Environment, Target};
 use super::scope::Scope;
 use super::tensor::{self, Fault};
-use super::{is_own, operators};
+use super::{gelu, is_own, operators};
 use crate::error::{FormatError, Unsupported};
 use crate::onnx::proto::{GraphProto, NodeProto};
 use crate::refusal::{Built, Refusal};
+
+/// Most nodes that are translated, those in loops and branches as often as they are.
+const MOST_TRANSLATED: usize = 1 << 20;
 
 /// Binds the constants of a graph to their names.
 pub(super) fn add_constants<'a>(
@@ -51,9 +54,10 @@ pub(super) fn run<'a>(
     graph: &'a GraphProto,
     environment: &mut Environment<'a>,
 ) -> Result<(), FormatError> {
-    let live = live(graph);
-    for (node, _) in graph.node.iter().zip(live).filter(|(_, live)| *live) {
-        let outputs = match translate(target, draft, node, environment) {
+    let (live, formulas) = (live(graph), gelu::find(graph));
+    for (index, (node, _)) in graph.node.iter().zip(live).enumerate().filter(|(_, (_, live))| *live) {
+        let formula = formulas.get(&index).copied();
+        let outputs = match translate(target, draft, node, environment, formula) {
             Ok(outputs) => outputs,
             Err(Refusal::Error(error)) => return Err(error),
             Err(Refusal::Unsupported(reason)) => {
@@ -86,18 +90,24 @@ fn qualified(node: &NodeProto) -> String {
     }
 }
 
-/// The outputs of one node.
+/// The outputs of one node. Where it ends a formula that the graph has an operator for, `formula` is the name
+/// of the operand.
 fn translate<'a>(
     target: &mut Target<'a>,
     draft: &mut Draft,
     node: &'a NodeProto,
     environment: &Environment<'a>,
+    formula: Option<&str>,
 ) -> Built<Vec<Bound>> {
     let (layer, op) = (layer_of(node).to_owned(), node.op_type.as_deref().unwrap_or(""));
     let place = format!("node '{layer}' ({op})");
+    target.translated += 1;
+    if target.translated > MOST_TRANSLATED {
+        return Err(FormatError::broken(place, "its graph runs others too often").into());
+    }
     let mut inputs = Vec::with_capacity(node.input.len());
-    for name in &node.input {
-        inputs.push(match environment.get(name.as_str()) {
+    for name in formula.map_or_else(|| node.input.iter().map(String::as_str).collect(), |x| vec![x]) {
+        inputs.push(match environment.get(name) {
             _ if name.is_empty() => None,
             Some(Bound::Refused) => return Err(Refusal::Listed),
             Some(bound) => Some(bound.clone()),
@@ -107,7 +117,8 @@ fn translate<'a>(
             }
         });
     }
-    let Some(translate) = operators::find(node.domain.as_deref(), op) else {
+    let (domain, own) = if formula.is_some() { (None, "Gelu") } else { (node.domain.as_deref(), op) };
+    let Some(translate) = operators::find(domain, own) else {
         let reason = "the operator is not supported; leave it out of the model, or replace it";
         return Err(Refusal::Unsupported(reason.into()));
     };
@@ -160,7 +171,7 @@ fn live(graph: &GraphProto) -> Vec<bool> {
     for (node, live) in graph.node.iter().zip(&mut live).rev() {
         if node.output.iter().any(|output| needed.contains(output.as_str())) {
             *live = true;
-            needed.extend(node.input.iter().map(String::as_str));
+            needed.extend(node.input.iter().map(String::as_str).filter(|name| !name.is_empty()));
             for body in bodies(node) {
                 captured(body, &mut needed);
             }

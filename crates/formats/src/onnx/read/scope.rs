@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use litesmith_graph::operator::Number;
 use litesmith_graph::ops::{Cast, Reshape, ReshapeDim};
-use litesmith_graph::{DType, Data, Facts, Inputs, Op, Shape, Tensor, TensorId, TensorKind};
+use litesmith_graph::{DType, Data, Facts, Inputs, Op, Shape, Tensor, TensorId};
 
 use super::attributes::Attributes;
 use super::draft::{Bound, Draft, Environment, Target};
@@ -20,6 +20,10 @@ const MOST_NODES: usize = 1 << 19;
 const MOST_AXES: usize = 16;
 /// Most elements of a constant that is made here, or read as numbers.
 pub(super) const MOST_ELEMENTS: usize = 1 << 26;
+/// Most elements of all constants that are made.
+const MOST_ELEMENTS_IN_ALL: usize = 1 << 28;
+/// Most places in a list of them, each of which takes more memory than an element.
+const MOST_PLACES: usize = 1 << 22;
 
 /// One node while it is translated.
 pub(super) struct Scope<'s, 'a> {
@@ -202,11 +206,6 @@ impl<'a> Scope<'_, 'a> {
         self.draft.fixed[id.index()]
     }
 
-    /// Whether a tensor is computed when the model runs.
-    pub fn is_activation(&self, id: TensorId) -> bool {
-        matches!(self.draft.graph[id].kind, TensorKind::Activation)
-    }
-
     fn affordable_data(&self, id: TensorId) -> Option<&Data> {
         let affordable = self.shape(id).elements().is_some_and(|count| count <= MOST_ELEMENTS);
         self.data(id).filter(|_| affordable)
@@ -366,10 +365,25 @@ impl<'a> Scope<'_, 'a> {
 
     /// The product of sizes, which must be one that a constant of the model can have.
     pub fn affordable(&self, sizes: &[usize]) -> Built<usize> {
+        self.at_most(MOST_ELEMENTS, sizes)
+    }
+
+    /// The product of sizes, which must be one that a list of places can have.
+    pub fn listable(&self, sizes: &[usize]) -> Built<usize> {
+        self.at_most(MOST_PLACES, sizes)
+    }
+
+    fn at_most(&self, most: usize, sizes: &[usize]) -> Built<usize> {
         let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        match product.filter(|product| *product <= MOST_ELEMENTS) {
-            Some(product) => Ok(product),
-            None => Err(self.broken(format!("it needs a constant of sizes {sizes:?}")).into()),
+        let made = |product: usize| self.target.made.get().saturating_add(product);
+        match product.filter(|product| *product <= most && made(*product) <= MOST_ELEMENTS_IN_ALL) {
+            Some(product) => {
+                self.target.made.set(made(product));
+                Ok(product)
+            }
+            None => {
+                unsupported!("it needs a constant of sizes {sizes:?}, which is too large; make it smaller")
+            }
         }
     }
 

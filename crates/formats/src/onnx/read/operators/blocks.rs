@@ -31,6 +31,7 @@ fn by_columns(scope: &mut Scope<'_, '_>, image: TensorId, block: usize) -> Built
     let Some(area) = block.checked_mul(block).filter(|area| channels % area == 0) else {
         return Err(scope.broken(format!("{channels} channels do not fill blocks of {block}")).into());
     };
+    scope.listable(&[channels])?;
     let left = channels / area;
     // [.., C * b * b] to [.., b * b * C].
     let places: Vec<i64> = (0..channels).map(|place| (place % left * area + place / left) as i64).collect();

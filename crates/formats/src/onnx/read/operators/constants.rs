@@ -40,7 +40,11 @@ pub(super) fn constant(scope: &mut Scope<'_, '_>) -> Built<Vec<Bound>> {
     Ok(vec![scope.target.add_weight(name, constant)])
 }
 
-pub(super) fn constant_of_shape(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
+/// Most elements of a constant that is made of one value, and of all of them.
+const MOST_FILLED: usize = 1 << 23;
+const MOST_FILLED_IN_ALL: usize = 1 << 26;
+
+pub(super) fn constant_of_shape(scope: &mut Scope<'_, '_>) -> Built<Vec<Bound>> {
     let shape = scope.input(0)?;
     let (dtype, value) = match scope.attributes.tensor("value")? {
         Some(proto) => {
@@ -54,11 +58,23 @@ pub(super) fn constant_of_shape(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
         }
         None => (DType::F32, 0.0),
     };
+    // Weights of models without any are spelled so.
+    if let (Some(sizes), DType::F32) = (scope.known_integers(shape), dtype) {
+        let sizes = scope.sizes_from(&sizes, "a size")?;
+        let count = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let left = MOST_FILLED_IN_ALL - scope.target.filled;
+        if let Some(count) = count.filter(|count| (2..=MOST_FILLED.min(left)).contains(count)) {
+            scope.target.filled += count;
+            let data = Data::from_vec(vec![value as f32; count]);
+            let name = scope.result_name();
+            return Ok(vec![scope.target.add_weight(name, Constant { dtype, shape: sizes, data })]);
+        }
+    }
     let value = scope.number("value", dtype, value)?;
     if scope.shape(shape).elements() == Some(0) {
-        return Ok(value);
+        return Ok(vec![Bound::Tensor(value)]);
     }
-    scope.emit(Fill {}, &[shape, value])
+    scope.emit(Fill {}, &[shape, value]).map(|filled| vec![Bound::Tensor(filled)])
 }
 
 /// Ones on a diagonal.

@@ -72,7 +72,7 @@ fn batched_gather_nd(scope: &mut Scope<'_, '_>, table: TensorId, places: TensorI
     else {
         return Err(scope.broken("its shared axes do not fit its inputs").into());
     };
-    let count = scope.affordable(outer)?;
+    let count = scope.listable(outer)?;
     let inner: usize = outer[batch..].iter().product();
     let mut values = Vec::with_capacity(count * batch);
     for row in 0..count {
@@ -110,7 +110,7 @@ pub(super) fn gather_elements(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
 /// The whole place of each element of which the index along one axis is given.
 fn element_rows(scope: &mut Scope<'_, '_>, places: TensorId, axis: usize) -> Built<TensorId> {
     let (shape, dtype) = (scope.sizes(places)?, scope.dtype(places));
-    let count = scope.affordable(&shape)?;
+    let count = scope.listable(&shape)?;
     if scope.rank(places) == 0 {
         return Err(scope.broken("its indices are no list").into());
     }
@@ -211,7 +211,7 @@ fn scattered(
     const MOST_ROUNDS: usize = 16;
     let joins = joins(scope)?;
     let sizes = scope.sizes(x)?;
-    let total = scope.affordable(&sizes)?;
+    let total = scope.listable(&sizes)?;
     if total == 0 || targets.is_empty() {
         return Ok(x);
     }
@@ -336,7 +336,7 @@ pub(super) fn reverse_sequence(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     if lengths.len() != sizes[batch] {
         return Err(scope.broken("it does not have one length for each sample").into());
     }
-    let count = scope.affordable(&sizes)?;
+    let count = scope.listable(&sizes)?;
     let mut places = Vec::with_capacity(count * 2);
     for place in 0..count {
         let mut at = [(place / sizes[1]) as i64, (place % sizes[1]) as i64];

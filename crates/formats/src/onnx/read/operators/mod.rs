@@ -2,6 +2,7 @@
 //!
 //! To add an operator, write its translation in the file of its family and add a line to [`OPERATORS`].
 
+mod attention;
 mod blocks;
 mod constants;
 mod control;
@@ -18,6 +19,7 @@ mod quantization;
 mod recurrent;
 mod reductions;
 mod resizing;
+mod sequences;
 mod shapes;
 mod slicing;
 mod transposed;
@@ -69,6 +71,7 @@ const OPERATORS: &[(&str, Translate)] = &[
     ("Asinh", One(elementwise::composed)),
     ("Atan", One(elementwise::composed)),
     ("Atanh", One(elementwise::composed)),
+    ("Attention", Several(attention::attention)),
     ("AveragePool", One(pooling::average)),
     ("BatchNormalization", One(normalization::batch)),
     ("BlackmanWindow", One(constants::window)),
@@ -80,9 +83,9 @@ const OPERATORS: &[(&str, Translate)] = &[
     ("Clip", One(elementwise::clip)),
     ("Compress", One(gathering::compress)),
     ("Concat", One(slicing::concat)),
-    ("ConcatFromSequence", One(control::joined)),
+    ("ConcatFromSequence", One(sequences::joined)),
     ("Constant", Several(constants::constant)),
-    ("ConstantOfShape", One(constants::constant_of_shape)),
+    ("ConstantOfShape", Several(constants::constant_of_shape)),
     ("Conv", One(convolution::convolution)),
     ("ConvInteger", One(products::convolution_of_integers)),
     ("ConvTranspose", One(transposed::convolution)),
@@ -175,14 +178,15 @@ const OPERATORS: &[(&str, Translate)] = &[
     ("Reshape", One(shapes::reshape)),
     ("Resize", One(resizing::resize)),
     ("ReverseSequence", One(gathering::reverse_sequence)),
+    ("RotaryEmbedding", One(attention::rotary)),
     ("Round", Unary(UnaryKind::Round)),
     ("Scan", Several(control::scanned)),
     ("Scatter", One(gathering::scatter_elements)),
     ("ScatterElements", One(gathering::scatter_elements)),
     ("ScatterND", One(gathering::scatter_nd)),
     ("Selu", One(elementwise::selu)),
-    ("SequenceAt", One(control::element)),
-    ("SequenceConstruct", Several(control::listed)),
+    ("SequenceAt", One(sequences::element)),
+    ("SequenceConstruct", Several(sequences::listed)),
     ("Shape", One(shapes::shape)),
     ("Shrink", One(elementwise::shrink)),
     ("Sigmoid", Unary(UnaryKind::Logistic)),
@@ -197,7 +201,7 @@ const OPERATORS: &[(&str, Translate)] = &[
     ("Softsign", Unary(UnaryKind::Softsign)),
     ("SpaceToDepth", One(blocks::space_to_depth)),
     ("Split", Several(slicing::split)),
-    ("SplitToSequence", Several(control::cut)),
+    ("SplitToSequence", Several(sequences::cut)),
     ("Sqrt", Unary(UnaryKind::Sqrt)),
     ("Squeeze", One(shapes::squeeze)),
     ("Sub", Binary(BinaryKind::Sub)),
@@ -218,12 +222,14 @@ const OPERATORS: &[(&str, Translate)] = &[
 
 /// Operators of ONNX Runtime, which its own tools write, sorted by name.
 const MICROSOFT: &[(&str, Translate)] = &[
+    ("QGemm", One(quantization::gemm)),
     ("QLinearAdd", One(quantization::binary)),
     ("QLinearConcat", One(quantization::concat)),
     ("QLinearGlobalAveragePool", One(quantization::unary)),
     ("QLinearLeakyRelu", One(quantization::unary)),
     ("QLinearMul", One(quantization::binary)),
     ("QLinearSigmoid", One(quantization::unary)),
+    ("QLinearSoftmax", One(quantization::softmax)),
 ];
 
 /// How the operator of this domain and name is translated.

@@ -160,6 +160,7 @@ pub(super) fn group(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     // Until version 21 there was one number for each group.
     for vector in [&mut scale, &mut bias] {
         if scope.target.opset < 21 && groups != channels {
+            scope.listable(&[channels])?;
             let places: Vec<i64> =
                 (0..channels).map(|channel| (channel / (channels / groups)) as i64).collect();
             *vector = super::gathering::chosen_along(scope, *vector, 0, &places)?;
@@ -200,7 +201,7 @@ pub(super) fn norm(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
         }
         p => unsupported!("the norm of order {p} is not supported; those of order 1 and 2 are"),
     };
-    crate::composed::quotient_or_zero(scope, x, length)
+    scope.binary(BinaryKind::Div, x, length)
 }
 
 /// Across neighbouring channels.

@@ -2,7 +2,8 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BinaryKind, ExpandDims, Padding, Pool2D, PoolKind, Reduce, ReduceKind, Squeeze, UnaryKind,
+    BinaryKind, ExpandDims, Pad, PadMode, Padding, Pool2D, PoolKind, Reduce, ReduceKind, Squeeze,
+    StridedSlice, UnaryKind,
 };
 
 use super::convolution::as_rows;
@@ -25,9 +26,6 @@ fn window(scope: &mut Scope<'_, '_>, x: TensorId) -> Built<Window> {
         return Err(scope.broken("its window is empty").into());
     }
     let mut window = Window::of(scope, x, &kernel)?;
-    if window.dilation.iter().any(|dilation| *dilation != 1) {
-        unsupported!("a dilated window is not supported; use a plain one");
-    }
     if scope.attributes.flag("ceil_mode", false)? {
         window.round_up(scope, x)?;
     }
@@ -57,6 +55,9 @@ fn pooled(
     kind: PoolKind,
     border: Border,
 ) -> Built<TensorId> {
+    if window.dilation.iter().any(|dilation| *dilation != 1) {
+        return by_taps(scope, x, window, kind);
+    }
     let mut image = scope.channels_to_last(x)?;
     let rows = window.kernel.len() == 1;
     let mut window = window.clone();
@@ -80,6 +81,68 @@ fn pooled(
     scope.channels_to_first(result)
 }
 
+/// Under a window whose taps lie apart: each tap is a slice of the input.
+fn by_taps(scope: &mut Scope<'_, '_>, x: TensorId, window: &Window, kind: PoolKind) -> Built<TensorId> {
+    const MOST_TAPS: usize = 64;
+    let axes = window.kernel.len();
+    let taps = scope.affordable(&window.kernel)?;
+    if taps > MOST_TAPS {
+        unsupported!("a dilated window of {taps} taps is not supported, at most {MOST_TAPS} are");
+    }
+    let mut amounts = vec![[0, 0]; 2];
+    amounts.extend(
+        window.pads.iter().zip(&window.excess).map(|([before, after], more)| [*before, after + more]),
+    );
+    let (mode, join) = match kind {
+        PoolKind::Max => (PadMode::Value(f32::MIN), BinaryKind::Maximum),
+        PoolKind::Average => (PadMode::Zero, BinaryKind::Add),
+    };
+    let padded = if amounts.iter().all(|pair| *pair == [0, 0]) {
+        x
+    } else {
+        scope.emit(Pad { amounts, mode }, &[x])?
+    };
+    let rank = axes + 2;
+    let mut reaches = Vec::with_capacity(axes);
+    for axis in 0..axes {
+        let Some(room) = scope.size(padded, axis + 2)?.checked_sub(window.reach(axis)) else {
+            return Err(scope.broken("its window is larger than its input").into());
+        };
+        reaches.push(room / window.stride[axis] * window.stride[axis] + 1);
+    }
+    let mut joined = None;
+    for tap in 0..taps {
+        let (mut rest, all) = (tap, (1u32 << rank) - 1);
+        let mut slice = StridedSlice {
+            begin: vec![0; rank],
+            end: vec![0; rank],
+            strides: vec![1; rank],
+            begin_mask: all,
+            end_mask: all,
+            ..StridedSlice::default()
+        };
+        for axis in (0..axes).rev() {
+            let start = rest % window.kernel[axis] * window.dilation[axis];
+            rest /= window.kernel[axis];
+            slice.begin[axis + 2] = start as i64;
+            slice.end[axis + 2] = (start + reaches[axis]) as i64;
+            slice.strides[axis + 2] = window.stride[axis] as i64;
+            slice.begin_mask &= !(1 << (axis + 2));
+            slice.end_mask &= !(1 << (axis + 2));
+        }
+        let part = scope.emit(slice, &[padded])?;
+        joined = Some(match joined {
+            Some(joined) => scope.binary(join, joined, part)?,
+            None => part,
+        });
+    }
+    let Some(joined) = joined else { return Err(scope.broken("its window is empty").into()) };
+    match kind {
+        PoolKind::Max => Ok(joined),
+        PoolKind::Average => scope.with_scalar(BinaryKind::Mul, joined, 1.0 / taps as f32),
+    }
+}
+
 pub(super) fn average(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     let x = scope.input(0)?;
     scope.expect_floats(x)?;
@@ -91,7 +154,7 @@ pub(super) fn average(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     match window.simple(&shape) {
         Some(Padding::Valid) => return pooled(scope, x, &window, PoolKind::Average, Border::Nothing),
         // What is not there does not count.
-        Some(_) if !counts_padding || !padded => {
+        Some(_) if (!counts_padding || !padded) && window.dilation.iter().all(|dilation| *dilation == 1) => {
             return pooled(scope, x, &window, PoolKind::Average, Border::Nothing);
         }
         _ => {}
@@ -136,16 +199,18 @@ fn factors(
         return Ok(None);
     };
     let mut shares: Vec<Vec<f64>> = Vec::with_capacity(axes);
-    for axis in 0..axes {
+    for (axis, size) in sizes.iter().enumerate() {
         let (kernel, stride, [before, after]) = (window.kernel[axis], window.stride[axis], window.pads[axis]);
-        let Some(room) = (sizes[axis] + before + after + window.excess[axis]).checked_sub(kernel) else {
+        let (reach, dilation) = (window.reach(axis), window.dilation[axis]);
+        let Some(room) = (size + before + after + window.excess[axis]).checked_sub(reach) else {
             return Err(scope.broken("its window is larger than its input").into());
         };
         let (low, high) =
-            if counts_padding { (0, before + sizes[axis] + after) } else { (before, before + sizes[axis]) };
+            if counts_padding { (0, before + size + after) } else { (before, before + size) };
+        scope.affordable(&[room / stride + 1, kernel])?;
         let share = |place: usize| {
-            let start = place * stride;
-            let inside = (start + kernel).min(high).saturating_sub(start.max(low));
+            let taps = (0..kernel).map(|tap| place * stride + tap * dilation);
+            let inside = taps.filter(|at| (low..high).contains(at)).count();
             kernel as f64 / inside.max(1) as f64
         };
         shares.push((0..=room / stride).map(share).collect());
@@ -172,7 +237,7 @@ pub(super) fn norm(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     scope.expect_floats(x)?;
     let p = scope.attributes.integer("p")?.unwrap_or(2) as f32;
     let window = window(scope, x)?;
-    let area = window.kernel.iter().product::<usize>() as f32;
+    let area = scope.affordable(&window.kernel)? as f32;
     let powers = powers(scope, x, p)?;
     let mean = of_padded(scope, powers, &window)?;
     let sum = scope.with_scalar(BinaryKind::Mul, mean, area)?;

@@ -50,7 +50,7 @@ fn of_matrices(scope: &mut Scope<'_, '_>, a: TensorId, b: TensorId) -> Built<Ten
 }
 
 /// A fully connected layer of weights `[out, in]`.
-fn connected(
+pub(super) fn connected(
     scope: &mut Scope<'_, '_>,
     rows: TensorId,
     matrix: TensorId,
@@ -191,15 +191,19 @@ pub(super) fn integer_product(scope: &mut Scope<'_, '_>, a: TensorId, b: TensorI
     sum.map_or_else(|| Err(scope.broken("its operands are empty").into()), Ok)
 }
 
-/// A convolution of integers: exact as long as windows are small enough.
+/// A convolution of integers. Sums are formed in parts that real numbers hold exactly: some channels at a time.
 pub(super) fn convolution_of_integers(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     let [x, kernel] = scope.pair()?;
     let zeros = [scope.optional(2)?, scope.optional(3)?];
     let sizes = scope.sizes(kernel)?;
-    let taps: usize = sizes[1..].iter().product();
-    if taps > 2 * MOST_EXACT {
-        // Weights of 8 bits less their zero point are below 2^7 where it is in the middle.
-        unsupported!("a window of {taps} integers is not supported, at most {} are", 2 * MOST_EXACT);
+    let [_, depth, window @ ..] = sizes.as_slice() else {
+        return Err(scope.broken(format!("its kernel has shape {sizes:?}")).into());
+    };
+    let (depth, area): (usize, usize) = (*depth, window.iter().product());
+    let together = (MOST_EXACT / area.max(1)).min(depth);
+    let grouped = scope.attributes.integer("group")?.unwrap_or(1) != 1;
+    if together == 0 || (grouped && together < depth) {
+        unsupported!("a window of {area} integers over {depth} channels is not supported here");
     }
     let x = centred(scope, x, zeros[0], false)?;
     let mut kernel = scope.cast(kernel, DType::F32)?;
@@ -212,6 +216,20 @@ pub(super) fn convolution_of_integers(scope: &mut Scope<'_, '_>) -> Built<Tensor
         }
         kernel = scope.binary(BinaryKind::Sub, kernel, zero)?;
     }
-    let result = super::convolution::convolved(scope, x, kernel, None)?;
-    scope.cast(result, DType::I32)
+    let mut sum = None;
+    for start in (0..depth).step_by(together.max(1)) {
+        let length = together.min(depth - start);
+        let (own, weights) = if length == depth {
+            (x, kernel)
+        } else {
+            (scope.part(x, 1, start, length)?, scope.part(kernel, 1, start, length)?)
+        };
+        let part = super::convolution::convolved(scope, own, weights, None)?;
+        let part = scope.cast(part, DType::I32)?;
+        sum = Some(match sum {
+            Some(sum) => scope.binary(BinaryKind::Add, sum, part)?,
+            None => part,
+        });
+    }
+    sum.map_or_else(|| Err(scope.broken("its kernel is empty").into()), Ok)
 }

@@ -120,6 +120,7 @@ fn spread(
                 return Err(scope.broken("its scales do not fit its blocks").into());
             }
             let block = scope.size_from(block, "the size of its blocks")?;
+            scope.listable(&[size])?;
             let places: Vec<i64> = (0..size).map(|place| ((place / block).min(blocks - 1)) as i64).collect();
             *operand = super::gathering::chosen_along(scope, *operand, axis, &places)?;
         } else if own == 1 {
@@ -370,6 +371,49 @@ pub(super) fn matmul(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     let (a, b) = (operand(scope, 0)?, operand(scope, 3)?);
     let product = products::product(scope, a, b)?;
     result(scope, product, 6, 7, 0)
+}
+
+/// A fully connected layer of integers.
+pub(super) fn gemm(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
+    let x = operand(scope, 0)?;
+    let kernel = scope.input(3)?;
+    let own = Parameters::of(scope, 4, 5)?;
+    let flipped = scope.attributes.flag("transB", false)?;
+    let alpha = scope.attributes.number("alpha")?.unwrap_or(1.0);
+    if scope.attributes.flag("transA", false)? || alpha != 1.0 {
+        unsupported!("a transposed input, or a factor, is not supported here; leave transA and alpha out");
+    }
+    let weights = if flipped { filters(scope, kernel, own)? } else { weights(scope, kernel, own)? };
+    let Some(weights) = weights else {
+        unsupported!("a kernel of integers that is computed is not supported")
+    };
+    let mut matrix = scope.tensor_of(weights)?;
+    if !flipped {
+        matrix = scope.laid_out(matrix, litesmith_graph::ops::Transpose::by(&[1, 0]))?;
+    }
+    let bias = match scope.optional(6)? {
+        Some(bias) => Some(bias_of(scope, bias)?),
+        None => None,
+    };
+    let real = products::connected(scope, x, matrix, bias)?;
+    if scope.bound(7).is_none() {
+        return Ok(real);
+    }
+    result(scope, real, 7, 8, 0)
+}
+
+/// Shares of integers.
+pub(super) fn softmax(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
+    let x = operand(scope, 0)?;
+    let rank = scope.rank(x);
+    let axis = scope.attributes.integer("axis")?.unwrap_or(-1);
+    let axis = scope.axis(axis, rank)?;
+    if scope.attributes.integer("opset")?.unwrap_or(13) < 13 && axis + 1 != rank {
+        unsupported!("over several axes it is not supported; bring the model to opset 13");
+    }
+    let op = litesmith_graph::ops::Softmax::default();
+    let shares = scope.along_last(x, axis, |scope, x| scope.emit(op, &[x]))?;
+    result(scope, shares, 3, 4, 0)
 }
 
 /// Sums and products of two tensors of integers.

@@ -252,6 +252,7 @@ impl Layer {
         {
             return Ok(None);
         }
+        scope.listable(&[steps])?;
         let places: Vec<i64> = (0..steps as i64).collect();
         let places = scope.integers("steps", DType::I32, &[1, steps], &places)?;
         let lengths = scope.cast(lengths, DType::I32)?;

@@ -189,7 +189,7 @@ fn as_image(scope: &Scope<'_, '_>, x: TensorId, axes: &[Axis], rule: &Rule) -> O
         "half_pixel_symmetric" if exact => (false, true),
         "pytorch_half_pixel" if exact && longer => (false, true),
         "asymmetric" if exact => (false, false),
-        "align_corners" if longer => (true, false),
+        "align_corners" if exact && longer => (true, false),
         _ => return None,
     };
     let (align_corners, half_pixel_centers) = alignment;
@@ -229,6 +229,12 @@ fn computed(scope: &mut Scope<'_, '_>, x: TensorId, rule: &Rule) -> Built<Tensor
     let scales = if first { scope.optional(1)? } else { by_scale };
     let whole = |scales: &[f32]| scales.iter().all(|scale| *scale >= 1.0 && scale.fract() == 0.0);
     let scales = scales.and_then(|scales| scope.known_floats(scales));
+    if rule.coordinates == "pytorch_half_pixel" && !scales.as_deref().is_some_and(whole) {
+        // A size of 1 would be another place.
+        unsupported!(
+            "coordinates of 'pytorch_half_pixel' need a fixed size; give the model a fixed input shape"
+        );
+    }
     let kind = match (rule.mode.as_str(), rule.nearest.as_str(), rule.coordinates.as_str()) {
         ("linear", ..) => ResizeKind::Bilinear,
         ("nearest", "floor", "asymmetric") => ResizeKind::Nearest,
@@ -279,6 +285,7 @@ fn along(scope: &mut Scope<'_, '_>, x: TensorId, axis: &Axis, rule: &Rule) -> Bu
     if axis.from == 0 || axis.to == 0 {
         return Err(scope.broken("an axis has no elements").into());
     }
+    scope.listable(&[axis.to])?;
     let positions: Vec<f64> = (0..axis.to).map(|index| position(index, axis, rule)).collect::<Built<_>>()?;
     if rule.mode == "nearest" && rule.coordinates != "tf_crop_and_resize" {
         let last = axis.from as i64 - 1;
@@ -333,11 +340,10 @@ fn position(index: usize, axis: &Axis, rule: &Rule) -> Built<f64> {
         "pytorch_half_pixel" if axis.to == 1 => -0.5,
         "pytorch_half_pixel" => (at + 0.5) / axis.scale - 0.5,
         "align_corners" if axis.to == 1 => 0.0,
-        "align_corners" => {
-            // By the length before it is rounded.
-            let long = if (to - from * axis.scale).abs() < 1.0 { from * axis.scale } else { to };
-            at * (from - 1.0) / (long - 1.0)
+        "align_corners" if (to - from * axis.scale).abs() > 1e-6 => {
+            unsupported!("'align_corners' with a length that is rounded means different things; give sizes")
         }
+        "align_corners" => at * (from - 1.0) / (to - 1.0),
         "asymmetric" => at / axis.scale,
         "tf_crop_and_resize" if axis.to == 1 => 0.5 * (axis.region[0] + axis.region[1]) * (from - 1.0),
         "tf_crop_and_resize" => {

@@ -54,6 +54,16 @@ fn target(
     Ok((open <= 1).then_some(dims))
 }
 
+/// The number of axes that a tensor holds the sizes of.
+fn length_of(scope: &Scope<'_, '_>, shape: TensorId) -> Built<usize> {
+    const MOST_AXES: usize = 16;
+    match scope.shape(shape).elements() {
+        Some(rank) if rank <= MOST_AXES => Ok(rank),
+        Some(rank) => Err(scope.broken(format!("a shape has {rank} axes")).into()),
+        None => unsupported!("a shape whose length is not known is not supported"),
+    }
+}
+
 /// A computed shape whose zeros, which stand for sizes of the input, are replaced by these.
 fn without_zeros(scope: &mut Scope<'_, '_>, x: TensorId, shape: TensorId, copies: bool) -> Built<TensorId> {
     let values = scope.facts(shape).value.clone();
@@ -62,9 +72,7 @@ fn without_zeros(scope: &mut Scope<'_, '_>, x: TensorId, shape: TensorId, copies
     if !copies || values.is_some_and(|values| !values.iter().any(zero)) {
         return Ok(shape);
     }
-    let Some(rank) = scope.shape(shape).elements() else {
-        unsupported!("a shape whose length is not known is not supported");
-    };
+    let rank = length_of(scope, shape)?;
     let own = scope.emit(ShapeOf { dtype: DType::I64 }, &[x])?;
     let own_rank = scope.rank(x);
     let own = if own_rank >= rank {
@@ -193,9 +201,7 @@ pub(super) fn broadcast(scope: &mut Scope<'_, '_>, x: TensorId, shape: TensorId)
             return scope.emit(BroadcastTo { shape }, &[x]);
         }
     }
-    let Some(rank) = scope.shape(shape).elements() else {
-        unsupported!("a shape whose length is not known is not supported");
-    };
+    let rank = length_of(scope, shape)?;
     // Both have either the result's size or 1.
     let target = if own.rank() == 0 {
         shape

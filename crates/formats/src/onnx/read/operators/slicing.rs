@@ -38,6 +38,9 @@ pub(super) fn slice(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     let Some(count) = scope.shape(starts).elements() else {
         unsupported!("starts whose number is not known are not supported");
     };
+    if count > rank {
+        return Err(scope.broken(format!("it slices {count} axes of {rank}")).into());
+    }
     let axes = match scope.integers_if_any(3, "its axes")? {
         Some(axes) => scope.axes(&axes, rank)?,
         None => (0..count).collect(),
@@ -146,10 +149,10 @@ pub(super) fn split(scope: &mut Scope<'_, '_>) -> Built<Vec<Bound>> {
     let axis = scope.attributes.integer("axis")?.unwrap_or(0);
     let axis = scope.axis(axis, scope.rank(x))?;
     let given = scope.integers_by_opset("split", 13, 1)?;
-    let parts = match scope.attributes.integer("num_outputs")? {
-        Some(parts) => scope.size_from(parts, "the number of its parts")?,
-        None => scope.node.output.len(),
-    };
+    let parts = scope.node.output.len();
+    if scope.attributes.integer("num_outputs")?.is_some_and(|stated| stated != parts as i64) {
+        return Err(scope.broken("it does not have one output for each of its parts").into());
+    }
     let sizes = match given {
         Some(sizes) => scope.sizes_from(&sizes, "the size of a part")?,
         None => {

@@ -20,6 +20,8 @@ struct Growth {
     stride: usize,
     added: i64,
     cut: [usize; 2],
+    /// Whether the output is longer than the kernel reaches.
+    longer: bool,
 }
 
 pub(super) fn convolution(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
@@ -57,7 +59,7 @@ pub(super) fn convolution(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     if axes == 1 {
         image = scope.emit(ExpandDims { axis: 1 }, &[image])?;
         kernel = scope.laid_out(kernel, ExpandDims { axis: 1 })?;
-        growth.insert(0, Growth { stride: 1, added: 0, cut: [0, 0] });
+        growth.insert(0, Growth { stride: 1, added: 0, cut: [0, 0], longer: false });
     }
     let padding = pad_by_operator(&mut growth);
     let (inputs, filters) = (sizes[0] / groups, sizes[1]);
@@ -125,14 +127,23 @@ fn growth(scope: &mut Scope<'_, '_>, x: TensorId, kernel: &[usize]) -> Built<Vec
     }
     let mut all = Vec::with_capacity(axes);
     for axis in 0..axes {
-        let (stride, reach) = (strides[axis], (kernel[axis] - 1).saturating_mul(dilations[axis]) + 1);
+        let (stride, reach) =
+            (strides[axis], (kernel[axis] - 1).saturating_mul(dilations[axis]).saturating_add(1));
+        if reach > u32::MAX as usize {
+            return Err(scope.broken(format!("its kernel reaches over {reach} elements")).into());
+        }
         // How long the output is before it is cut.
         let added = reach as i64 - stride as i64 + more[axis] as i64;
         let total = match asked {
             Some(asked) => {
-                let whole = scope.size(x, axis + 2)? as i64 * stride as i64 + added;
+                let size = scope.size(x, axis + 2)? as i128;
+                let whole = size * stride as i128 + i128::from(added);
                 // The output shape may state batch and channels too.
-                Some(whole - asked[asked.len() - axes + axis])
+                let total = whole - i128::from(asked[asked.len() - axes + axis]);
+                match i64::try_from(total) {
+                    Ok(total) => Some(total),
+                    Err(_) => return Err(scope.broken("its output shape does not fit").into()),
+                }
             }
             None if mode.starts_with("SAME") => Some(added),
             None => None,
@@ -150,7 +161,7 @@ fn growth(scope: &mut Scope<'_, '_>, x: TensorId, kernel: &[usize]) -> Built<Vec
         if more[axis] >= stride.max(dilations[axis]) || (more[axis] >= stride && more[axis] > 0) {
             unsupported!("an output padding of {} with steps of {stride} is not supported", more[axis]);
         }
-        all.push(Growth { stride, added, cut });
+        all.push(Growth { stride, added, cut, longer: more[axis] > 0 });
     }
     Ok(all)
 }
@@ -158,7 +169,7 @@ fn growth(scope: &mut Scope<'_, '_>, x: TensorId, kernel: &[usize]) -> Built<Vec
 /// The padding of the operator; where it cuts as asked, nothing else needs to.
 fn pad_by_operator(growth: &mut [Growth]) -> Padding {
     let alike = |growth: &Growth| {
-        growth.added >= 0 && {
+        !growth.longer && growth.added >= 0 && {
             let total = growth.added as usize;
             growth.cut == [total / 2, total - total / 2]
         }

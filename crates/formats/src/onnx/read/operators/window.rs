@@ -118,7 +118,7 @@ impl Window {
             if (count - 1) * stride >= size + before {
                 count -= 1;
             }
-            self.excess[axis] = ((count - 1) * stride + reach).saturating_sub(padded);
+            self.excess[axis] = ((count - 1) * stride).saturating_add(reach).saturating_sub(padded);
         }
         Ok(())
     }
@@ -133,9 +133,9 @@ impl Window {
             let (reach, stride) = (self.reach(axis), self.stride[axis]);
             let total = match shape.get(axis).and_then(Dim::fixed) {
                 _ if stride == 1 => Some(reach - 1),
-                Some(size) => {
-                    Some(((size.div_ceil(stride).max(1) - 1) * stride + reach).saturating_sub(size))
-                }
+                Some(size) => Some(
+                    ((size.div_ceil(stride).max(1) - 1) * stride).saturating_add(reach).saturating_sub(size),
+                ),
                 None => None,
             };
             total.is_some_and(|total| whole(axis) == [total / 2, total - total / 2])
