@@ -207,10 +207,10 @@ impl Whole {
                 )));
             };
             let scalar = input.shape.rank() == 0 && array.shape() == [1];
-            let sizes = array.shape().iter().zip(input.shape.dims());
+            let mut sizes = array.shape().iter().zip(input.shape.dims());
             let alike = array.shape().len() == input.shape.rank();
-            let fits = scalar
-                || (alike && sizes.into_iter().all(|(size, dim)| dim.fixed().is_none_or(|own| own == *size)));
+            let fits =
+                scalar || (alike && sizes.all(|(size, dim)| dim.fixed().is_none_or(|own| own == *size)));
             if !fits {
                 let (name, shape) = (&input.name, &input.shape);
                 return Err(Error::Broken(format!(

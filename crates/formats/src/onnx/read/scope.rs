@@ -81,7 +81,20 @@ impl Emit for Scope<'_, '_> {
         }
         let fixed =
             inputs.iter().flatten().all(|input| self.draft.fixed[input.index()]) && !inputs.is_empty();
-        self.add_node(op, inputs, outputs, fixed)
+        let real =
+            inputs.first().copied().flatten().and_then(|input| self.draft.quantized.get(&input).copied());
+        let Some(real) = real.filter(|_| only_moves(&op)) else {
+            return self.add_node(op, inputs, outputs, fixed);
+        };
+        // Integers that are only moved stand for the real numbers that are moved alike.
+        let quantization = inputs[0].and_then(|input| self.draft.graph[input].quantization.clone());
+        let moved = self.emit_some(op.clone(), [&[Some(real)][..], &inputs[1..]].concat())?;
+        let results = self.add_node(op, inputs, outputs, fixed)?;
+        if let [result] = results[..] {
+            self.draft.graph[result].quantization = quantization;
+            self.draft.quantized.insert(result, moved);
+        }
+        Ok(results)
     }
 
     fn scalar(&mut self, name: &str, value: f32) -> Built<TensorId> {
@@ -100,6 +113,22 @@ impl Emit for Scope<'_, '_> {
         self.draft.layouts.entry(weight).or_default().push((op, tensor));
         Ok(tensor)
     }
+}
+
+/// Whether an operator gives elements of its first input as they are.
+fn only_moves(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape(_)
+            | Op::Squeeze(_)
+            | Op::ExpandDims(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::StridedSlice(_)
+            | Op::Gather(_)
+            | Op::Tile(_)
+            | Op::BroadcastTo(_)
+    )
 }
 
 impl<'a> Scope<'_, 'a> {

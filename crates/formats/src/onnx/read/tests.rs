@@ -280,6 +280,44 @@ fn rounding_to_integers_and_back_is_simulated_quantization() {
 }
 
 #[test]
+fn integers_that_are_only_moved_stay_those_of_a_tensor() {
+    let scale = floats("scale", &[], &[0.5]);
+    let zero = TensorProto { data_type: Some(2), int32_data: vec![128], ..floats("zero", &[], &[]) };
+    let mut outer = graph(
+        vec![
+            node("QuantizeLinear", &["x", "scale", "zero"], &["q"]),
+            node("Flatten", &["q"], &["f"]),
+            node("DequantizeLinear", &["f", "scale", "zero"], &["y"]),
+        ],
+        vec![value("x", FLOAT, &[2, 3, 4])],
+        vec![value("y", FLOAT, &[2, 12])],
+    );
+    outer.initializer = vec![scale, zero];
+    assert_eq!(operators(&read(&model(13, outer)).unwrap()), ["Reshape", "FakeQuant"]);
+}
+
+#[test]
+fn the_error_function_is_recognized_in_its_formula_only() {
+    let formula = |half: f32| {
+        let mut outer = graph(
+            vec![
+                node("Div", &["x", "root"], &["t"]),
+                node("Erf", &["t"], &["e"]),
+                node("Add", &["e", "one"], &["g"]),
+                node("Mul", &["x", "g"], &["p"]),
+                node("Mul", &["p", "half"], &["y"]),
+            ],
+            vec![value("x", FLOAT, &[2])],
+            vec![value("y", FLOAT, &[2])],
+        );
+        let constants = [("root", std::f32::consts::SQRT_2), ("one", 1.0), ("half", half)];
+        outer.initializer = constants.iter().map(|(name, value)| floats(name, &[], &[*value])).collect();
+        text::print(&read(&model(13, outer)).unwrap())
+    };
+    assert!(formula(0.5).contains("gelu") && !formula(0.4).contains("gelu"), "{}", formula(0.5));
+}
+
+#[test]
 fn constants_outside_the_folder_are_not_read() {
     let mut proto = convolution();
     let entry =

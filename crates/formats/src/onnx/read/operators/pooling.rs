@@ -2,7 +2,7 @@
 
 use litesmith_graph::TensorId;
 use litesmith_graph::ops::{
-    BinaryKind, ExpandDims, Pad, PadMode, Padding, Pool2D, PoolKind, Reduce, ReduceKind, Squeeze,
+    BinaryKind, ExpandDims, Pad, PadMode, Padding, Pool2D, PoolKind, Quantize, Reduce, ReduceKind, Squeeze,
     StridedSlice, UnaryKind,
 };
 
@@ -26,6 +26,10 @@ fn window(scope: &mut Scope<'_, '_>, x: TensorId) -> Built<Window> {
         return Err(scope.broken("its window is empty").into());
     }
     let mut window = Window::of(scope, x, &kernel)?;
+    let same = scope.attributes.text("auto_pad")?.is_some_and(|mode| mode.starts_with("SAME"));
+    if same && window.dilation.iter().any(|dilation| *dilation != 1) {
+        unsupported!("'auto_pad' under a dilated window means different things; give 'pads'");
+    }
     if scope.attributes.flag("ceil_mode", false)? {
         window.round_up(scope, x)?;
     }
@@ -37,6 +41,15 @@ pub(super) fn maximum(scope: &mut Scope<'_, '_>) -> Built<TensorId> {
     let x = scope.input(0)?;
     let dtype = scope.dtype(x);
     let window = window(scope, x)?;
+    if let Some(real) = scope.draft.quantized.get(&x).copied() {
+        // The largest integer stands for the largest number.
+        let pooled = pooled(scope, real, &window, PoolKind::Max, Border::Value(f32::MIN))?;
+        let quantization = scope.draft.graph[x].quantization.clone();
+        let result = scope.emit(Quantize { to: dtype }, &[pooled])?;
+        scope.draft.graph[result].quantization = quantization;
+        scope.draft.quantized.insert(result, pooled);
+        return Ok(result);
+    }
     // Of bytes by way of real numbers, which hold them.
     let narrow = !dtype.is_float();
     if narrow && super::elementwise::wide(dtype).is_none_or(|wide| wide != litesmith_graph::DType::I32) {
@@ -205,8 +218,7 @@ fn factors(
         let Some(room) = (size + before + after + window.excess[axis]).checked_sub(reach) else {
             return Err(scope.broken("its window is larger than its input").into());
         };
-        let (low, high) =
-            if counts_padding { (0, before + size + after) } else { (before, before + size) };
+        let (low, high) = if counts_padding { (0, before + size + after) } else { (before, before + size) };
         scope.affordable(&[room / stride + 1, kernel])?;
         let share = |place: usize| {
             let taps = (0..kernel).map(|tap| place * stride + tap * dilation);

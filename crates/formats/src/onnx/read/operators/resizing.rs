@@ -93,10 +93,10 @@ fn axes(scope: &mut Scope<'_, '_>, x: TensorId, scales_first: bool, rule: &Rule)
             Some(scales) => Some(scales.into_iter().map(f64::from).collect::<Vec<f64>>()),
             None => unsupported!("its scales must be constant; they are computed while the model runs"),
         },
-        None => match scope.attributes.numbers("scales")? {
-            Some(scales) => Some(scales.iter().map(|scale| f64::from(*scale)).collect()),
-            None => None,
-        },
+        None => {
+            let scales = scope.attributes.numbers("scales")?;
+            scales.map(|scales| scales.iter().map(|scale| f64::from(*scale)).collect())
+        }
     };
     let sizes = if scales_first { None } else { scope.optional(3)? };
     let Some(scales) = scales else {
@@ -200,7 +200,7 @@ fn as_image(scope: &Scope<'_, '_>, x: TensorId, axes: &[Axis], rule: &Rule) -> O
         ("nearest", "round_prefer_floor")
             if rule.coordinates.starts_with("half") || rule.coordinates == "pytorch_half_pixel" =>
         {
-            let whole = |axis: &Axis| axis.to >= axis.from && axis.to % axis.from.max(1) == 0;
+            let whole = |axis: &Axis| axis.to >= axis.from && axis.to.is_multiple_of(axis.from.max(1));
             if !axes.iter().all(whole) {
                 return None;
             }
