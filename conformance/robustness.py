@@ -74,6 +74,8 @@ class Files:
         self.h5 = keras_layers.prepare(layer_models.CASES["residual"], cache) / "keras.h5"
         self.tflite = folder / "good.tflite"
         command.succeed("convert", self.keras, "-o", self.tflite)
+        self.onnx = folder / "good.onnx"
+        command.succeed("convert", self.keras, "-o", self.onnx)
         self.saved = folder / "good"
         self.export(self.saved)
         self.frozen = folder / "good.pb"
@@ -125,7 +127,7 @@ class Files:
 
 
 def truncated(trials, files):
-    for path in (files.keras, files.h5, files.tflite):
+    for path in (files.keras, files.h5, files.tflite, files.onnx):
         content = path.read_bytes()
         for share in (0, 0.001, 0.1, 0.5, 0.9, 0.99):
             kept = int(share * len(content))
@@ -137,9 +139,9 @@ def truncated(trials, files):
 def lying(trials, files):
     """Four bytes at seeded places become numbers that lie; what is hit may be a weight, so a result is fine too."""
     random = np.random.default_rng(7)
-    for path in (files.h5, files.tflite):
+    for path in (files.h5, files.tflite, files.onnx):
         content = path.read_bytes()
-        # The structure of HDF5 is spread over the file, that of TFLite lies mostly at its ends.
+        # The structure of HDF5 is spread over the file, those of TFLite and ONNX lie mostly at its ends.
         places = random.integers(0, len(content) - 4, 24).tolist() + list(range(0, 64, 8))
         if path == files.tflite:
             places += random.integers(len(content) - 30_000, len(content) - 4, 24).tolist()
@@ -157,6 +159,26 @@ def lying(trials, files):
             flipped = bytes([content[place] ^ 0x10])
             spoilt = files.write(content[:place] + flipped + content[place + 1 :], ".keras")
             trials.convert(f"lying.keras flipped bit at {place}", spoilt, codes=BROKEN)
+
+
+def weights_elsewhere(trials, files):
+    """ONNX files whose weights stand in another file: one that is missing, too short, or not in the model's folder."""
+    place = files.folder / "external"
+    place.mkdir()
+    good, data = place / "model.onnx", place / "model.onnx.data"
+    command.succeed("convert", files.keras, "-o", good, "--external-data")
+    whole, weights = good.read_bytes(), data.read_bytes()
+    trials.convert("weights in another file", good, codes=(OK,))
+    name = b"model.onnx.data"
+    for other in (b"../../etc/hosts", b"/etc/host.conf0", b"./../model.data"):
+        assert len(other) == len(name)
+        spoilt = place / "spoilt.onnx"
+        spoilt.write_bytes(whole.replace(name, other))
+        trials.convert(f"weights in {other.decode()}", spoilt, codes=BROKEN, mentions=["folder"])
+    data.write_bytes(weights[: len(weights) // 2])
+    trials.convert("half of the weights' file", good, codes=BROKEN)
+    data.unlink()
+    trials.convert("no file of weights", good, codes=(FAILED, USAGE, BROKEN), mentions=["model.onnx.data"])
 
 
 def wrong_configurations(trials, files):
@@ -513,7 +535,7 @@ def main():
         folder = Path(folder)
         trials, files = Trials(options.only, folder), Files(folder, options.cache)
         for group in (
-            truncated, lying, spoilt_saved_models, lying_tables, hostile_graphs, wrong_configurations,
+            truncated, lying, weights_elsewhere, spoilt_saved_models, lying_tables, hostile_graphs, wrong_configurations,
             wrong_containers, wrong_weights, unsupported, wrong_data, usage, onnx, outputs,
         ):  # fmt: skip
             group(trials, files)

@@ -268,7 +268,8 @@ def counted(rows):
 
 
 SECTIONS = ("layers", "operations", "applications", "files", "trained")
-TITLES = ("Layers", "Operations", "Applications", "TFLite files", "Trained models")
+# Those of ONNX files are written by onnx_models.py.
+TITLES = ("Layers", "Operations", "Applications", "TFLite files", "ONNX files", "Trained models")
 
 
 def measure(options, folder):

@@ -43,7 +43,7 @@ pub(crate) enum Verb {
 
 /// Convert a model, quantize it, check the result
 ///
-/// Reads .keras, .h5, SavedModel folders, frozen graphs (.pb) and .tflite, and writes .tflite, .onnx or .keras by
+/// Reads .keras, .h5, SavedModel folders, frozen graphs (.pb), .onnx and .tflite, and writes .tflite, .onnx or .keras by
 /// OUT's extension. The result is compared with the source before
 /// it is written.
 #[derive(Debug, Args)]

@@ -46,6 +46,11 @@ impl Archive {
 
     /// The array called `name`, which must be one of [`Archive::names`].
     pub(crate) fn array(&mut self, name: &str, max_memory: u64) -> Result<Stored, DataError> {
+        self.stored(name, max_memory, false)
+    }
+
+    /// The same; where they are taken, a single value is a list of one.
+    fn stored(&mut self, name: &str, max_memory: u64, single: bool) -> Result<Stored, DataError> {
         let index = self.names.iter().find(|(other, _)| other == name).map(|(_, index)| *index);
         let Some(index) = index else {
             return Err(DataError::broken(&self.path, format!("no array `{name}`")));
@@ -57,7 +62,10 @@ impl Archive {
         let (stored, size, packed) =
             (member.compression() == CompressionMethod::Stored, member.size(), member.compressed_size());
         let start = member.data_start();
-        let (header, header_bytes) = npy::read_header(&mut member, &place)?;
+        let (mut header, header_bytes) = npy::read_header(&mut member, &place)?;
+        if single && header.shape.is_empty() {
+            header.shape.push(1);
+        }
         let declared = header.bytes(&place)?;
         npy::check_length(&place, &header, declared, size.saturating_sub(header_bytes))?;
         if size > packed.saturating_mul(if stored { 1 } else { MAX_EXPANSION }) {
@@ -108,7 +116,7 @@ fn zip_error(path: &Path, error: ZipError) -> DataError {
     }
 }
 
-/// Reads every array of an npz file, named as there.
+/// Reads every array of an npz file, named as there. A single value comes as a list of one.
 ///
 /// # Errors
 /// A file that cannot be read, is broken, or holds an array of more than `max_memory` bytes.
@@ -116,7 +124,7 @@ pub fn read(path: &Path, max_memory: u64) -> Result<Vec<Array>, DataError> {
     let mut archive = Archive::open(path)?;
     let names: Vec<String> = archive.names().map(str::to_owned).collect();
     let array = |name: String| {
-        let stored = archive.array(&name, max_memory)?;
+        let stored = archive.stored(&name, max_memory, true)?;
         Ok(stored.whole()?.named(name))
     };
     names.into_iter().map(array).collect()

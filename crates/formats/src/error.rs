@@ -38,8 +38,8 @@ pub enum FormatError {
     /// The file is of no known format.
     #[error("the format is not recognized: {0}")]
     Unrecognized(String),
-    /// The file's format is known, but not read yet.
-    #[error("{}: {} is not supported yet; Keras, SavedModel and TFLite files are", path.display(), name(*format))]
+    /// The format is known, but no file is of it.
+    #[error("{}: {} is not read; Keras, SavedModel, ONNX and TFLite files are", path.display(), name(*format))]
     UnsupportedFormat {
         /// The file.
         path: PathBuf,

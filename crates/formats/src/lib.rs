@@ -1,4 +1,4 @@
-//! Bytes to models and back: Keras, SavedModel and TFLite; to ONNX.
+//! Bytes to models and back: Keras, SavedModel, ONNX and TFLite.
 //!
 //! Readers trust nothing in a file: every size, offset, count, shape and recursion is checked, no
 //! code in a file is run, and no file is read that was not named. Writers hand out bytes;
@@ -12,6 +12,7 @@ mod error;
 mod inputs;
 pub mod keras;
 pub mod mapping;
+mod messages;
 pub mod onnx;
 pub mod output;
 mod refusal;
@@ -38,7 +39,8 @@ pub fn read(path: &Path) -> Result<Model, FormatError> {
         Format::Keras => keras::read_keras(mapping::open(path)?)?,
         Format::H5 => keras::read_h5(mapping::open(path)?)?,
         Format::SavedModel => savedmodel::read(path)?,
-        Format::Onnx | Format::Memory => {
+        Format::Onnx => return onnx::read(path),
+        Format::Memory => {
             return Err(FormatError::UnsupportedFormat { path: path.to_owned(), format });
         }
     };

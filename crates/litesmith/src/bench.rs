@@ -120,7 +120,7 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
         return Err(Error::Usage("the batch and the number of runs must be at least 1".into()));
     }
     let start = Instant::now();
-    let file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
+    let file = crate::source::read(model)?;
     let mut interpreter = Interpreter::new(&file, &options.run)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let inputs = match &options.data {

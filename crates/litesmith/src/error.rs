@@ -113,7 +113,7 @@ impl From<FormatError> for Error {
                 Error::Unsupported { what: "not supported".into(), layers }
             }
             FormatError::UnsupportedFormat { format, .. } => {
-                let reason = "such files are not read yet; give a Keras, SavedModel or TFLite file".into();
+                let reason = "such files are not read; give a Keras, SavedModel, ONNX or TFLite file".into();
                 let layer = Unsupported { layer: "input".into(), operator: format!("{format:?}"), reason };
                 Error::Unsupported { what: "not supported".into(), layers: vec![layer] }
             }

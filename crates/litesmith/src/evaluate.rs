@@ -41,7 +41,7 @@ pub fn evaluate(
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<EvaluateResult, Error> {
-    let model_file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
+    let model_file = crate::source::read(model)?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
     let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     if feed.dataset.labels().is_none() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use litesmith_data::{
-    Array as SampleArray, Batch, Crop, DataError, Dataset, ElementType, InputSpec, Options, Preprocess,
+    Array as SampleArray, Batch, Crop, DataError, Dataset, ElementType, InputSpec, Options, Preprocess, npz,
 };
 use litesmith_graph::{DType, Model};
 use litesmith_runtime::{Array, Interpreter, TensorInfo};
@@ -197,6 +197,70 @@ fn signed(model: &Model, inputs: &[TensorInfo]) -> Vec<TensorInfo> {
         ..info.clone()
     };
     inputs.iter().enumerate().map(renamed).collect()
+}
+
+/// Inputs that do not share an axis of samples, such as a number beside a sequence: each is one array of a
+/// file, and there is one run.
+pub(crate) struct Whole(Vec<Array>);
+
+impl Whole {
+    /// Opens the arrays of an npz file that have the inputs' names; `None` where inputs share their first
+    /// axis.
+    pub(crate) fn open(
+        model: &Model,
+        inputs: &[TensorInfo],
+        data: &DataOptions,
+    ) -> Result<Option<Whole>, Error> {
+        let first = |input: &TensorInfo| input.shape.dims().first().cloned();
+        let shared = inputs.first().is_some_and(|input| {
+            first(input).is_some() && inputs.iter().all(|other| first(other) == first(input))
+        });
+        if shared {
+            return Ok(None);
+        }
+        let found = npz::read(&data.path, Options::default().max_memory)?;
+        let mut arrays = Vec::with_capacity(inputs.len());
+        for input in signed(model, inputs) {
+            let Some(array) = found.iter().find(|array| array.name() == Some(input.name.as_str())) else {
+                return Err(Error::Broken(format!(
+                    "{}: there is no array '{}'; inputs without a common axis of samples are given whole",
+                    data.path.display(),
+                    input.name
+                )));
+            };
+            let Some(own) = element_type(input.dtype) else {
+                return Err(Error::Usage(format!(
+                    "data cannot fill input '{}' of {}",
+                    input.name, input.dtype
+                )));
+            };
+            let scalar = input.shape.rank() == 0 && array.shape() == [1];
+            let mut sizes = array.shape().iter().zip(input.shape.dims());
+            let alike = array.shape().len() == input.shape.rank();
+            let fits =
+                scalar || (alike && sizes.all(|(size, dim)| dim.fixed().is_none_or(|own| own == *size)));
+            if !fits {
+                let (name, shape) = (&input.name, &input.shape);
+                return Err(Error::Broken(format!(
+                    "{}: input '{name}' takes shape {shape}, the array has {:?}",
+                    data.path.display(),
+                    array.shape()
+                )));
+            }
+            let quantized = input.quantization.is_some() && array.dtype() != own;
+            let array = if quantized { array.clone() } else { array.clone().convert(own)? };
+            let mut array = to_runtime(&input, &array)?;
+            if scalar {
+                array.shape.clear();
+            }
+            arrays.push(array);
+        }
+        Ok(Some(Whole(arrays)))
+    }
+
+    pub(crate) fn arrays(&self) -> &[Array] {
+        &self.0
+    }
 }
 
 /// One batch, ready to run.

@@ -116,7 +116,7 @@ pub fn inspect(path: &Path) -> Result<InspectResult, Error> {
 /// # Errors
 /// If the file cannot be read.
 pub fn inspect_with(path: &Path, options: InspectOptions) -> Result<InspectResult, Error> {
-    let mut model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
+    let mut model = crate::source::read(path)?;
     litesmith_prune::densify(&mut model);
     let encoded = match options.sizes && model.source.format == Format::Tflite {
         true => Some(litesmith_prune::encoded_bytes(model.main())),

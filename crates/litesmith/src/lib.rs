@@ -28,6 +28,7 @@ mod prune;
 mod run;
 mod seeded;
 mod shapes;
+mod source;
 mod train;
 
 pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};

@@ -7,7 +7,7 @@ use litesmith_runtime::{Array, Interpreter, Options as RunOptions, TensorInfo};
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::feed::{DataOptions, Feed, dequantize_output, to_data};
+use crate::feed::{DataOptions, Feed, Whole, dequantize_output, to_data};
 use crate::observer::{Observer, go_on};
 
 /// What a model says of a data set.
@@ -59,11 +59,15 @@ pub fn run(
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<RunResult, Error> {
-    let model_file = litesmith_formats::read(model).map_err(|error| Error::from(error).about(model))?;
+    let model_file = crate::source::read(model)?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
-    let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     let infos = interpreter.outputs().to_vec();
     let names = output_names(&model_file, &infos);
+    if let Some(whole) = Whole::open(&model_file, interpreter.inputs(), data)? {
+        let arrays = interpreter.run(whole.arrays())?;
+        return finish(&names, &arrays, output, 1, Vec::new());
+    }
+    let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     let mut collected: Vec<Option<Array>> = vec![None; infos.len()];
     let mut predictions = Vec::new();
     observer.stage("run", feed.len());
@@ -80,9 +84,20 @@ pub fn run(
         (0..fed.samples).for_each(|_| observer.step());
     }
     let arrays: Vec<Array> = collected.into_iter().flatten().collect();
+    finish(&names, &arrays, output, feed.len(), predictions)
+}
+
+/// Writes the outputs, where they are asked for, and describes them.
+fn finish(
+    names: &[String],
+    arrays: &[Array],
+    output: Option<&Path>,
+    samples: usize,
+    predictions: Vec<Vec<Prediction>>,
+) -> Result<RunResult, Error> {
     if let Some(path) = output {
         let named: Result<Vec<_>, Error> =
-            names.iter().zip(&arrays).map(|(name, array)| to_data(name, array)).collect();
+            names.iter().zip(arrays).map(|(name, array)| to_data(name, array)).collect();
         npz::write(path, &named?, npz::Compression::Stored)
             .map_err(|error| Error::Failed(error.to_string()))?;
     }
@@ -91,8 +106,8 @@ pub fn run(
         dtype: array.dtype.numpy_name(),
         shape: array.shape.clone(),
     };
-    let outputs = names.iter().zip(&arrays).map(describe).collect();
-    Ok(RunResult { schema_version: 1, samples: feed.len(), outputs, predictions })
+    let outputs = names.iter().zip(arrays).map(describe).collect();
+    Ok(RunResult { schema_version: 1, samples, outputs, predictions })
 }
 
 /// Names of the outputs: those of the signature where there is one, else those of the tensors.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{BinaryKind, Cast, Pad, PadMode, Slice, UnaryKind};
+use litesmith_graph::ops::{self, BinaryKind, Cast, Pad, PadMode, Slice, StridedSlice, UnaryKind};
 use litesmith_graph::{DType, Data, Graph, Node, NodeId, Op, TensorKind};
 use litesmith_kernels::ThreadPool;
 use litesmith_kernels::elementwise::{self, Broadcast};
@@ -51,13 +51,25 @@ fn evaluate(graph: &Graph, parameters: &[Parameter], id: NodeId) -> Option<Data>
         }
         Op::Slice(op) if node.inputs.len() == 1 => sliced(graph, parameters, node, op),
         // Steps of one that leave nothing out.
-        Op::StridedSlice(op) if op.strides.iter().all(|stride| *stride == 1) => {
-            (output.shape.elements() == input.shape.elements()).then(|| data.clone())
+        Op::StridedSlice(op)
+            if output.shape.elements() == input.shape.elements()
+                && op.strides.iter().all(|stride| *stride == 1) =>
+        {
+            Some(data.clone())
+        }
+        Op::StridedSlice(op) if input.dtype == DType::F32 && node.inputs.len() == 1 => {
+            walked(graph, parameters, node, op)
         }
         Op::Cast(Cast { to: DType::F32 }) => {
             let integers =
                 || data.integers(input.dtype).map(|values| values.iter().map(|x| *x as f32).collect());
             data.floats(input.dtype).map(Cow::into_owned).or_else(integers).map(Data::from_vec)
+        }
+        Op::Concat(op) if op.activation.is_none() && input.dtype == DType::F32 => {
+            concatenated(graph, parameters, node, op.axis)
+        }
+        Op::Gather(op) if op.batch_dims == 0 && input.dtype == DType::F32 => {
+            gathered(graph, parameters, node, op.axis)
         }
         Op::Unary(op) => unary(graph, parameters, node, op.kind),
         Op::Binary(op) if op.activation.is_none() => binary(graph, parameters, node, op.kind),
@@ -78,6 +90,21 @@ fn padded(graph: &Graph, parameters: &[Parameter], node: &Node, op: &Pad) -> Opt
     Some(Data::from_vec(output))
 }
 
+/// A part of weights, with steps.
+fn walked(graph: &Graph, parameters: &[Parameter], node: &Node, op: &StridedSlice) -> Option<Data> {
+    let input = node.inputs[0]?;
+    let (shape, values) = (graph[input].shape.to_fixed()?, floats(graph, parameters, input)?);
+    let axes = op.resolve(&shape).ok()?;
+    let axis = |axis: &ops::AxisSlice| {
+        let step = isize::try_from(axis.step).ok()?;
+        Some(AxisSlice { begin: axis.start, step, len: axis.length })
+    };
+    let slices: Vec<AxisSlice> = axes.iter().map(axis).collect::<Option<_>>()?;
+    let mut output = vec![0f32; slices.iter().map(|slice| slice.len).product()];
+    movement::strided_slice(&ThreadPool::new(1), &shape, &slices, &values, &mut output);
+    Some(Data::from_vec(output))
+}
+
 fn sliced(graph: &Graph, parameters: &[Parameter], node: &Node, op: &Slice) -> Option<Data> {
     let input = node.inputs[0]?;
     let (shape, values) = (graph[input].shape.to_fixed()?, floats(graph, parameters, input)?);
@@ -89,6 +116,41 @@ fn sliced(graph: &Graph, parameters: &[Parameter], node: &Node, op: &Slice) -> O
     let slices: Vec<AxisSlice> = op.begin.iter().zip(&size).map(axis).collect();
     let mut output = vec![0f32; size.iter().product()];
     movement::strided_slice(&ThreadPool::new(1), &shape, &slices, &values, &mut output);
+    Some(Data::from_vec(output))
+}
+
+/// Weights put together of parts.
+fn concatenated(graph: &Graph, parameters: &[Parameter], node: &Node, axis: i32) -> Option<Data> {
+    let mut parts = Vec::with_capacity(node.inputs.len());
+    for input in &node.inputs {
+        parts.push((graph[(*input)?].shape.to_fixed()?, floats(graph, parameters, (*input)?)?));
+    }
+    let rank = parts.first()?.0.len();
+    let axis = usize::try_from(if axis < 0 { axis + rank as i32 } else { axis }).ok()?;
+    let rows: usize = parts.first()?.0.get(..axis)?.iter().product();
+    let mut output = Vec::with_capacity(parts.iter().map(|(_, values)| values.len()).sum());
+    for row in 0..rows {
+        for (_, values) in &parts {
+            let run = values.len() / rows;
+            output.extend_from_slice(&values[row * run..(row + 1) * run]);
+        }
+    }
+    Some(Data::from_vec(output))
+}
+
+/// Slices of weights in another order: never more than there are.
+fn gathered(graph: &Graph, parameters: &[Parameter], node: &Node, axis: i32) -> Option<Data> {
+    let [Some(table), Some(indices)] = node.inputs[..] else { return None };
+    let (shape, values) = (graph[table].shape.to_fixed()?, floats(graph, parameters, table)?);
+    let indices = data(&graph[indices], parameters)?.integers(graph[indices].dtype)?;
+    let axis = usize::try_from(if axis < 0 { axis + shape.len() as i32 } else { axis }).ok()?;
+    let size = *shape.get(axis)?;
+    if indices.len() > size {
+        return None;
+    }
+    let sizes = [1, shape[..axis].iter().product(), size, shape[axis + 1..].iter().product()];
+    let mut output = vec![0f32; sizes[1] * indices.len() * sizes[3]];
+    movement::gather(sizes, &values, &indices, &mut output).ok()?;
     Some(Data::from_vec(output))
 }
 

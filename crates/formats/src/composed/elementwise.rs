@@ -84,3 +84,47 @@ pub(crate) fn error_function(scope: &mut impl Emit, x: TensorId) -> Built<Tensor
     let sign = scope.unary(UnaryKind::Sign, x)?;
     scope.binary(BinaryKind::Mul, sign, positive)
 }
+
+/// By the polynomial of `atanf` in Moshier's Cephes library, whose error is below 2e-7: angles above 22.5
+/// degrees are brought below it first.
+pub(crate) fn arc_tangent(scope: &mut impl Emit, x: TensorId) -> Built<TensorId> {
+    const FACTORS: [f32; 4] = [0.080_537_45, -0.138_776_86, 0.199_777_1, -0.333_329_5];
+    const TAN_22_5: f32 = 0.414_213_57;
+    let size = scope.unary(UnaryKind::Abs, x)?;
+    let steep = truth::compared(scope, CompareKind::Greater, size, 1.0)?;
+    let inverse = scope.unary(UnaryKind::Reciprocal, size)?;
+    let flat = truth::chosen(scope, steep, inverse, size)?;
+    // atan(t) = 45 degrees + atan((t - 1) / (t + 1)).
+    let turned = truth::compared(scope, CompareKind::Greater, flat, TAN_22_5)?;
+    let (below, above) =
+        (scope.with_scalar(BinaryKind::Sub, flat, 1.0)?, scope.with_scalar(BinaryKind::Add, flat, 1.0)?);
+    let rest = scope.binary(BinaryKind::Div, below, above)?;
+    let t = truth::chosen(scope, turned, rest, flat)?;
+    let square = scope.unary(UnaryKind::Square, t)?;
+    let mut sum = scope.with_scalar(BinaryKind::Mul, square, FACTORS[0])?;
+    for (place, factor) in FACTORS[1..].iter().enumerate() {
+        let more = scope.with_scalar(BinaryKind::Add, sum, *factor)?;
+        sum = if place < 2 { scope.binary(BinaryKind::Mul, more, square)? } else { more };
+    }
+    let cubic = scope.binary(BinaryKind::Mul, square, t)?;
+    let correction = scope.binary(BinaryKind::Mul, sum, cubic)?;
+    let angle = scope.binary(BinaryKind::Add, t, correction)?;
+    let more = scope.with_scalar(BinaryKind::Add, angle, std::f32::consts::FRAC_PI_4)?;
+    let angle = truth::chosen(scope, turned, more, angle)?;
+    let right = scope.scalar("right_angle", std::f32::consts::FRAC_PI_2)?;
+    let other = scope.binary(BinaryKind::Sub, right, angle)?;
+    let angle = truth::chosen(scope, steep, other, angle)?;
+    let sign = scope.unary(UnaryKind::Sign, x)?;
+    scope.binary(BinaryKind::Mul, sign, angle)
+}
+
+/// `atan(x / sqrt(1 - x^2))`.
+pub(crate) fn arc_sine(scope: &mut impl Emit, x: TensorId) -> Built<TensorId> {
+    let one = scope.scalar("one", 1.0)?;
+    let above = scope.with_scalar(BinaryKind::Add, x, 1.0)?;
+    let below = scope.binary(BinaryKind::Sub, one, x)?;
+    let product = scope.binary(BinaryKind::Mul, above, below)?;
+    let root = scope.unary(UnaryKind::Sqrt, product)?;
+    let slope = scope.binary(BinaryKind::Div, x, root)?;
+    arc_tangent(scope, slope)
+}

@@ -7,4 +7,6 @@ pub(crate) mod simulated;
 pub(crate) mod truth;
 pub(crate) mod volumes;
 
-pub(crate) use elementwise::{error_function, hyperbolic, quotient_or_zero, tangent, truncated};
+pub(crate) use elementwise::{
+    arc_sine, arc_tangent, error_function, hyperbolic, quotient_or_zero, tangent, truncated,
+};

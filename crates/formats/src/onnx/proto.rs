@@ -20,10 +20,31 @@ pub(crate) struct ModelProto {
     pub opset_import: Vec<OperatorSetIdProto>,
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringStringEntryProto>,
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<FunctionProto>,
 }
 
 /// The field of a model that holds its graph.
 pub(crate) const GRAPH_OF_MODEL: u32 = 7;
+
+/// An operator that the model brings along: nodes that stand for one.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FunctionProto {
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    #[prost(string, optional, tag = "10")]
+    pub domain: Option<String>,
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<AttributeProto>,
+}
 
 /// A version of a set of operators.
 #[derive(Clone, PartialEq, Message)]
@@ -60,7 +81,13 @@ pub(crate) struct GraphProto {
     pub output: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "13")]
     pub value_info: Vec<ValueInfoProto>,
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<Nothing>,
 }
+
+/// A message of which it only matters that it is there.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Nothing {}
 
 /// The field of a graph that holds its initializers.
 pub(crate) const INITIALIZER_OF_GRAPH: u32 = 5;
@@ -93,6 +120,8 @@ pub(crate) struct AttributeProto {
     pub i: Option<i64>,
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub s: Option<Bytes>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub t: Option<Box<TensorProto>>,
     #[prost(message, optional, boxed, tag = "6")]
     pub g: Option<Box<GraphProto>>,
     #[prost(float, repeated, packed = "false", tag = "7")]
@@ -103,6 +132,8 @@ pub(crate) struct AttributeProto {
     pub strings: Vec<Bytes>,
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
+    #[prost(string, optional, tag = "21")]
+    pub ref_attr_name: Option<String>,
 }
 
 /// Which field of an attribute counts.
@@ -110,8 +141,11 @@ pub(crate) mod attribute_type {
     pub const FLOAT: i32 = 1;
     pub const INT: i32 = 2;
     pub const STRING: i32 = 3;
+    pub const TENSOR: i32 = 4;
     pub const GRAPH: i32 = 5;
+    pub const FLOATS: i32 = 6;
     pub const INTS: i32 = 7;
+    pub const STRINGS: i32 = 8;
 }
 
 /// A constant.
@@ -121,10 +155,22 @@ pub(crate) struct TensorProto {
     pub dims: Vec<i64>,
     #[prost(int32, optional, tag = "2")]
     pub data_type: Option<i32>,
+    #[prost(message, optional, tag = "3")]
+    pub segment: Option<Nothing>,
+    #[prost(float, repeated, packed = "false", tag = "4")]
+    pub float_data: Vec<f32>,
+    #[prost(int32, repeated, packed = "false", tag = "5")]
+    pub int32_data: Vec<i32>,
+    #[prost(int64, repeated, packed = "false", tag = "7")]
+    pub int64_data: Vec<i64>,
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub raw_data: Option<Bytes>,
+    #[prost(double, repeated, packed = "false", tag = "10")]
+    pub double_data: Vec<f64>,
+    #[prost(uint64, repeated, packed = "false", tag = "11")]
+    pub uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
     #[prost(int32, optional, tag = "14")]

@@ -38,7 +38,7 @@ use litesmith_graph::Model;
 use prost::Message;
 
 use crate::error::FormatError;
-use crate::mapping;
+use crate::{mapping, messages};
 use bundle::Bundle;
 use draft::refuse;
 use flow::{Flow, Variable};
@@ -97,7 +97,7 @@ fn flow_of_folder(
     options: &ReadOptions,
 ) -> Result<(Flow, Vec<Variable>, String), FormatError> {
     let bytes = mapping::open(&folder.join(SAVED_MODEL))?;
-    limits::check(&bytes, limits::SAVED_MODEL, SAVED_MODEL)?;
+    messages::check(&bytes, &limits::SAVED_MODEL, SAVED_MODEL)?;
     let broken = |error: prost::DecodeError| FormatError::broken(SAVED_MODEL, error.to_string());
     let model = SavedModel::decode(bytes).map_err(broken)?;
     let chosen = choose(&model, &options.tags)?;
@@ -126,7 +126,7 @@ pub fn read_graph_def(bytes: Bytes) -> Result<Model, FormatError> {
 }
 
 fn flow_of_graph_def(bytes: Bytes) -> Result<(Flow, Vec<Variable>), FormatError> {
-    limits::check(&bytes, limits::GRAPH, "the graph")?;
+    messages::check(&bytes, &limits::GRAPH, "the graph")?;
     let broken = |error: prost::DecodeError| FormatError::broken("the graph", error.to_string());
     let graph = GraphDef::decode(bytes).map_err(broken)?;
     let program = Program::new(&graph, &[])?;

@@ -56,7 +56,7 @@ impl Stored {
         let broken = |reason: String| FormatError::broken(format!("variable '{OBJECTS}'"), reason);
         let texts = bundle.texts(OBJECTS)?;
         let [text] = texts.as_slice() else { return Err(broken(format!("it has {} texts", texts.len()))) };
-        super::limits::check(text, super::limits::TRACKABLE_OBJECTS, OBJECTS)?;
+        crate::messages::check(text, &super::limits::TRACKABLE_OBJECTS, OBJECTS)?;
         let graph = TrackableObjectGraph::decode(text.clone()).map_err(|error| broken(error.to_string()))?;
         for (object, node) in graph.nodes.into_iter().enumerate() {
             let value = node.attributes.into_iter().find(|attribute| attribute.name == VALUE);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use litesmith_formats::savedmodel;
+use litesmith_formats::{onnx, savedmodel};
 use litesmith_graph::{Dim, Format, Model, TensorKind, infer_model, text};
 use litesmith_passes::{Interface, Rewrites, absorb_padding, channels_first, legalize, optimize};
 use litesmith_quantize::{
@@ -115,6 +115,8 @@ fn convert_source(
     start: Instant,
 ) -> Result<ConvertResult, Error> {
     let options = &mut options;
+    // First of all: what comes goes by the names of tensors, which this may change.
+    crate::source::arrange(&mut model)?;
     let simulates = goes_by_simulation(&mut source, options, observer);
     options.check_ranges(simulates)?;
     let simulated = if simulates { Some(take_simulation(&mut model)?) } else { None };
@@ -246,6 +248,11 @@ pub(crate) fn read(input: &Path, options: &ConvertOptions) -> Result<Model, Erro
 fn read_file(input: &Path, options: &ConvertOptions) -> Result<Model, Error> {
     let ConvertOptions { signature, tags, .. } = options;
     if signature.is_none() && tags.is_empty() {
+        if !options.input_shapes.is_empty() && litesmith_formats::detect(input)? == Format::Onnx {
+            // What the file's graph computes from shapes is constant then.
+            let shapes = onnx::ReadOptions::default().with_input_shapes(&options.input_shapes);
+            return Ok(onnx::read_with(input, &shapes)?);
+        }
         return Ok(litesmith_formats::read(input)?);
     }
     if litesmith_formats::detect(input)? != Format::SavedModel {

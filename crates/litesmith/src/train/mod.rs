@@ -23,7 +23,9 @@ pub use outcome::{EpochResult, SimulatedParts, StepOperator, StepTime, TrainResu
 pub use pruned::PruneTraining;
 pub use simulated::QuantizeAware;
 
+use crate::Quantization;
 use crate::convert::write::put;
+use crate::convert::{ConvertOptions, convert_model};
 use crate::error::Error;
 use crate::feed::{DataOptions, element_type};
 use crate::learnt::Learnt;
@@ -34,7 +36,7 @@ use simulated::agreement;
 use started::Started;
 use watch::Watch;
 
-/// Trains the model of a Keras file on labelled data and writes the file with its new weights.
+/// Trains the model of a Keras or ONNX file on labelled data and writes the file with its new weights.
 ///
 /// Beside `output`, a file `output.checkpoint` holds all that is needed to go on where training was when it
 /// was interrupted; it goes when training ends.
@@ -50,7 +52,7 @@ pub fn train(
 ) -> Result<TrainResult, Error> {
     let start = Instant::now();
     let original = mapping::open(input)?;
-    let model = litesmith_formats::read(input).map_err(|error| Error::from(error).about(input))?;
+    let model = crate::source::read(input)?;
     check_formats(&model, input, output)?;
     observer.stage("read", 0);
     let (training, validation) = datasets(&model, options)?;
@@ -90,7 +92,7 @@ pub fn train(
         None => None,
     };
     observer.stage("write", 0);
-    put(output, &file_bytes(&original, &trained, learnt.as_ref())?)?;
+    write((input, &original), trained, learnt.as_ref(), output, observer)?;
     // Training is complete: nothing is left to go on with.
     let _ = std::fs::remove_file(&checkpoint);
     let mut result =
@@ -107,9 +109,10 @@ fn check_formats(model: &Model, input: &Path, output: &Path) -> Result<(), Error
     let (own, expected) = match model.source.format {
         Format::Keras => ("a .keras file", "keras"),
         Format::H5 => ("an .h5 file", "h5"),
+        Format::Onnx => ("an .onnx file", "onnx"),
         format => {
             let reason = format!(
-                "{}: a model read from {format:?} cannot be trained; start from a Keras file",
+                "{}: a model read from {format:?} cannot be trained; start from a Keras or ONNX file",
                 input.display()
             );
             return Err(Error::Usage(reason));
@@ -134,6 +137,23 @@ fn file_bytes(original: &Bytes, model: &Model, learnt: Option<&Learnt>) -> Resul
             )));
         }
     })
+}
+
+/// Writes the model that was read from the bytes `original` of `input`, with its new weights.
+///
+/// An ONNX file is written from the model, since its nodes have become other ones.
+fn write(
+    (input, original): (&Path, &Bytes),
+    model: Model,
+    learnt: Option<&Learnt>,
+    output: &Path,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
+    if model.source.format == Format::Onnx {
+        let options = ConvertOptions::new(Quantization::None);
+        return convert_model((model.clone(), model), input, output, &options, observer).map(drop);
+    }
+    put(output, &file_bytes(original, &model, learnt)?)
 }
 
 /// The data to learn from, and those to validate on: a set of its own, or the last ones of the first, as

@@ -89,9 +89,10 @@ impl Started {
 
 /// Refuses what cannot be trained, or not be written again.
 fn check_source(model: &Model, options: &TrainOptions) -> Result<(), Error> {
-    if !matches!(model.source.format, Format::Keras | Format::H5) {
+    if !matches!(model.source.format, Format::Keras | Format::H5 | Format::Onnx) {
         let format = model.source.format;
-        let reason = format!("a model read from {format:?} cannot be trained; start from a Keras file");
+        let reason =
+            format!("a model read from {format:?} cannot be trained; start from a Keras or ONNX file");
         return Err(Error::Usage(reason));
     }
     if litesmith_quantize::is_simulated(model) {
@@ -99,9 +100,9 @@ fn check_source(model: &Model, options: &TrainOptions) -> Result<(), Error> {
                       model without them (--quantize-aware simulates its integers)";
         return Err(Error::Usage(reason.into()));
     }
-    if options.quantize_aware.is_some() && model.source.format == Format::H5 {
+    if options.quantize_aware.is_some() && model.source.format != Format::Keras {
         let reason =
-            "an .h5 file has no room for what quantization-aware training learns; save the model as .keras";
+            "only a .keras file has room for what quantization-aware training learns; start from one";
         return Err(Error::Usage(reason.into()));
     }
     Ok(())

@@ -6,6 +6,7 @@ mod interpreter;
 mod layout;
 mod learner;
 mod onnx;
+mod onnx_read;
 mod prune;
 mod recurrent;
 mod run;

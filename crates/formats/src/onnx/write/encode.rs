@@ -81,6 +81,7 @@ impl Parts<'_> {
             opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(version) }],
             metadata_props: metadata(self.model),
             graph: None,
+            ..ModelProto::default()
         };
         let external = external || self.initializers.bytes() > MOST_INLINE;
         let data_file = external.then(|| format!("{file_name}.data"));
