@@ -7,7 +7,6 @@ use std::sync::Mutex;
 
 use litesmith::{
     ConvertOptions, ConvertResult, Error, InterfaceType, Layout, Observer, Quantization, Silent, convert,
-    inspect,
 };
 
 use crate::{asset, calibration};
@@ -268,12 +267,4 @@ fn equal_requests_give_equal_bytes() {
         (bytes(folder.path(), "out.onnx"), bytes(folder.path(), "out.onnx.data"))
     };
     assert!(of(1) == of(2), "the files depend on the number of threads");
-}
-
-#[test]
-fn what_is_not_read_yet_is_not_supported() {
-    let folder = tempfile::tempdir().unwrap();
-    converted(folder.path(), &ConvertOptions::new(Quantization::None)).unwrap();
-    let error = inspect(&folder.path().join("out.onnx")).unwrap_err();
-    assert_eq!(error.exit_code(), 3, "{error}");
 }
