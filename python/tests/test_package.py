@@ -58,8 +58,7 @@ def test_scripts_get_types(tmp_path):
 
 
 def test_progress_is_shown_where_lines_can_be_written_over():
-    import functools
-import io
+    import io
 
     from litesmith.progress import Progress
 
