@@ -46,7 +46,7 @@ class Network:
     """A network of the zoo, photographs as it takes them, and what was found wrong with it."""
 
     def __init__(self, listed, size, folder):
-        self.name, self.folder = listed["name"], folder
+        self.listed, self.name, self.folder = listed, listed["name"], folder
         self.size = size or listed["size"]
         crops = data.crops(IMAGES, self.size, data.HELD_OUT).astype(np.float32)
         mode = listed["preprocessing"]
@@ -178,7 +178,7 @@ def rename_layers(file):
         file.move(name, f"other_{name}")
     for attribute in [name for name in file.attrs if name.startswith("layer_names")]:
         del file.attrs[attribute]
-    others = [f"other_{name}" for name in names]
+    others = [f"other_{name}".encode() for name in names]
     legacy_h5_format.save_attributes_to_hdf5_group(file, "layer_names", others)
 
 
@@ -201,6 +201,12 @@ def check_tf_keras(network):
 
 def check_published(network):
     """The network that Keras gives its own ImageNet weights, which has a layer more in some families."""
+    if network.size != network.listed["size"]:
+        # Keras gives these weights with its classifier at one size alone.
+        others = Network(network.listed, None, network.folder)
+        check_published(others)
+        network.failures += others.failures
+        return
     if not any(layer.name == "normalization" and layer.weights for layer in network.theirs().layers):
         return
     keras.backend.clear_session()

@@ -19,6 +19,10 @@ pub(super) fn values(initializer: Initializer, shape: &[usize], seed: u64, name:
             let (inputs, outputs) = fans(shape);
             uniform(&mut random, count, 1.0 / ((inputs + outputs) / 2.0).max(1.0))
         }
+        Initializer::HeNormal => {
+            let variance = 2.0 / fans(shape).0.max(1.0);
+            truncated_normal(&mut random, count, variance.sqrt() / CUT_DEVIATION)
+        }
         Initializer::VarianceScaling { scale, mode, distribution } => {
             let (inputs, outputs) = fans(shape);
             let fan = match mode {
