@@ -53,10 +53,12 @@ class Network:
         if mode != "none":
             crops = keras.applications.imagenet_utils.preprocess_input(crops, data_format="channels_last", mode=mode)
         self.images = np.asarray(crops, np.float32)
-        self.failures = []
+        self.checks, self.failures = 0, []
 
     def check(self, what, passed, shown):
-        print(f"{'pass' if passed else 'FAIL'}  {self.name} {self.size}: {what}: {shown}", flush=True)
+        verdict = "pass" if passed else "FAIL"
+        print(f"{verdict}  {self.name} {self.size}: {what}: {shown}", file=sys.stderr, flush=True)
+        self.checks += 1
         if not passed:
             self.failures.append(what)
 
@@ -205,6 +207,7 @@ def check_published(network):
         # Keras gives these weights with its classifier at one size alone.
         others = Network(network.listed, None, network.folder)
         check_published(others)
+        network.checks += others.checks
         network.failures += others.failures
         return
     if not any(layer.name == "normalization" and layer.weights for layer in network.theirs().layers):
@@ -248,6 +251,7 @@ def main():
     if unknown := set(names) - set(listed):
         raise SystemExit(f"unknown networks {sorted(unknown)}")
     failed = 0
+    print("| network | size | checks | failed |\n|---|---|---|---|")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             network = Network(listed[name], options.size, Path(folder))
@@ -258,7 +262,8 @@ def main():
                     traceback.print_exc()
                     network.check(check.__name__, False, "an error")
             failed += bool(network.failures)
-    print(f"{len(names)} networks, {failed} failed")
+            failures = ", ".join(f"**{what}**" for what in network.failures) or "none"
+            print(f"| {name} | {network.size} | {network.checks} | {failures} |", flush=True)
     return 1 if failed else 0
 
 
