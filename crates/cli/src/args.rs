@@ -1,6 +1,7 @@
 //! The arguments of every verb, and what they mean to the library.
 
 mod pruning;
+mod zoo;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use litesmith::{
 
 pub(crate) use pruning::PruneArguments;
 use pruning::{PruneTrainingArguments, parse_prune};
+pub(crate) use zoo::{ZooArguments, ZooVerb};
 
 /// Makes neural networks small and fast on a CPU, without TensorFlow.
 #[derive(Debug, Parser)]
@@ -38,6 +40,7 @@ pub(crate) enum Verb {
     Inspect(InspectArguments),
     Train(Box<TrainArguments>),
     Prune(PruneArguments),
+    Zoo(ZooArguments),
     Demo(DemoArguments),
 }
 
@@ -520,9 +523,10 @@ pub(crate) struct DataArguments {
     /// How many samples to use; all where left out.
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
-    /// Arithmetic on real-valued inputs, named as in Keras: none, unit, caffe, torch, tf.
-    #[arg(long, default_value = "none")]
-    preprocess: Preprocess,
+    /// Arithmetic on real-valued inputs, named as in Keras: none, unit, caffe, torch, tf. None where left out, but for
+    /// networks of the zoo, which have their own.
+    #[arg(long, value_name = "KIND")]
+    preprocess: Option<Preprocess>,
     /// The part of images that is used, such as center:0.875.
     #[arg(long)]
     crop: Option<Crop>,
@@ -534,7 +538,7 @@ pub(crate) struct DataArguments {
 impl DataArguments {
     /// Whether any of them was given.
     fn any(&self) -> bool {
-        let preprocessed = self.preprocess != Preprocess::None;
+        let preprocessed = self.preprocess.is_some_and(|kind| kind != Preprocess::None);
         preprocessed || self.samples.is_some() || self.crop.is_some() || self.image_size.is_some()
     }
 
@@ -542,7 +546,8 @@ impl DataArguments {
         if self.samples == Some(0) {
             return Err(Error::Usage("--samples must be at least 1".into()));
         }
-        let options = DataOptions::new(path).with_preprocess(self.preprocess).with_crop(self.crop);
+        let preprocess = self.preprocess.unwrap_or_default();
+        let options = DataOptions::new(path).with_preprocess(preprocess).with_crop(self.crop);
         Ok(options.with_image_size(self.image_size).with_samples(self.samples))
     }
 }
@@ -715,9 +720,13 @@ mod tests {
     fn the_command_line_is_sound_and_every_verb_shows_an_example() {
         let mut command = Arguments::command();
         command.clone().debug_assert();
-        for verb in command.get_subcommands_mut() {
-            assert!(verb.render_help().to_string().contains("Example:"), "{}", verb.get_name());
+        fn shown(command: &mut clap::Command) {
+            for verb in command.get_subcommands_mut() {
+                assert!(verb.render_help().to_string().contains("Example:"), "{}", verb.get_name());
+                shown(verb);
+            }
         }
+        shown(&mut command);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod terminal;
 
 use std::ffi::OsString;
 
-use args::{Arguments, Verb};
+use args::{Arguments, Verb, ZooArguments, ZooVerb};
 use clap::Parser;
 use clap::error::ErrorKind;
 use litesmith::Error;
@@ -93,10 +93,26 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
             terminal.finish()?;
             print(json, &result, || show::prune(options, &result))
         }
+        Verb::Zoo(options) => zoo(options, json, &terminal),
         Verb::Demo(options) => {
             let result = litesmith::demo(&options.options()?, &terminal)?;
             terminal.finish()?;
             print(json, &result, || show::demo(&result))
+        }
+    }
+}
+
+fn zoo(options: &ZooArguments, json: bool, terminal: &Terminal) -> Result<(), Error> {
+    match &options.verb {
+        None => {
+            let result = litesmith::zoo::list()?;
+            print(json, &result, || show::zoo::list(&result))
+        }
+        Some(ZooVerb::Build(options)) => {
+            let build = options.options()?;
+            let result = litesmith::zoo::build(options.name(), &options.output, &build, terminal)?;
+            terminal.finish()?;
+            print(json, &result, || show::zoo::build(&result))
         }
     }
 }

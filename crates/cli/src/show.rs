@@ -1,5 +1,7 @@
 //! Results as text for people.
 
+pub(crate) mod zoo;
+
 use std::fmt::Write;
 use std::path::Path;
 

@@ -35,6 +35,18 @@ pub enum FormatError {
         /// What is wrong there.
         reason: String,
     },
+    /// Weights have another shape than the layer that they are for.
+    #[error("{place}: its variable '{variable}' has shape {wanted:?}, the file has {found:?} for it")]
+    Misfit {
+        /// The layer.
+        place: String,
+        /// The name of the variable.
+        variable: String,
+        /// The shape that it has.
+        wanted: Vec<usize>,
+        /// The shape that the file has for it.
+        found: Vec<usize>,
+    },
     /// The file is of no known format.
     #[error("the format is not recognized: {0}")]
     Unrecognized(String),

@@ -11,6 +11,7 @@ use litesmith_prune::PruneError;
 use litesmith_quantize::{QuantizeError, RecipeError, StatisticsError};
 use litesmith_runtime::RuntimeError;
 use litesmith_train::TrainError;
+use litesmith_zoo::ZooError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -241,6 +242,12 @@ impl From<PruneError> for Error {
             PruneError::Model(error) => error.into(),
             error => Error::Usage(error.to_string()),
         }
+    }
+}
+
+impl From<ZooError> for Error {
+    fn from(error: ZooError) -> Error {
+        Error::Usage(error.to_string())
     }
 }
 

@@ -30,6 +30,7 @@ mod seeded;
 mod shapes;
 mod source;
 mod train;
+pub mod zoo;
 
 pub use bench::{BenchOptions, BenchResult, Latency, OperatorTime, bench};
 pub use check::Check;

@@ -27,7 +27,7 @@ fn json(output: &Output) -> serde_json::Value {
 
 #[test]
 fn every_verb_explains_itself() {
-    for verb in ["convert", "run", "evaluate", "bench", "inspect", "train", "prune", "demo"] {
+    for verb in ["convert", "run", "evaluate", "bench", "inspect", "train", "prune", "zoo", "demo"] {
         let output = litesmith(&[verb, "--help"]);
         assert_eq!(code(&output), Some(0));
         assert!(text(&output.stdout).contains("Example:"), "{verb}");
@@ -148,5 +148,44 @@ fn pruning_reports_in_json_and_sizes_are_shown() {
         &["prune", model, "-o", &out, "--policy", "most"],
     ] {
         assert_eq!(code(&litesmith(arguments)), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_zoo_is_listed_and_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let listed = json(&litesmith(&["zoo", "--json"]));
+    assert_eq!(listed["schema_version"], 1);
+    let networks = listed["networks"].as_array().unwrap();
+    let network = networks.iter().find(|network| network["name"] == "MobileNetV2").unwrap();
+    assert_eq!((&network["size"], &network["preprocessing"]), (&224.into(), &"tf".into()));
+    assert!(text(&litesmith(&["zoo"]).stdout).contains("MobileNetV2"));
+
+    let out = path("net.keras");
+    let words = ["zoo", "build", "MobileNetV2", "-o", &out, "--size", "32", "--classes", "3"];
+    let output = litesmith(&[&words[..], &["--calibrate-bn", "--samples", "8", "--json"]].concat());
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    let result = json(&output);
+    let expected = [("size", 32), ("classes", 3), ("seed", 0), ("schema_version", 1)];
+    expected.iter().for_each(|(key, value)| assert_eq!(result[key], *value, "{key}"));
+    assert_eq!((&result["path"], &result["weights"]), (&out.as_str().into(), &serde_json::Value::Null));
+    assert_eq!(result["batch_norm"]["samples"], 8);
+    assert_eq!(result["bytes"], std::fs::metadata(&out).unwrap().len());
+    let again = litesmith(&[&words[..], &["--weights", &out]].concat());
+    assert!(text(&again.stdout).contains("those of"), "{}", text(&again.stderr));
+
+    let more = ["zoo", "build", "MobileNetV2", "-o", &path("net.tflite")];
+    for (arguments, expected) in [
+        (&more[..], 2),
+        (&[&words[..], &["--preprocess", "tf"]].concat(), 2),
+        (&[&words[..], &["--calibrate-bn", "--crop", "center:0.5"]].concat(), 2),
+        (&[&words[..], &["--calibrate-bn", "/no/such/folder"]].concat(), 2),
+        (&[&words[..], &["--weights", "/no/such/file"]].concat(), 2),
+        (&[&words[..], &["--weights", asset("fashion.keras").to_str().unwrap()]].concat(), 5),
+        (&["zoo", "build", "Nothing", "-o", &out][..], 2),
+    ] {
+        let output = litesmith(arguments);
+        assert_eq!(code(&output), Some(expected), "{arguments:?}: {}", text(&output.stderr));
     }
 }

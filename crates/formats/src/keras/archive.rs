@@ -99,15 +99,52 @@ impl Archive {
     }
 }
 
+/// A zip file in the making.
+pub(super) struct NewArchive {
+    writer: ZipWriter<Cursor<Vec<u8>>>,
+}
+
+impl NewArchive {
+    /// An archive without members that will have about this many bytes.
+    pub fn with_capacity(bytes: usize) -> NewArchive {
+        NewArchive { writer: ZipWriter::new(Cursor::new(Vec::with_capacity(bytes))) }
+    }
+
+    /// Adds a member of at most `most` bytes, written by a function.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn add(
+        &mut self,
+        name: &str,
+        most: usize,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), FormatError>,
+    ) -> Result<(), FormatError> {
+        let options = stored(zip::DateTime::default(), most);
+        self.writer.start_file(name, options).map_err(|error| broken(name, error))?;
+        write(&mut self.writer)
+    }
+
+    /// The bytes.
+    ///
+    /// # Errors
+    /// If the last member is too large.
+    pub fn finish(self) -> Result<Vec<u8>, FormatError> {
+        let finished = self.writer.finish().map_err(|error| broken("", error))?;
+        Ok(finished.into_inner())
+    }
+}
+
+fn stored(time: zip::DateTime, bytes: usize) -> SimpleFileOptions {
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    options.last_modified_time(time).large_file(bytes > LARGE)
+}
+
 fn store(
     writer: &mut ZipWriter<Cursor<Vec<u8>>>,
     (name, bytes): (&str, &[u8]),
     time: zip::DateTime,
 ) -> Result<(), FormatError> {
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .last_modified_time(time)
-        .large_file(bytes.len() > LARGE);
-    writer.start_file(name, options).map_err(|error| broken(name, error))?;
+    writer.start_file(name, stored(time, bytes.len())).map_err(|error| broken(name, error))?;
     writer.write_all(bytes).map_err(|error| broken(name, error))
 }

@@ -1,5 +1,7 @@
 //! The part of HDF5 that Keras files use, over the `hdf5-pure` crate: the only module that knows it.
 
+mod new;
+
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -8,6 +10,8 @@ use hdf5_pure::{AttrValue, Datatype, DatatypeByteOrder, File, FormatError as Sou
 use litesmith_graph::{DType, Data};
 
 use crate::error::FormatError;
+
+pub(super) use new::NewHdf5;
 
 /// Most bytes that an array may unpack to, as a multiple of the file's size: deflated weights that
 /// are mostly zero shrink to a thousandth, honest ones rarely below a sixtieth.
@@ -21,8 +25,14 @@ pub(super) struct Hdf5 {
     bytes: Bytes,
 }
 
-/// An array as the file holds it.
-pub(super) struct Array {
+/// Deepest nesting of groups that is walked through.
+const DEEPEST: usize = 32;
+/// Most groups that are walked through; files can hold groups in more than one place.
+const MOST_GROUPS: usize = 1 << 16;
+
+/// An array of a weight file.
+#[derive(Clone, Debug)]
+pub struct Array {
     /// Type of the elements of `data`.
     pub dtype: DType,
     /// Length of each axis.
@@ -198,6 +208,41 @@ impl Hdf5 {
             Element::Brain => (DType::F32, widened(&bytes, |bits| bf16::from_bits(bits).to_f32())),
         };
         Ok(Array { dtype, shape, data })
+    }
+
+    /// Type and shape of an array, as [`Hdf5::array`] gives them.
+    ///
+    /// # Errors
+    /// If it is missing or not numeric.
+    pub fn form(&self, path: &str) -> Result<(DType, Vec<usize>), FormatError> {
+        let dataset = self.file.dataset(path).map_err(|error| broken(path, error))?;
+        let dtype = match self.element(path, &dataset)?.0 {
+            Element::Plain(dtype) => dtype,
+            Element::Half | Element::Brain => DType::F32,
+        };
+        Ok((dtype, shape(path, &dataset)?))
+    }
+
+    /// The paths of all arrays in a group and in the groups in it.
+    ///
+    /// # Errors
+    /// If a group is damaged, or groups are nested deeper than in any model.
+    pub fn arrays_below(&self, group: &str) -> Result<Vec<String>, FormatError> {
+        let mut found = Vec::new();
+        let mut open = vec![(group.to_owned(), 0)];
+        let mut count = 0;
+        while let Some((path, depth)) = open.pop() {
+            count += 1;
+            if depth > DEEPEST || count > MOST_GROUPS {
+                return Err(broken(&path, "it has more groups, or deeper ones, than any model"));
+            }
+            let group = self.file.group(&path).map_err(|error| broken(&path, error))?;
+            let inside = |names: Vec<String>| names.into_iter().map(|name| format!("{path}/{name}"));
+            found.extend(inside(group.datasets().map_err(|error| broken(&path, error))?));
+            let groups = inside(group.groups().map_err(|error| broken(&path, error))?);
+            open.extend(groups.map(|group| (group, depth + 1)));
+        }
+        Ok(found)
     }
 
     /// Where an array lies, if it is one run of little-endian numbers; `None` if it is stored in

@@ -13,6 +13,8 @@
 //! - [`check`], [`scope`], [`constants`], [`masks`], [`build`]: from layers to a graph
 //! - [`layers`]: the layers themselves, one file per family and one table
 //! - [`write`]: new weights into an existing file
+//! - [`create`]: new files
+//! - [`stored`]: the weights of another file
 
 mod activations;
 mod architecture;
@@ -22,11 +24,13 @@ mod calls;
 mod check;
 mod config;
 mod constants;
+mod create;
 mod hdf5;
 mod layers;
 mod masks;
 mod parts;
 mod scope;
+mod stored;
 mod training_only;
 mod weights;
 mod write;
@@ -42,6 +46,10 @@ use architecture::Architecture;
 use archive::Archive;
 use config::Version;
 use hdf5::Hdf5;
+
+pub use create::{Place, Skeleton};
+pub use hdf5::Array;
+pub use stored::{Stored, WeightFile};
 
 const CONFIGURATION: &str = "config.json";
 const METADATA: &str = "metadata.json";
@@ -63,7 +71,7 @@ pub fn read_keras(file: Bytes) -> Result<Model, FormatError> {
     let mut model = empty(Format::Keras, number, &architecture);
     let weights = weights::from_weights_file(&architecture, &weights, &mut model)?;
     let mut assets = HashMap::new();
-    for (layer, group) in weights::with_tables(&architecture, "") {
+    for (layer, group) in weights::with_tables(&architecture) {
         if let Some(table) = archive.member(&format!("assets/{group}/vocabulary.txt"))? {
             assets.insert(layer, table);
         }

@@ -50,11 +50,33 @@ const UNUSED: [&str; 6] = ["mask", "optimizer_step", "pruning_step", "sn_u", "th
 /// The parameter that holds each variable, by the layer's id and the variable's name.
 pub(super) type Weights = HashMap<(usize, &'static str), ParameterId>;
 
+/// What is asked of a file while the places of variables are found.
+pub(super) trait Contents {
+    /// Whether there is a group of this path.
+    fn has_group(&self, path: &str) -> bool;
+
+    /// Whether there is an array of this path.
+    fn has_array(&self, path: &str) -> bool;
+}
+
+impl Contents for Hdf5 {
+    fn has_group(&self, path: &str) -> bool {
+        Hdf5::has_group(self, path)
+    }
+
+    fn has_array(&self, path: &str) -> bool {
+        Hdf5::has_array(self, path)
+    }
+}
+
 /// A variable of a layer and where it is stored.
-struct Slot<'a> {
-    layer: &'a Layer,
-    variable: Variable,
-    path: String,
+pub(super) struct Slot<'a> {
+    /// The layer.
+    pub layer: &'a Layer,
+    /// The variable.
+    pub variable: Variable,
+    /// The path of its array.
+    pub path: String,
     /// Where a mask of zeros and ones may be that it is multiplied by: the first that has its shape.
     masks: Rc<[String]>,
 }
@@ -74,20 +96,33 @@ pub(super) fn from_weights_file(
     file: &Hdf5,
     model: &mut Model,
 ) -> Result<Weights, FormatError> {
-    // Keras 2.13 named the groups differently.
-    let container = if file.has_group("_layer_checkpoint_dependencies") {
-        "_layer_checkpoint_dependencies"
-    } else {
-        "layers"
-    };
-    let mut slots = Vec::new();
-    walk(architecture, file, "", container, &mut slots)?;
+    let mut slots = slots(architecture, file)?;
+    slots.retain(|slot| !UNUSED.contains(&slot.variable.name));
     add(slots, file, model)
+}
+
+/// Where a file of Keras 3 with these contents has the variables of all layers, in the order of `model.weights`.
+///
+/// # Errors
+/// If it holds more variables of a layer than the layer has.
+pub(super) fn slots<'a>(
+    architecture: &'a Architecture,
+    file: &dyn Contents,
+) -> Result<Vec<Slot<'a>>, FormatError> {
+    let mut slots = Vec::new();
+    walk(architecture, file, "", container(file), &mut slots)?;
+    Ok(slots)
+}
+
+/// The group of all layers, which Keras 2.13 named differently.
+pub(super) fn container(file: &dyn Contents) -> &'static str {
+    let old = "_layer_checkpoint_dependencies";
+    if file.has_group(old) { old } else { "layers" }
 }
 
 /// The masks that a layer's wrapper of TFMOT has pruned it by: behind as many weights, each with a threshold,
 /// before a counter.
-fn masks(file: &Hdf5, group: &str) -> Vec<String> {
+fn masks(file: &dyn Contents, group: &str) -> Vec<String> {
     let own = |index: usize| format!("{group}/vars/{index}");
     let mut count = 0;
     while file.has_array(&own(count)) {
@@ -99,7 +134,7 @@ fn masks(file: &Hdf5, group: &str) -> Vec<String> {
 
 fn walk<'a>(
     architecture: &'a Architecture,
-    file: &Hdf5,
+    file: &dyn Contents,
     prefix: &str,
     container: &str,
     slots: &mut Vec<Slot<'a>>,
@@ -112,25 +147,28 @@ fn walk<'a>(
     Ok(())
 }
 
-/// Layers that keep a table beside the configuration, each with the group that names the table.
-pub(super) fn with_tables(architecture: &Architecture, prefix: &str) -> Vec<(usize, String)> {
+/// The layers of a model and of the models in it, each with its group.
+pub(super) fn groups<'a>(architecture: &'a Architecture, prefix: &str) -> Vec<(&'a Layer, String)> {
     let mut names = GroupNames::default();
     let mut found = Vec::new();
     for layer in architecture.layers.iter().filter(|layer| !layer.is_operation()) {
         let group = format!("{prefix}layers/{}", names.next(&layer.class));
-        if layer.class == "IntegerLookup" {
-            found.push((layer.id, group.clone()));
-        }
-        if let Some(inner) = &layer.model {
-            found.extend(with_tables(inner, &format!("{group}/")));
-        }
+        let inner = layer.model.as_ref().map(|inner| groups(inner, &format!("{group}/")));
+        found.push((layer, group));
+        found.extend(inner.into_iter().flatten());
     }
     found
 }
 
+/// Layers that keep a table beside the configuration, each with the group that names the table.
+pub(super) fn with_tables(architecture: &Architecture) -> Vec<(usize, String)> {
+    let tables = groups(architecture, "").into_iter().filter(|(layer, _)| layer.class == "IntegerLookup");
+    tables.map(|(layer, group)| (layer.id, group)).collect()
+}
+
 fn walk_layer<'a>(
     layer: &'a Layer,
-    file: &Hdf5,
+    file: &dyn Contents,
     group: &str,
     container: &str,
     slots: &mut Vec<Slot<'a>>,
@@ -154,9 +192,7 @@ fn walk_layer<'a>(
         let index = counts.entry(variable.part).or_insert(0);
         let path = format!("{}/vars/{index}", part_group(file, group, variable.part));
         *index += 1;
-        if !UNUSED.contains(&variable.name) {
-            slots.push(Slot::new(layer, variable, path));
-        }
+        slots.push(Slot::new(layer, variable, path));
     }
     for (part, count) in counts {
         if file.has_array(&format!("{}/vars/{count}", part_group(file, group, part))) {
@@ -171,7 +207,7 @@ fn walk_layer<'a>(
 /// changes, some of them twice; the weights that are rounded; its counter; its ranges.
 fn walk_quantized<'a>(
     (wrapper, wrapped): (&'a Layer, &'a Layer),
-    file: &Hdf5,
+    file: &dyn Contents,
     group: &str,
     container: &str,
     slots: &mut Vec<Slot<'a>>,
@@ -209,7 +245,7 @@ fn walk_quantized<'a>(
 }
 
 /// The group of a part of a layer: named by the attribute that holds it, which Keras 2 made private.
-fn part_group(file: &Hdf5, group: &str, part: &str) -> String {
+fn part_group(file: &dyn Contents, group: &str, part: &str) -> String {
     if part.is_empty() {
         return group.to_owned();
     }
@@ -260,7 +296,11 @@ fn last_part(path: &str) -> &str {
     path.split(':').next().unwrap_or(path)
 }
 
-fn leaves<'a>(layer: &'a Layer, found: &mut Vec<(&'a Layer, Variable)>) -> Result<(), FormatError> {
+/// All variables of a layer and of the layers in it, in their order in an older file.
+pub(super) fn leaves<'a>(
+    layer: &'a Layer,
+    found: &mut Vec<(&'a Layer, Variable)>,
+) -> Result<(), FormatError> {
     if let Some(inner) = &layer.model {
         for layer in inner.layers.iter().filter(|layer| !layer.is_operation()) {
             leaves(layer, found)?;
@@ -276,7 +316,7 @@ fn leaves<'a>(layer: &'a Layer, found: &mut Vec<(&'a Layer, Variable)>) -> Resul
 
 /// By name where every variable finds just one stored name; else by place: what training changes
 /// comes before what it does not, each in the order of the layers.
-fn assigned<'a, 's>(
+pub(super) fn assigned<'a, 's>(
     wanted: Vec<(&'a Layer, Variable)>,
     stored: &'s [String],
 ) -> Vec<((&'a Layer, Variable), &'s String)> {

@@ -15,6 +15,7 @@ macro_rules! fixture {
     };
 }
 
+mod create;
 mod damage;
 mod tfmot;
 

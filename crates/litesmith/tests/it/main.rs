@@ -10,6 +10,7 @@ mod onnx_read;
 mod prune;
 mod recurrent;
 mod run;
+mod zoo;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
