@@ -5,7 +5,7 @@ use litesmith_zoo::{Distribution, Fan, Initializer};
 use crate::seeded::Random;
 
 /// The deviation of a standard normal that is cut at 2.
-const CUT_DEVIATION: f64 = 0.879_625_661_034_239_78;
+const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
 
 /// The values of a weight of this shape. They follow from the seed and the weight's name alone.
 pub(super) fn values(initializer: Initializer, shape: &[usize], seed: u64, name: &str) -> Vec<f32> {

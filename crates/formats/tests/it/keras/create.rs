@@ -117,7 +117,8 @@ fn weights_of_another_network_name_the_first_layer_that_does_not_fit() {
     other("predictions", "units", 7.into());
     other("separable", "use_bias", false.into());
     other("norm", "scale", true.into());
-    let error = created(fixture!("published.keras"), Bytes::from_static(fixture!("nested.keras"))).unwrap_err();
+    let error =
+        created(fixture!("published.keras"), Bytes::from_static(fixture!("nested.keras"))).unwrap_err();
     assert!(error.to_string().contains("layer '"), "{error}");
     for nothing in [unpacked(fixture!("frozen.pb.gz")), Bytes::from_static(b"PK\x03\x04 no archive")] {
         assert!(WeightFile::open(nothing).is_err());
@@ -173,5 +174,25 @@ fn wrappers_of_the_optimization_toolkit_are_refused() {
         let (_, text) = members(file).into_iter().find(|(name, _)| name == "config.json").unwrap();
         let error = Skeleton::new(serde_json::from_slice(&text).unwrap()).err().unwrap();
         assert!(reasons(error)[0].1.contains("optimization toolkit"));
+    }
+}
+
+#[test]
+fn damaged_weights_do_not_panic() {
+    let skeleton = skeleton(fixture!("published.keras"));
+    let shapes = shapes(&skeleton, &read_keras(fixture!("published.keras")));
+    let read = |bytes: Bytes| -> Result<(), FormatError> {
+        let weights = WeightFile::open(bytes)?;
+        let stored = weights.of(&skeleton, &shapes)?;
+        (0..=skeleton.places().len()).try_for_each(|place| stored.array(place).map(drop))
+    };
+    for weights in [fixture!("published.weights.h5.gz"), fixture!("published-legacy.h5.gz")] {
+        let whole = unpacked(weights);
+        for place in (0..whole.len()).step_by(37) {
+            assert!(read(whole.slice(..place)).is_err(), "cut at {place}");
+            let mut changed = whole.to_vec();
+            changed[place] ^= 0xFF;
+            let _ = read(changed.into());
+        }
     }
 }
