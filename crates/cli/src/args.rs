@@ -721,7 +721,7 @@ mod tests {
         let mut command = Arguments::command();
         command.clone().debug_assert();
         fn shown(command: &mut clap::Command) {
-            for verb in command.get_subcommands_mut() {
+            for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
                 assert!(verb.render_help().to_string().contains("Example:"), "{}", verb.get_name());
                 shown(verb);
             }
