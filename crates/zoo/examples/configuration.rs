@@ -1,4 +1,5 @@
-//! Prints the configuration of a network, and its weights by layer: `configuration NAME [SIZE [CLASSES]]`.
+//! Prints the configuration of a network, and its weights by layer:
+//! `configuration NAME [SIZE [CLASSES [imagenet]]]`, with the last for [`Options::imagenet`].
 
 use litesmith_zoo::{Layer, Options, build};
 use serde_json::{Value, json};
@@ -8,7 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = arguments.first().ok_or("name a network")?;
     let size = arguments.get(1).map(|text| text.parse()).transpose()?;
     let classes = arguments.get(2).map_or(Ok(1000), |text| text.parse())?;
-    let network = build(name, &Options { size, classes, ..Options::default() })?;
+    let imagenet = arguments.get(3).is_some_and(|text| text == "imagenet");
+    let network = build(name, &Options { size, classes, imagenet })?;
     let mut weights = Vec::new();
     network.layers().iter().for_each(|layer| list(layer, "", &mut weights));
     let macs = network.macs();

@@ -13,6 +13,8 @@ pub enum Initializer {
     Constant(f64),
     /// Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
     GlorotUniform,
+    /// Normal with a variance of `2 / fan_in`, drawn again beyond two deviations (He et al. 2015).
+    HeNormal,
     /// Random with a variance of `scale / fan`.
     VarianceScaling {
         /// Numerator of the variance.
@@ -55,6 +57,7 @@ impl Initializer {
             Initializer::Ones => ("Ones", json!({})),
             Initializer::Constant(value) => ("Constant", json!({ "value": value })),
             Initializer::GlorotUniform => ("GlorotUniform", json!({ "seed": null })),
+            Initializer::HeNormal => ("HeNormal", json!({ "seed": null })),
             Initializer::VarianceScaling { scale, mode, distribution } => {
                 let mode = match mode {
                     Fan::In => "fan_in",

@@ -301,27 +301,33 @@ impl Network {
         self.same_shape(x, name, "Dropout", json!({ "rate": rate, "seed": null, "noise_shape": noise }))
     }
 
-    /// `Rescaling`: `x * scale + offset`.
-    pub(crate) fn rescaling(&mut self, x: Tensor, name: impl Into<Name>, scale: f64, offset: f64) -> Tensor {
-        self.same_shape(x, name, "Rescaling", json!({ "scale": scale, "offset": offset }))
+    /// `Rescaling`: `x * scale + offset`; `scale` is a number, or one for each channel.
+    pub(crate) fn rescaling(
+        &mut self,
+        x: Tensor,
+        name: impl Into<Name>,
+        scale: impl Into<Value>,
+        offset: f64,
+    ) -> Tensor {
+        self.same_shape(x, name, "Rescaling", json!({ "scale": scale.into(), "offset": offset }))
     }
 
-    /// `Normalization` of the channels by stated means and variances.
+    /// `Normalization` of the channels by stated means and variances; `axis` as Keras writes it, 3 or -1.
     pub(crate) fn normalization(
         &mut self,
         x: Tensor,
         name: impl Into<Name>,
-        mean: [f64; 3],
-        variance: [f64; 3],
+        axis: i64,
+        [mean, variance]: [[f64; 3]; 2],
     ) -> Tensor {
-        let settings = json!({ "axis": [-1], "invert": false, "mean": mean, "variance": variance });
+        let settings = json!({ "axis": [axis], "invert": false, "mean": mean, "variance": variance });
         self.same_shape(x, name, "Normalization", settings)
     }
 
     /// `Normalization` of the channels by means and variances that it learns from data.
     pub(crate) fn learnt_normalization(&mut self, x: Tensor, name: impl Into<Name>) -> Tensor {
         let channels = [self.channels(x)];
-        let settings = json!({ "axis": [-1], "invert": false, "mean": null, "variance": null });
+        let settings = json!({ "axis": [3], "invert": false, "mean": null, "variance": null });
         let new = New {
             variables: vec![
                 Variable::new("mean", &channels, Initializer::Zeros),
@@ -399,6 +405,14 @@ impl Network {
         let padded = vec![shape[0] + rows[0] + rows[1], shape[1] + columns[0] + columns[1], shape[2]];
         let settings = json!({ "padding": [rows, columns], "data_format": "channels_last" });
         self.push(name, New::plain("ZeroPadding2D", settings, padded), Call::One(x))
+    }
+
+    /// `ZeroPadding2D` for an unpadded `kernel` at a stride of 2, which then starts where it does in the training
+    /// code: half a kernel before and behind an odd height or width, one less before an even one.
+    pub(crate) fn pad_for_stride(&mut self, x: Tensor, name: impl Into<Name>, kernel: usize) -> Tensor {
+        let half = kernel / 2;
+        let [rows, columns] = [0, 1].map(|axis| [half - (1 - self.shape(x)[axis] % 2), half]);
+        self.zero_pad(x, name, rows, columns)
     }
 
     /// `Cropping2D`: so many rows and columns less before and behind.

@@ -69,7 +69,7 @@ impl Layer {
 
     fn sequence(&self, input: Option<&Value>) -> Value {
         let mut shape = input.cloned().unwrap_or_default();
-        let settings = json!({ "name": "input_layer", "batch_shape": shape, "dtype": "float32" });
+        let settings = json!({ "name": "input_layer", "batch_shape": shape, "dtype": "float32", "sparse": false, "ragged": false });
         let first = json!({
             "module": "keras.layers", "class_name": "InputLayer", "config": settings, "registered_name": null,
         });
