@@ -19,6 +19,10 @@ pub(super) fn values(initializer: Initializer, shape: &[usize], seed: u64, name:
             let (inputs, outputs) = fans(shape);
             uniform(&mut random, count, 1.0 / ((inputs + outputs) / 2.0).max(1.0))
         }
+        Initializer::HeNormal => {
+            let (inputs, _) = fans(shape);
+            truncated_normal(&mut random, count, (2.0 / inputs.max(1.0)).sqrt() / CUT_DEVIATION)
+        }
         Initializer::VarianceScaling { scale, mode, distribution } => {
             let (inputs, outputs) = fans(shape);
             let fan = match mode {

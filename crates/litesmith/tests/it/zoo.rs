@@ -76,7 +76,10 @@ fn weights_of_a_whole_file_are_taken() {
     assert!(bytes("a.keras") == bytes("b.keras"));
     second.classes = 8;
     let error = made(folder.path(), "c.keras", &second).unwrap_err();
-    assert!(matches!(&error, Error::Broken(text) if text.contains("'predictions'") && text.contains("--classes 7")), "{error}");
+    assert!(
+        matches!(&error, Error::Broken(text) if text.contains("'predictions'") && text.contains("--classes 7")),
+        "{error}"
+    );
     second.weights = Some(super::asset("fashion.keras"));
     assert!(matches!(made(folder.path(), "c.keras", &second), Err(Error::Broken(_))));
     assert!(!folder.path().join("c.keras").exists());

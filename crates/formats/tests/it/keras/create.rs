@@ -117,7 +117,8 @@ fn weights_of_another_network_name_the_first_layer_that_does_not_fit() {
     other("predictions", "units", 7.into());
     other("separable", "use_bias", false.into());
     other("norm", "scale", true.into());
-    let error = created(fixture!("published.keras"), Bytes::from_static(fixture!("nested.keras"))).unwrap_err();
+    let error =
+        created(fixture!("published.keras"), Bytes::from_static(fixture!("nested.keras"))).unwrap_err();
     assert!(error.to_string().contains("layer '"), "{error}");
     for nothing in [unpacked(fixture!("frozen.pb.gz")), Bytes::from_static(b"PK\x03\x04 no archive")] {
         assert!(WeightFile::open(nothing).is_err());
