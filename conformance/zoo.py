@@ -75,7 +75,7 @@ class Network:
     def same_outputs(self, what, model, path):
         """Whether our runtime gives for a file what Keras gives for a model."""
         images = self.images[:4]
-        truth = model.predict([images], verbose=0)
+        truth = model.predict(images, verbose=0)
         got = command.infer(path, {keras_input(path): images})[0]
         error = np.abs(got - truth).max() / np.abs(truth).max()
         self.check(what, np.isfinite(truth).all() and error <= OUTPUT_ERROR, f"outputs differ by {error:.1e}")
@@ -137,7 +137,7 @@ def check_statistics(network):
         worst = max(worst, np.abs((own_variance - variance) / spread).max())
     network.check("measured statistics", worst <= STATISTICS_ERROR, f"differ by {worst:.1e}")
     network.same_outputs("measured statistics", ours, path)
-    largest = ours.predict([network.images], verbose=0).max()
+    largest = ours.predict(network.images, verbose=0).max()
     network.check("outputs are not saturated", largest < 0.9, f"largest probability {largest:.3f}")
 
 

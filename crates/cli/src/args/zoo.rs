@@ -74,26 +74,29 @@ impl BuildArguments {
         (options.size, options.classes, options.seed) = (self.size, self.classes, self.seed);
         options.logits = self.logits;
         options.weights = self.weights.clone();
-        options.batch_norm = match &self.calibrate_bn {
-            Some(Some(path)) => Some(BatchNormData::Samples(self.data.options(path)?)),
-            Some(None) => {
-                if self.data.crop.is_some() || self.data.image_size.is_some() {
-                    return Err(Error::Usage(
-                        "--crop and --image-size have no effect on pictures of noise".into(),
-                    ));
-                }
-                Some(BatchNormData::Noise(self.data.samples))
-            }
-            None if self.data.any() => {
-                let reason =
-                    "--samples, --preprocess, --crop and --image-size are about the images of --calibrate-bn";
-                return Err(Error::Usage(reason.into()));
-            }
-            None => None,
-        };
+        options.batch_norm = self.batch_norm()?;
         options.preprocess = self.data.preprocess;
         options.run = self.machine.options()?;
         Ok(options)
+    }
+
+    fn batch_norm(&self) -> Result<Option<BatchNormData>, Error> {
+        let usage = |reason: &str| Err(Error::Usage(reason.into()));
+        if self.data.image_size.is_some() {
+            return usage(
+                "--image-size has no effect: images get the height and width of the network, see --size",
+            );
+        }
+        match &self.calibrate_bn {
+            Some(Some(path)) => Ok(Some(BatchNormData::Samples(self.data.options(path)?))),
+            Some(None) if self.data.crop.is_some() => usage("--crop has no effect on pictures of noise"),
+            Some(None) if self.data.samples == Some(0) => usage("--samples must be at least 1"),
+            Some(None) => Ok(Some(BatchNormData::Noise(self.data.samples))),
+            None if self.data.any() => {
+                usage("--samples, --preprocess and --crop are about the images of --calibrate-bn")
+            }
+            None => Ok(None),
+        }
     }
 }
 

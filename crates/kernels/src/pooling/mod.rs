@@ -75,13 +75,21 @@ multiversion! {
         let Geometry { window, height, width, channels, output: [output_height, output_width] } = geometry;
         let row_len = width * channels;
         let spans: Vec<Span> = (0..output_width).map(|x| Span::new(window, 1, width, x)).collect();
-        let mut columns = vec![F::START; row_len];
+        // A window of few channels is joined as if it had more: what lies behind its last one is not kept.
+        let few = channels < Groups::NARROW;
+        let mut columns = vec![F::START; row_len + if few { Groups::NARROW } else { 0 }];
         for (row, output) in (first_row..).zip(output.chunks_exact_mut(output_width * channels)) {
             let (image, y) = (row / output_height, row % output_height);
             let rows = Span::new(window, 0, height, y);
             let start = (image * height + rows.first) * row_len;
-            fold_rows::<T, F>(&input[start..], rows.step * row_len, rows.taps, &mut columns);
+            fold_rows::<T, F>(&input[start..], rows.step * row_len, rows.taps, &mut columns[..row_len]);
             for (span, output) in spans.iter().zip(output.chunks_exact_mut(channels)) {
+                if few {
+                    let columns = &columns[span.first * channels..];
+                    let (step, taps) = (span.step * channels, [rows.taps, span.taps]);
+                    pool_group::<T, F, { Groups::NARROW }>(columns, step, taps, fold, 0, output);
+                    continue;
+                }
                 for group in Groups::new(0, channels) {
                     let output = &mut output[group.outputs];
                     let columns = &columns[span.first * channels + group.start..];
@@ -91,10 +99,7 @@ multiversion! {
                         Groups::WIDE => {
                             pool_group::<T, F, { Groups::WIDE }>(columns, step, taps, fold, group.skip, output);
                         }
-                        Groups::NARROW => {
-                            pool_group::<T, F, { Groups::NARROW }>(columns, step, taps, fold, group.skip, output);
-                        }
-                        _ => pool_group::<T, F, 1>(columns, step, taps, fold, 0, output),
+                        _ => pool_group::<T, F, { Groups::NARROW }>(columns, step, taps, fold, group.skip, output),
                     }
                 }
             }

@@ -1,8 +1,9 @@
 //! Moving statistics of batch normalization, measured on data.
 
-use litesmith_graph::ops::{Activation, BatchNormTraining};
+use litesmith_graph::ops::{Activation, BatchNormTraining, Concat};
 use litesmith_graph::{
-    DType, Data, GraphId, Model, NodeId, Op, ParameterId, Shape, Tensor, TensorId, TensorKind, infer_shapes,
+    DType, Data, Dim, Graph, GraphId, Model, Node, Op, ParameterId, Shape, Tensor, TensorId, TensorKind,
+    infer_shapes,
 };
 use litesmith_runtime::{Array, Interpreter, Options as RunOptions, RuntimeError};
 use serde::Serialize;
@@ -54,8 +55,8 @@ pub fn calibrate_batch_norm(
     if samples < FEW {
         observer.note(&format!("{samples} samples are few for the statistics of batch normalization"));
     }
-    let parts = fitting_parts(&mut interpreter, samples)?;
-    let feed = feed.with_batch(samples.div_ceil(parts));
+    let batch = fitting_batch(&mut interpreter, samples)?;
+    let feed = feed.with_batch(batch);
     observer.stage("measure batch normalization", samples);
     let mut moments: Vec<Moments> = norms.iter().map(|_| Moments::default()).collect();
     for fed in feed.batches()? {
@@ -68,14 +69,14 @@ pub fn calibrate_batch_norm(
         }
         let facts = infer_shapes(&measuring, GraphId(0), Some(&shapes))?;
         let outputs = interpreter.run(&fed.arrays)?;
-        for ((norm, moments), pair) in norms.iter().zip(&mut moments).zip(outputs.chunks_exact(2)) {
+        for ((norm, moments), vector) in norms.iter().zip(&mut moments).zip(&outputs) {
             let elements = facts[norm.input.index()].shape.elements().unwrap_or(0);
-            moments.add(elements, pair);
+            moments.add(elements, vector);
         }
         (0..fed.samples).for_each(|_| observer.step());
     }
     let layers = put(model, &norms, moments)?;
-    Ok(Calibrated { layers, samples, parts })
+    Ok(Calibrated { layers, samples, parts: samples.div_ceil(batch) })
 }
 
 /// A batch normalization whose statistics can be changed.
@@ -85,62 +86,70 @@ struct Norm {
     variance: ParameterId,
 }
 
-/// The model with the batch's statistics in place of the moving ones; its outputs are mean and variance of each
-/// normalization, in order.
+/// The model with the batch's statistics in place of the moving ones; its outputs are, for each normalization in
+/// order, means and then variances in one vector.
 fn measuring(model: &Model) -> (Model, Vec<Norm>) {
     let mut measuring = model.clone();
     measuring.signatures.clear();
     let graph = measuring.main_mut();
     let mut norms = Vec::new();
     let mut statistics = Vec::new();
-    let ids: Vec<NodeId> = graph.node_ids().collect();
-    for id in ids {
-        let node = &graph[id];
-        let Op::BatchNorm(op) = &node.op else { continue };
-        let epsilon = op.epsilon;
-        let parameter = |place: usize| {
-            let tensor = node.inputs.get(place).copied().flatten()?;
-            match graph[tensor].kind {
-                TensorKind::Parameter(id) => Some((id, graph[tensor].clone())),
-                _ => None,
-            }
-        };
-        let (Some(input), Some((mean, tensor)), Some((variance, _))) =
-            (node.inputs[0], parameter(3), parameter(4))
-        else {
+    for mut node in std::mem::take(&mut graph.nodes) {
+        let found = norm(graph, &node);
+        let Some((norm, epsilon)) = found else {
+            graph.nodes.push(node);
             continue;
         };
-        let outputs = [(); 2].map(|()| {
-            let own = Tensor::activation(&tensor.name, tensor.dtype, tensor.shape.clone());
-            graph.add_tensor(own)
-        });
-        let node = &mut graph[id];
+        let channels = model.parameter(norm.mean).map_or(0, |mean| mean.shape.iter().product());
+        let [mean, variance, both] = [channels, channels, 2 * channels]
+            .map(|size| graph.add_tensor(Tensor::activation(&node.name, DType::F32, Shape::fixed(&[size]))));
         node.inputs.truncate(3);
-        node.outputs.extend(outputs);
+        node.outputs.extend([mean, variance]);
         node.op = BatchNormTraining { epsilon, activation: Activation::None }.into();
-        statistics.extend(outputs);
-        norms.push(Norm { input, mean, variance });
+        let name = node.name.clone();
+        graph.nodes.push(node);
+        // The vectors lie in one block of memory with the normalized tensor, which would have to stay for them.
+        let join = Concat { axis: 0, activation: Activation::None };
+        graph.add_node(&name, join, vec![Some(mean), Some(variance)], vec![both]);
+        statistics.push(both);
+        norms.push(norm);
     }
     graph.outputs = statistics;
+    // What is dead goes, and tensors get other numbers.
     graph.remove_dead();
+    let nodes = graph.nodes.iter().filter(|node| matches!(node.op, Op::BatchNormTraining(_)));
+    for (norm, node) in norms.iter_mut().zip(nodes) {
+        norm.input = node.present_inputs().next().unwrap_or(norm.input);
+    }
     (measuring, norms)
 }
 
-/// In how many parts so many samples go through a model: as few as memory takes.
-fn fitting_parts(interpreter: &mut Interpreter, samples: usize) -> Result<usize, Error> {
+/// A node whose statistics can be changed, and its epsilon.
+fn norm(graph: &Graph, node: &Node) -> Option<(Norm, f32)> {
+    let Op::BatchNorm(op) = &node.op else { return None };
+    let parameter = |place: usize| match graph[node.inputs.get(place).copied().flatten()?].kind {
+        TensorKind::Parameter(id) => Some(id),
+        _ => None,
+    };
+    let input = node.inputs.first().copied().flatten()?;
+    Some((Norm { input, mean: parameter(3)?, variance: parameter(4)? }, op.epsilon))
+}
+
+/// How many of so many samples go through a model at once: parts of about equal size, as few as memory takes.
+fn fitting_batch(interpreter: &mut Interpreter, samples: usize) -> Result<usize, Error> {
+    let inputs: Vec<Shape> = interpreter.inputs().iter().map(|input| input.shape.clone()).collect();
     let shapes = |batch: usize| -> Vec<Vec<usize>> {
-        let size = |dim: &litesmith_graph::Dim| dim.fixed().unwrap_or(batch);
-        interpreter.inputs().iter().map(|input| input.shape.dims().iter().map(size).collect()).collect()
+        let size = |dim: &Dim| dim.fixed().unwrap_or(batch);
+        inputs.iter().map(|shape| shape.dims().iter().map(size).collect()).collect()
     };
     let bytes: usize = shapes(1).iter().map(|shape| shape.iter().product::<usize>() * 4).sum();
     let mut parts = samples.div_ceil((MOST_INPUT / bytes.max(1)).max(1)).max(1);
     loop {
-        let batch = samples.div_ceil(parts);
-        let shapes = shapes(batch);
-        match interpreter.prepare(shapes) {
-            Err(RuntimeError::Resource { .. }) if batch > 1 => parts = (parts * 2).min(samples),
+        let batch = samples.div_ceil(parts).max(1);
+        match interpreter.prepare(shapes(batch)) {
+            Err(RuntimeError::Resource { .. }) if batch > 1 => parts *= 2,
             Err(error) => return Err(error.into()),
-            Ok(()) => return Ok(parts),
+            Ok(()) => return Ok(batch),
         }
     }
 }
@@ -155,29 +164,22 @@ struct Moments {
 }
 
 impl Moments {
-    /// Joins a part of so many elements, given by its mean and variance (Chan, Golub, LeVeque 1979).
-    fn add(&mut self, elements: usize, pair: &[Array]) {
-        let [mean, variance] = pair else { return };
-        let channels = mean.shape.iter().product::<usize>().max(1);
-        let count = (elements / channels) as f64;
-        if self.mean.is_empty() {
-            self.mean = vec![0.0; channels];
-            self.squares = vec![0.0; channels];
-        }
-        let all = self.count + count;
-        let own = mean.floats();
-        let variance = variance.floats();
-        let part = own.iter().zip(variance.iter());
-        for ((mean, squares), (own, variance)) in self.mean.iter_mut().zip(&mut self.squares).zip(part) {
-            let distance = f64::from(*own) - *mean;
-            *mean += distance * count / all;
-            *squares += f64::from(*variance) * count + distance * distance * self.count * count / all;
-        }
-        self.count = all;
+    /// Joins a part of so many elements, given by its means and variances behind each other (Chan, Golub and LeVeque
+    /// 1979).
+    fn add(&mut self, elements: usize, vector: &Array) {
+        let numbers = vector.floats();
+        let (means, variances) = numbers.split_at(numbers.len() / 2);
+        let count = (elements / means.len().max(1)) as f64;
+        let mean = means.iter().map(|mean| f64::from(*mean)).collect();
+        let squares = variances.iter().map(|variance| f64::from(*variance) * count).collect();
+        self.join(&Moments { count, mean, squares });
     }
 
-    /// Joins what another call of the same layer received.
     fn join(&mut self, other: &Moments) {
+        if self.mean.is_empty() {
+            self.mean = vec![0.0; other.mean.len()];
+            self.squares = vec![0.0; other.squares.len()];
+        }
         let all = self.count + other.count;
         let others = other.mean.iter().zip(&other.squares);
         for ((mean, squares), (own, more)) in self.mean.iter_mut().zip(&mut self.squares).zip(others) {

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use litesmith_data::Preprocess;
 use litesmith_formats::keras;
-use litesmith_graph::Model;
 use litesmith_runtime::Options as RunOptions;
 use litesmith_zoo::{Entry, Network, Options};
 use serde::Serialize;
@@ -107,8 +106,6 @@ pub(crate) struct Built {
     pub(crate) network: Network,
     /// The bytes of its `.keras` file.
     pub(crate) file: Bytes,
-    /// What the file reads as.
-    pub(crate) model: Model,
     pub(crate) batch_norm: Option<Calibrated>,
     pub(crate) note: Option<String>,
 }
@@ -172,13 +169,12 @@ pub(crate) fn network(name: &str, options: &BuildOptions, observer: &dyn Observe
         let measured = calibrate_batch_norm(&mut model, &data, &options.run, observer)?;
         if measured.layers > 0 {
             file = keras::write_keras(&file, &model, &[])?.into();
-            model = keras::read_keras(file.clone())?;
         } else {
             note = Some("the network has no batch normalization: nothing was measured".to_owned());
         }
         batch_norm = Some(measured);
     }
-    Ok(Built { entry, network, file, model, batch_norm, note })
+    Ok(Built { entry, network, file, batch_norm, note })
 }
 
 /// The samples that batch normalization is measured on, brought to what the network wants.

@@ -1,6 +1,6 @@
 //! The weights of a network: random ones, or those of a file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use litesmith_formats::keras::{Array, Place, Skeleton, Stored, WeightFile};
@@ -23,9 +23,10 @@ pub(super) struct Filled {
 /// A network with weights that its initializers draw.
 pub(super) fn random(name: &str, options: &Options, seed: u64) -> Result<Filled, Error> {
     let wanted = Wanted::of(litesmith_zoo::build(name, options)?)?;
+    let mut variables = wanted.variables.iter();
     let file = wanted.skeleton.keras(&mut |place| {
-        let variable = wanted.variable(place)?;
-        let name = format!("{}/{}", place.layer, place.variable);
+        let Some(variable) = variables.next() else { return Err(unknown(place)) };
+        let name = format!("{}/{}", place.layer, variable.name);
         let numbers = initialize::values(variable.initializer, &variable.shape, seed, &name);
         Ok(Array::from_f32(&variable.shape, numbers))
     })?;
@@ -88,30 +89,26 @@ fn rescalings(configuration: &Value) -> usize {
 struct Wanted {
     network: Network,
     skeleton: Skeleton,
-    /// By the path of the layer and the name of the variable.
-    variables: HashMap<(String, &'static str), Variable>,
+    /// Those of the skeleton's places, in order.
+    variables: Vec<Variable>,
 }
 
 impl Wanted {
     fn of(network: Network) -> Result<Wanted, Error> {
         let skeleton = Skeleton::new(network.configuration())?;
-        let mut variables = HashMap::new();
-        network.layers().iter().for_each(|layer| collect(layer, "", &mut variables));
+        let mut by_layer = HashMap::new();
+        network.layers().iter().for_each(|layer| collect(layer, "", &mut by_layer));
+        // Both sides have the variables of a layer in Keras' order; their names differ between versions of Keras.
+        let next = |place: &Place| {
+            let variables = by_layer.get_mut(&place.layer).and_then(VecDeque::pop_front);
+            variables.cloned().ok_or_else(|| unknown(place))
+        };
+        let variables = skeleton.places().iter().map(next).collect::<Result<_, _>>()?;
         Ok(Wanted { network, skeleton, variables })
     }
 
-    fn variable(&self, place: &Place) -> Result<&Variable, FormatError> {
-        let key = (place.layer.clone(), place.variable);
-        self.variables.get(&key).ok_or_else(|| FormatError::Broken {
-            place: place.described.clone(),
-            reason: format!("the zoo knows no variable '{}' of it", place.variable),
-        })
-    }
-
     fn stored<'a>(&self, file: &'a WeightFile) -> Result<Stored<'a>, Error> {
-        let shape = |place: &Place| Ok(self.variable(place)?.shape.clone());
-        let places = self.skeleton.places();
-        let shapes: Vec<Vec<usize>> = places.iter().map(shape).collect::<Result<_, FormatError>>()?;
+        let shapes: Vec<Vec<usize>> = self.variables.iter().map(|own| own.shape.clone()).collect();
         file.of(&self.skeleton, &shapes).map_err(|error| self.advised(error))
     }
 
@@ -138,8 +135,13 @@ impl Wanted {
     }
 }
 
-fn collect(layer: &Layer, outer: &str, variables: &mut HashMap<(String, &'static str), Variable>) {
+fn collect<'a>(layer: &'a Layer, outer: &str, by_layer: &mut HashMap<String, VecDeque<&'a Variable>>) {
     let path = format!("{outer}{}", layer.name);
-    layer.inner.iter().for_each(|inner| collect(inner, &format!("{path}/"), variables));
-    variables.extend(layer.variables.iter().map(|own| ((path.clone(), own.name), own.clone())));
+    layer.inner.iter().for_each(|inner| collect(inner, &format!("{path}/"), by_layer));
+    by_layer.insert(path, layer.variables.iter().collect());
+}
+
+fn unknown(place: &Place) -> FormatError {
+    let reason = format!("the zoo knows no variable '{}' of it", place.variable);
+    FormatError::Broken { place: place.described.clone(), reason }
 }

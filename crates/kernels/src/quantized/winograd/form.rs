@@ -3,6 +3,7 @@
 use super::WIDTH;
 use super::transform::shift;
 use crate::float::Form;
+use crate::multiversion::multiversion;
 use crate::quantized::filter::{Filter, WeightOrder};
 use crate::{Isa, Window};
 
@@ -79,15 +80,36 @@ pub(in super::super) fn is_possible(form: Form, filter: &Filter) -> bool {
     }
 }
 
+/// Weights of an output channel whose sum fits 32 bits, whatever they are.
+const MOST_DEPTH: usize = (1 << 24) - 1;
+
 /// Whether all sums that a filter can give, multiplied by the form's power of two, fit 32 bits.
 fn is_exact(form: Form, filter: &Filter) -> bool {
+    if filter.depth() > MOST_DEPTH {
+        return false;
+    }
     let most = 1_i64 << (31 - shift(form.tile()[1], 0, 0));
-    (0..filter.out_channels).all(|channel| {
-        let (mut positive, mut negative) = (0_i64, 0_i64);
-        for &weight in filter.row(channel).iter() {
-            positive += i64::from(weight.max(0));
-            negative -= i64::from(weight.min(0));
+    let one_sided = |channel| one_sided_sums(Isa::Avx2, &filter.row(channel)).into_iter().max();
+    let largest = (0..filter.out_channels).filter_map(one_sided).max().unwrap_or(0);
+    i64::from(largest) * i64::from(u8::MAX) < most
+}
+
+multiversion! {
+    /// The sum of the weights above zero, and that of those below, less its sign, of at most [`MOST_DEPTH`].
+    fn one_sided_sums(weights: &[i8]) -> [i32; 2] {
+        let (mut positive, mut all) = ([0_i32; 32], [0_i32; 32]);
+        let mut chunks = weights.chunks_exact(32);
+        for chunk in &mut chunks {
+            for ((positive, all), &weight) in positive.iter_mut().zip(&mut all).zip(chunk) {
+                *positive += i32::from(weight.max(0));
+                *all += i32::from(weight);
+            }
         }
-        positive.max(negative) * i64::from(u8::MAX) < most
-    })
+        for ((positive, all), &weight) in positive.iter_mut().zip(&mut all).zip(chunks.remainder()) {
+            *positive += i32::from(weight.max(0));
+            *all += i32::from(weight);
+        }
+        let [positive, all] = [positive, all].map(|sums| sums.into_iter().sum::<i32>());
+        [positive, positive - all]
+    }
 }
