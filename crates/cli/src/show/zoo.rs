@@ -60,7 +60,7 @@ pub(crate) fn check(result: &CheckResult) -> String {
     let passed = result.rows.len() - result.failed().len();
     let _ = writeln!(
         text,
-        "\n{passed} of {} networks supported, with images of {} pixels; {} s{memory}",
+        "{passed} of {} networks supported, with images of {} pixels; {} s{memory}",
         result.rows.len(),
         result.size,
         human::decimal(result.seconds, 0)

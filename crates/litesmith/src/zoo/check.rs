@@ -1,29 +1,26 @@
 //! `zoo check`: what of the zoo is supported, by doing it.
 
+mod float;
 mod given;
 mod trial;
-mod weights;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use litesmith_data::{Array, Dataset, ElementType, InputSpec, Options, npz};
-use litesmith_formats::keras::write_keras;
+use litesmith_data::{Array, npz};
 use litesmith_runtime::Options as RunOptions;
 use litesmith_zoo::Entry;
 use serde::Serialize;
 use tempfile::TempDir;
 
-use super::build::{BuildOptions, network};
-use super::{calibrate_batch_norm, noise_images};
-use crate::convert::{size_of, write::put};
+use super::noise_images;
+use crate::convert::size_of;
 use crate::error::Error;
-use crate::feed::DataOptions;
 use crate::observer::Observer;
 use crate::process::peak_rss_mb;
-use trial::{Images, Trial};
-use weights::enliven;
+use float::preprocessed;
+use trial::{Images, Trial, Truth};
 
 /// Height and width of images where nothing else is asked for: enough for every network, and little work.
 const SIZE: usize = 96;
@@ -102,6 +99,8 @@ pub struct CheckRow {
     pub snr_db: Option<f64>,
     /// The same behind quantization-aware training, against what training has simulated.
     pub qat_snr_db: Option<f64>,
+    /// Steps of its output by which the quantized ONNX file is off from the int8 TFLite file.
+    pub onnx_steps: Option<f32>,
     /// Why cells are not true.
     pub reason: Option<String>,
     /// Wall-clock time.
@@ -146,6 +145,7 @@ impl CheckResult {
 pub fn check(options: &CheckOptions, observer: &dyn Observer) -> Result<CheckResult, Error> {
     let start = Instant::now();
     let entries = entries(options)?;
+    check_sizes(&entries, options.size)?;
     let raw =
         [noise_images(CALIBRATION, options.size, SEEDS[0])?, noise_images(HELD_OUT, options.size, SEEDS[1])?];
     observer.stage("zoo check", entries.len() * PARTS);
@@ -173,6 +173,13 @@ fn entries(options: &CheckOptions) -> Result<Vec<&'static Entry>, Error> {
     options.names.iter().map(|name| Ok(litesmith_zoo::entry(name)?)).collect()
 }
 
+/// Refuses networks that do not take images of this size, before time is spent on others.
+fn check_sizes(entries: &[&Entry], size: usize) -> Result<(), Error> {
+    let mut options = litesmith_zoo::Options::default();
+    options.size = Some(size);
+    entries.iter().try_for_each(|entry| Ok(litesmith_zoo::build(entry.name, &options).map(drop)?))
+}
+
 fn check_network(
     entry: &Entry,
     raw: &[Array; 2],
@@ -187,14 +194,16 @@ fn check_network(
     let [calibration, held_out] = [preprocessed(&raw[0], entry)?, preprocessed(&raw[1], entry)?];
     let images = Images { calibration, held_out };
     let trial = Trial { keras: &keras, folder, images: &images, run: &options.run, observer: &within };
-    write_network(entry, options, &images, &keras, &within)?;
     if options.keep.is_some() {
         let arrays = [images.held_out.clone().named("image")];
         npz::write(&folder.join("images.npz"), &arrays, npz::Compression::Stored)?;
     }
+    let written = float::write(entry, options.size, &images.calibration, &options.run, &keras, &within);
+    let truth = written.and_then(|()| trial.truth());
     let mut row =
         CheckRow { name: entry.name.to_owned(), float_bytes: size_of(&keras), ..CheckRow::default() };
-    fill(&mut row, &trial, observer)?;
+    observer.step();
+    fill(&mut row, truth, &trial, observer)?;
     row.seconds = start.elapsed().as_secs_f64();
     Ok(row)
 }
@@ -229,33 +238,37 @@ impl Folder {
 }
 
 /// Fills the cells.
-fn fill(row: &mut CheckRow, trial: &Trial<'_>, observer: &dyn Observer) -> Result<(), Error> {
+fn fill(
+    row: &mut CheckRow,
+    truth: Result<Truth, Error>,
+    trial: &Trial<'_>,
+    observer: &dyn Observer,
+) -> Result<(), Error> {
     let mut reasons = Reasons::default();
-    let truth = reasons.of("float", trial.truth())?;
-    observer.step();
-    if let Some(truth) = truth {
-        let integers = reasons.of("PTQ", trial.ptq(&truth))?;
-        observer.step();
-        if let Some(simulated) = reasons.of("QAT", trial.qat(&truth))? {
-            (row.qat, row.qat_snr_db) = (true, simulated);
-        }
-        observer.step();
-        let float = reasons.of("float ONNX", trial.onnx_float(&truth))?;
-        observer.step();
-        let quantized = match &integers {
-            Some(integers) => reasons.of("quantized ONNX", trial.onnx_quantized(integers))?,
-            None => reasons
-                .of("quantized ONNX", Err(Error::Check("there is no int8 file to compare with".into())))?,
-        };
-        observer.step();
-        (row.onnx_float, row.onnx_quantized) = (float.is_some(), quantized.is_some());
-        row.opset = float.max(quantized);
-        if let Some(integers) = integers {
-            (row.ptq, row.bytes, row.snr_db) = (true, Some(integers.bytes), integers.snr_db);
-        }
-    } else {
+    let Some(truth) = reasons.of("float", truth)? else {
         (1..PARTS).for_each(|_| observer.step());
-    }
+        row.reason = reasons.told();
+        return Ok(());
+    };
+    let integers = reasons.of("PTQ", trial.ptq(&truth))?;
+    observer.step();
+    let simulated = reasons.of("QAT", trial.qat(&truth))?;
+    observer.step();
+    let float = reasons.of("float ONNX", trial.onnx_float(&truth))?;
+    observer.step();
+    let quantized = match &integers {
+        Some(integers) => trial.onnx_quantized(integers),
+        None => Err(Error::Check("there is no int8 file to compare with".into())),
+    };
+    let quantized = reasons.of("quantized ONNX", quantized)?;
+    observer.step();
+    (row.ptq, row.qat) = (integers.is_some(), simulated.is_some());
+    (row.onnx_float, row.onnx_quantized) = (float.is_some(), quantized.is_some());
+    row.opset = float.max(quantized.map(|(opset, _)| opset));
+    row.onnx_steps = quantized.map(|(_, steps)| steps);
+    row.bytes = integers.as_ref().map(|integers| integers.bytes);
+    row.snr_db = integers.and_then(|integers| integers.snr_db);
+    row.qat_snr_db = simulated.flatten();
     row.reason = reasons.told();
     Ok(())
 }
@@ -299,34 +312,4 @@ impl Observer for Within<'_> {
     fn stopped(&self) -> bool {
         self.observer.stopped()
     }
-}
-
-/// Makes the float model: all its weights random, the statistics of its batch normalizations those of the calibration
-/// images. It ends before its softmax, whose integers are too coarse for a thousand classes that are all alike.
-fn write_network(
-    entry: &Entry,
-    options: &CheckOptions,
-    images: &Images,
-    keras: &Path,
-    observer: &dyn Observer,
-) -> Result<(), Error> {
-    let mut how = BuildOptions::default();
-    (how.size, how.logits, how.run) = (Some(options.size), true, options.run.clone());
-    let built = network(entry.name, &how, observer)?;
-    let mut model = built.model;
-    enliven(&mut model, how.seed);
-    let data = DataOptions::from_arrays(vec![images.calibration.clone()], Vec::new());
-    calibrate_batch_norm(&mut model, &data, &options.run, observer)?;
-    put(keras, &write_keras(&built.file, &model, &[])?)
-}
-
-/// Images as a network takes them.
-fn preprocessed(images: &Array, network: &Entry) -> Result<Array, Error> {
-    let sizes: Vec<Option<usize>> = images.shape().iter().skip(1).copied().map(Some).collect();
-    let spec = InputSpec::new("image", &sizes, ElementType::F32);
-    let mut options = Options::default();
-    options.preprocess = network.preprocessing.name().parse()?;
-    let all = Dataset::from_arrays(vec![images.clone()], Vec::new(), &[spec], &options)?;
-    let taken = all.batch(0..all.len())?.pop();
-    taken.ok_or_else(|| Error::Failed("no images could be made".into()))
 }

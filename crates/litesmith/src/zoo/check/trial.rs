@@ -15,13 +15,16 @@ use crate::observer::Observer;
 use crate::train::{Learner, QuantizeAware, TrainOptions};
 
 /// Signal-to-noise ratio in dB that an int8 model must have against the float model.
-pub const LEAST_SNR_DB: f64 = 15.0;
+const LEAST_SNR_DB: f64 = 20.0;
 /// The same of an int8 model behind quantization-aware training, against what training simulated.
-pub const LEAST_SIMULATED_SNR_DB: f64 = 15.0;
+const LEAST_SIMULATED_SNR_DB: f64 = 20.0;
 /// Largest difference that a float ONNX file may make, as a share of the largest output.
-pub const FLOAT_TOLERANCE: f64 = 1e-4;
-/// Steps of the int8 output that a quantized ONNX file may be off from the TFLite file.
-pub const STEPS: f64 = 4.0;
+const FLOAT_TOLERANCE: f64 = 1e-4;
+/// Steps of the int8 output that a quantized ONNX file may be off from the TFLite file in any case. It rounds real
+/// numbers where that rounds sums of integers, and deep networks make much of a single step.
+const STEPS: f32 = 4.0;
+/// How often it may be off by what single steps of the input make of the TFLite file's output.
+const TIMES: f32 = 2.0;
 
 /// Samples in a step of training, and in a run.
 pub(super) const BATCH: usize = 4;
@@ -63,6 +66,8 @@ pub(super) struct Integers {
     pub(super) snr_db: Option<f64>,
     held_out: Vec<Fed>,
     given: Given,
+    /// By how many steps the output moves where some numbers of the input move by one.
+    moved: f32,
 }
 
 impl Trial<'_> {
@@ -85,9 +90,10 @@ impl Trial<'_> {
         let path = self.path("int8.tflite");
         let options = self.calibrated();
         let bytes = convert(self.keras, &path, &options, self.observer)?.output_bytes;
-        let (held_out, given) = self.integers(&path)?;
+        let (mut model, held_out, given) = self.integers(&path)?;
         let snr_db = truth.held_out.near(&given, LEAST_SNR_DB, "the float model")?;
-        Ok(Integers { bytes, snr_db, held_out, given })
+        let moved = given.steps(&model.run(&nudged(&held_out))?)?;
+        Ok(Integers { bytes, snr_db, held_out, given, moved })
     }
 
     /// Trains with simulated integers, converts what comes out without data, and runs it. Gives the
@@ -96,7 +102,7 @@ impl Trial<'_> {
         let (trained, path) = (self.path("trained.keras"), self.path("trained.tflite"));
         let simulated = self.train(truth, &trained)?;
         convert(&trained, &path, &self.options(Quantization::Int8Only), self.observer)?;
-        let (_, given) = self.integers(&path)?;
+        let (_, _, given) = self.integers(&path)?;
         simulated.near(&given, LEAST_SIMULATED_SNR_DB, "the simulation")
     }
 
@@ -138,19 +144,20 @@ impl Trial<'_> {
     }
 
     /// Writes the int8 model as ONNX, reads it back and runs it on the integers that the TFLite file took. Gives
-    /// its opset.
-    pub(super) fn onnx_quantized(&self, integers: &Integers) -> Result<u32, Error> {
+    /// its opset, and by how many steps it is off.
+    pub(super) fn onnx_quantized(&self, integers: &Integers) -> Result<(u32, f32), Error> {
         let path = self.path("int8.onnx");
         let options = self.calibrated();
         let opset = self.onnx(self.keras, &path, options)?;
         let given = Runner::open(&path, self.run)?.run(&integers.held_out)?;
         let steps = integers.given.steps(&given)?;
-        if f64::from(steps) > STEPS {
+        let allowed = STEPS.max(TIMES * integers.moved);
+        if steps > allowed {
             return Err(Error::Check(format!(
-                "it differs by {steps} steps of the output from the TFLite file, more than {STEPS}"
+                "it differs by {steps} steps of the output from the TFLite file, more than {allowed}"
             )));
         }
-        Ok(opset)
+        Ok((opset, steps))
     }
 
     fn onnx(&self, from: &Path, to: &Path, options: ConvertOptions) -> Result<u32, Error> {
@@ -158,15 +165,15 @@ impl Trial<'_> {
         written.ok_or_else(|| Error::Failed(format!("{}: no operator set was written", to.display())))
     }
 
-    /// What an int8 file takes and gives for the held-out images.
-    fn integers(&self, path: &Path) -> Result<(Vec<Fed>, Given), Error> {
+    /// An int8 file, what it takes and what it gives for the held-out images.
+    fn integers(&self, path: &Path) -> Result<(Runner, Vec<Fed>, Given), Error> {
         let mut model = Runner::open(path, self.run)?;
         if let Some((tensor, dtype)) = model.float_tensor() {
             return Err(Error::Check(format!("tensor '{tensor}' of the file is {dtype}")));
         }
         let held_out = model.feed(&data(&self.images.held_out))?;
         let given = model.run(&held_out)?;
-        Ok((held_out, given))
+        Ok((model, held_out, given))
     }
 
     fn options(&self, mode: Quantization) -> ConvertOptions {
@@ -186,4 +193,15 @@ impl Trial<'_> {
 
 fn data(images: &SampleArray) -> DataOptions {
     DataOptions::from_arrays(vec![images.clone()], Vec::new())
+}
+
+/// Integers of which every 61st, a number that no size of images divides, is one step away.
+fn nudged(samples: &[Fed]) -> Vec<Fed> {
+    let nudge = |fed: &Fed| {
+        let mut fed = fed.clone();
+        let bytes = fed.arrays.iter_mut().flat_map(|array| &mut array.data);
+        bytes.step_by(61).for_each(|byte| *byte ^= 1);
+        fed
+    };
+    samples.iter().map(nudge).collect()
 }
