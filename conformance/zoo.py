@@ -46,17 +46,19 @@ class Network:
     """A network of the zoo, photographs as it takes them, and what was found wrong with it."""
 
     def __init__(self, listed, size, folder):
-        self.name, self.folder = listed["name"], folder
+        self.listed, self.name, self.folder = listed, listed["name"], folder
         self.size = size or listed["size"]
         crops = data.crops(IMAGES, self.size, data.HELD_OUT).astype(np.float32)
         mode = listed["preprocessing"]
         if mode != "none":
             crops = keras.applications.imagenet_utils.preprocess_input(crops, data_format="channels_last", mode=mode)
         self.images = np.asarray(crops, np.float32)
-        self.failures = []
+        self.checks, self.failures = 0, []
 
     def check(self, what, passed, shown):
-        print(f"{'pass' if passed else 'FAIL'}  {self.name} {self.size}: {what}: {shown}", flush=True)
+        verdict = "pass" if passed else "FAIL"
+        print(f"{verdict}  {self.name} {self.size}: {what}: {shown}", file=sys.stderr, flush=True)
+        self.checks += 1
         if not passed:
             self.failures.append(what)
 
@@ -178,7 +180,7 @@ def rename_layers(file):
         file.move(name, f"other_{name}")
     for attribute in [name for name in file.attrs if name.startswith("layer_names")]:
         del file.attrs[attribute]
-    others = [f"other_{name}" for name in names]
+    others = [f"other_{name}".encode() for name in names]
     legacy_h5_format.save_attributes_to_hdf5_group(file, "layer_names", others)
 
 
@@ -201,6 +203,13 @@ def check_tf_keras(network):
 
 def check_published(network):
     """The network that Keras gives its own ImageNet weights, which has a layer more in some families."""
+    if network.size != network.listed["size"]:
+        # Keras gives these weights with its classifier at one size alone.
+        others = Network(network.listed, None, network.folder)
+        check_published(others)
+        network.checks += others.checks
+        network.failures += others.failures
+        return
     if not any(layer.name == "normalization" and layer.weights for layer in network.theirs().layers):
         return
     keras.backend.clear_session()
@@ -242,6 +251,7 @@ def main():
     if unknown := set(names) - set(listed):
         raise SystemExit(f"unknown networks {sorted(unknown)}")
     failed = 0
+    print("| network | size | checks | failed |\n|---|---|---|---|")
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             network = Network(listed[name], options.size, Path(folder))
@@ -252,7 +262,8 @@ def main():
                     traceback.print_exc()
                     network.check(check.__name__, False, "an error")
             failed += bool(network.failures)
-    print(f"{len(names)} networks, {failed} failed")
+            failures = ", ".join(f"**{what}**" for what in network.failures) or "none"
+            print(f"| {name} | {network.size} | {network.checks} | {failures} |", flush=True)
     return 1 if failed else 0
 
 

@@ -151,7 +151,15 @@ impl WeightFile {
             })
             .collect();
         if wanted.len() == stored.len() {
-            return Ok(found);
+            let mut places = skeleton.places().iter().enumerate();
+            let lost = places.find(|(index, place)| found.get(*index).is_none_or(|own| own.place != *place));
+            return match lost {
+                Some((_, place)) => {
+                    let reason = format!("older files have no variable '{}'", place.variable);
+                    Err(FormatError::broken(&place.described, reason))
+                }
+                None => Ok(found),
+            };
         }
         if let Some(misfit) = self.first_misfit(&found) {
             return Err(misfit);

@@ -175,8 +175,7 @@ fn entries(options: &CheckOptions) -> Result<Vec<&'static Entry>, Error> {
 
 /// Refuses networks that do not take images of this size, before time is spent on others.
 fn check_sizes(entries: &[&Entry], size: usize) -> Result<(), Error> {
-    let mut options = litesmith_zoo::Options::default();
-    options.size = Some(size);
+    let options = litesmith_zoo::Options { size: Some(size), ..litesmith_zoo::Options::default() };
     entries.iter().try_for_each(|entry| Ok(litesmith_zoo::build(entry.name, &options).map(drop)?))
 }
 

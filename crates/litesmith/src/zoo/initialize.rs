@@ -5,7 +5,7 @@ use litesmith_zoo::{Distribution, Fan, Initializer};
 use crate::seeded::Random;
 
 /// The deviation of a standard normal that is cut at 2.
-const CUT_DEVIATION: f64 = 0.879_625_661_034_239_78;
+const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
 
 /// The values of a weight of this shape. They follow from the seed and the weight's name alone.
 pub(super) fn values(initializer: Initializer, shape: &[usize], seed: u64, name: &str) -> Vec<f32> {
@@ -20,8 +20,8 @@ pub(super) fn values(initializer: Initializer, shape: &[usize], seed: u64, name:
             uniform(&mut random, count, 1.0 / ((inputs + outputs) / 2.0).max(1.0))
         }
         Initializer::HeNormal => {
-            let (inputs, _) = fans(shape);
-            truncated_normal(&mut random, count, (2.0 / inputs.max(1.0)).sqrt() / CUT_DEVIATION)
+            let variance = 2.0 / fans(shape).0.max(1.0);
+            truncated_normal(&mut random, count, variance.sqrt() / CUT_DEVIATION)
         }
         Initializer::VarianceScaling { scale, mode, distribution } => {
             let (inputs, outputs) = fans(shape);

@@ -111,7 +111,7 @@ fn measured_statistics_make_random_weights_sane() {
     made(folder.path(), "b.keras", &options).unwrap();
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert!(bytes("a.keras") == bytes("b.keras"));
-    options.run.max_memory = Some(24 << 20);
+    options.run.max_memory = Some(6 << 20);
     let result = made(folder.path(), "c.keras", &options).unwrap();
     assert!(result.batch_norm.unwrap().parts > 1);
     let parted = outputs(&folder.path().join("c.keras"), 8);

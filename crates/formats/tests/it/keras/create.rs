@@ -176,3 +176,23 @@ fn wrappers_of_the_optimization_toolkit_are_refused() {
         assert!(reasons(error)[0].1.contains("optimization toolkit"));
     }
 }
+
+#[test]
+fn damaged_weights_do_not_panic() {
+    let skeleton = skeleton(fixture!("published.keras"));
+    let shapes = shapes(&skeleton, &read_keras(fixture!("published.keras")));
+    let read = |bytes: Bytes| -> Result<(), FormatError> {
+        let weights = WeightFile::open(bytes)?;
+        let stored = weights.of(&skeleton, &shapes)?;
+        (0..=skeleton.places().len()).try_for_each(|place| stored.array(place).map(drop))
+    };
+    for weights in [fixture!("published.weights.h5.gz"), fixture!("published-legacy.h5.gz")] {
+        let whole = unpacked(weights);
+        for place in (0..whole.len()).step_by(37) {
+            assert!(read(whole.slice(..place)).is_err(), "cut at {place}");
+            let mut changed = whole.to_vec();
+            changed[place] ^= 0xFF;
+            let _ = read(changed.into());
+        }
+    }
+}
