@@ -22,9 +22,9 @@ import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 
 import command
+import support_page
 
 BOUND = 1e-3
-PAGE = command.REPOSITORY / "docs/support.md"
 TITLE = "ONNX files"
 # What is refused, and why.
 REFUSED = {
@@ -128,8 +128,6 @@ def judge(path, folder):
 def write(rows):
     """Replaces the section in docs/support.md."""
     lines = [
-        f"## {TITLE}",
-        "",
         f"Made on {datetime.date.today()} by `conformance/onnx_models.py --write`. The largest difference from ONNX Runtime "
         "on the source, as a share of the largest output, on seeded inputs: of the TFLite file in LiteRT and in our runtime, "
         "of the source in our runtime, and of the file that is written as ONNX again, in ONNX Runtime.",
@@ -138,12 +136,7 @@ def write(rows):
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
-    parts = PAGE.read_text().split("\n## ")
-    kept = [part for part in parts if not part.startswith(TITLE)]
-    place = next((i for i, part in enumerate(kept) if part.startswith("Trained models")), len(kept))
-    kept.insert(place, "\n".join(lines)[3:] + "\n")
-    PAGE.write_text("\n## ".join(kept))
-    print(f"written: {PAGE.relative_to(command.REPOSITORY)}")
+    support_page.put(TITLE, lines)
 
 
 def main():

@@ -33,12 +33,12 @@ import keras_layers
 import peers
 import support_cases
 import support_files
+import support_page
 
 warnings.filterwarnings("ignore")
 tf.get_logger().setLevel("ERROR")
 logging.set_verbosity(logging.ERROR)
 
-PAGE = command.REPOSITORY / "docs/support.md"
 PACKAGES = {"Keras 3": keras, "Keras 2": tf_keras}
 MODES = {"int8": "int8", "int16x8": "int16x8", "dynamic": "dynamic", "float16": "float16"}
 ERROR = 1e-4  # of the largest output
@@ -267,9 +267,8 @@ def counted(rows):
     return ", ".join(f"{count} {kind.strip('*')}" for kind, count in kinds.items())
 
 
+# Models are written by zoo_check.py, ONNX files by onnx_models.py.
 SECTIONS = ("layers", "operations", "applications", "files", "trained")
-# Those of ONNX files are written by onnx_models.py.
-TITLES = ("Layers", "Operations", "Applications", "TFLite files", "ONNX files", "Trained models")
 
 
 def measure(options, folder):
@@ -299,21 +298,17 @@ def measure(options, folder):
 
 def page(tables, before):
     """The whole page; sections that were not measured stay what they are in the page before."""
-    yield "# What is supported"
-    yield ""
-    yield (
+    head = [
+        "# What is supported",
+        "",
         f"Made by `conformance/support.py --write`; peers: Keras {keras.__version__}, tf_keras {tf_keras.__version__}, "
-        f"TensorFlow {tf.__version__}, LiteRT {version('ai-edge-litert')}. Do not edit by hand."
-    )
-    yield ""
-    yield from INTRODUCTION.strip().splitlines()
-    old = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
-    for title in TITLES:
-        if title in tables:
-            yield f"\n## {title}\n"
-            yield from section(title, *tables[title])
-        elif title in old:
-            yield f"\n## {title}\n{old[title]}".rstrip()
+        f"TensorFlow {tf.__version__}, LiteRT {version('ai-edge-litert')}. Do not edit by hand.",
+        "",
+        INTRODUCTION.strip(),
+    ]
+    _, parts = support_page.sections(before)
+    parts.update({title: "\n" + "\n".join(section(title, *table)) for title, table in tables.items()})
+    return support_page.text_of("\n".join(head), parts)
 
 
 def section(title, columns, rows):
@@ -344,6 +339,10 @@ Keras 3 is tried as `.keras`, Keras 2 (tf_keras) as `.h5`; `-`: that package has
 """
 
 
+# What stands above the first column of each section.
+HEADS = ("network", "layer", "function of `keras.ops`", "application", "file", "model")
+
+
 def supported_rows(text):
     """(section, first column, column) of every cell that a page calls supported."""
     found, section, columns = {}, "", []
@@ -354,7 +353,7 @@ def supported_rows(text):
             continue
         elif line.startswith("| "):
             cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            if not columns or cells[0] in ("layer", "function of `keras.ops`", "application", "file", "model"):
+            if not columns or cells[0] in HEADS:
                 columns = cells
                 continue
             for column, cell in zip(columns[1:], cells[1:], strict=True):
@@ -387,15 +386,15 @@ def main():
     command.require_binary()
     with tempfile.TemporaryDirectory() as folder:
         tables = measure(options, Path(folder))
-    before = PAGE.read_text() if PAGE.is_file() else ""
-    text = "\n".join(page(tables, before)) + "\n"
+    before = support_page.PAGE.read_text() if support_page.PAGE.is_file() else ""
+    text = page(tables, before)
     for title, (columns, rows) in tables.items():
         if "Keras 3" in columns:
             print(f"{title}: {counted(rows)}")
     found = list(worse(before, supported_rows(text))) if options.check else []
     if options.write:
-        PAGE.write_text(text)
-        print(f"written: {PAGE.relative_to(command.REPOSITORY)}")
+        support_page.PAGE.write_text(text)
+        print(f"written: {support_page.PAGE.relative_to(command.REPOSITORY)}")
     for line in found:
         print(f"FAIL  {line}")
     return 1 if found else 0

@@ -114,6 +114,18 @@ fn zoo(options: &ZooArguments, json: bool, terminal: &Terminal) -> Result<(), Er
             terminal.finish()?;
             print(json, &result, || show::zoo::build(&result))
         }
+        Some(ZooVerb::Check(options)) => {
+            let result = litesmith::zoo::check(&options.options()?, terminal)?;
+            terminal.finish()?;
+            if let Some(path) = &options.markdown {
+                show::zoo::check_markdown(path, &result)?;
+            }
+            print(json, &result, || show::zoo::check(&result))?;
+            match result.failed()[..] {
+                [] => Ok(()),
+                ref failed => Err(Error::Check(format!("not all is supported of {}", failed.join(", ")))),
+            }
+        }
     }
 }
 

@@ -264,6 +264,7 @@ impl Whole {
 }
 
 /// One batch, ready to run.
+#[derive(Clone)]
 pub(crate) struct Fed {
     pub(crate) arrays: Vec<Array>,
     /// Number of samples that count: a fixed batch may be filled up.

@@ -66,6 +66,20 @@ impl Table {
         self.render_within(look, None)
     }
 
+    /// The table as Markdown that ends with a line break, columns of numbers to the right.
+    pub fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let row = |row: &[String]| {
+            let cell = |column: usize| row.get(column).map_or_else(String::new, |cell| markdown_cell(cell));
+            line((0..self.columns()).map(cell).collect())
+        };
+        let rule = |column| if self.is_numeric(column) { "--:" } else { "---" }.to_owned();
+        let rule = line((0..self.columns()).map(rule).collect());
+        row(&self.headers)
+            + &rule.replace(' ', "")
+            + &self.rows.iter().map(|cells| row(cells)).collect::<String>()
+    }
+
     /// [`Table::render`] to `width` columns of the terminal; to its own width if `None`.
     fn render_within(&self, look: Look, width: Option<u16>) -> String {
         let mut table = comfy_table::Table::new();
@@ -105,6 +119,11 @@ impl Table {
             format!("{table}\n")
         }
     }
+}
+
+/// A cell that stays in its column, whatever it holds.
+fn markdown_cell(text: &str) -> String {
+    printable(text).replace('\\', "\\\\").replace('|', "\\|")
 }
 
 /// The width of every column's content.
@@ -175,6 +194,22 @@ dense/é     12    exact  asked for by --keep-float
 "
         );
         assert_eq!(format!("{}\n", layers()), layers().render(Look::Plain));
+    }
+
+    #[test]
+    fn markdown_keeps_cells_in_their_columns() {
+        let mut table = layers();
+        table.row(["a|b\nc", "1"]);
+        assert_eq!(
+            table.markdown(),
+            "\
+| layer | bytes | noise | kept float because |
+|---|--:|--:|---|
+| conv1 | 1,728 | 45.2 dB |  |
+| dense/é | 12 | exact | asked for by --keep-float |
+| a\\|b\\\\nc | 1 |  |  |
+"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size = arguments.get(1).map(|text| text.parse()).transpose()?;
     let classes = arguments.get(2).map_or(Ok(1000), |text| text.parse())?;
     let imagenet = arguments.get(3).is_some_and(|text| text == "imagenet");
-    let network = build(name, &Options { size, classes, imagenet })?;
+    let network = build(name, &Options { size, classes, imagenet, ..Options::default() })?;
     let mut weights = Vec::new();
     network.layers().iter().for_each(|layer| list(layer, "", &mut weights));
     let macs = network.macs();

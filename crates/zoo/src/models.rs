@@ -39,6 +39,8 @@ pub struct Options {
     pub size: Option<usize>,
     /// How many classes it tells apart.
     pub classes: usize,
+    /// Whether it ends before its softmax, as where `classifier_activation` is `None`.
+    pub logits: bool,
     /// Whether the network is the one that Keras gives its own ImageNet weights: EfficientNet divides colours by
     /// the roots of their deviations then, and else does not.
     pub imagenet: bool,
@@ -46,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { size: None, classes: 1000, imagenet: false }
+        Options { size: None, classes: 1000, logits: false, imagenet: false }
     }
 }
 
@@ -141,7 +143,8 @@ pub fn build(name: &str, options: &Options) -> Result<Network, ZooError> {
             return Err(ZooError::TooLarge { what, largest, asked });
         }
     }
-    Ok((entry.build)(Built { size, classes: options.classes, imagenet: options.imagenet }))
+    let network = (entry.build)(Built { size, classes: options.classes, imagenet: options.imagenet });
+    Ok(if options.logits { network.without_softmax() } else { network })
 }
 
 const fn row(

@@ -264,6 +264,16 @@ impl Network {
         (met, finished)
     }
 
+    /// The network without the softmax at its end, as Keras builds it where `classifier_activation` is `None`.
+    pub(crate) fn without_softmax(mut self) -> Network {
+        if let Some(activation) =
+            self.layers.last_mut().and_then(|layer| layer.settings.get_mut("activation"))
+        {
+            *activation = json!("linear");
+        }
+        self
+    }
+
     /// What a tensor has but for the batch.
     pub(crate) fn shape(&self, tensor: Tensor) -> &[usize] {
         &self.layers[tensor.0].shape

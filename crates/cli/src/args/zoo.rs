@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use litesmith::Error;
-use litesmith::zoo::{BatchNormData, BuildOptions};
+use litesmith::zoo::{BatchNormData, BuildOptions, CheckOptions};
 
 use super::{DataArguments, MachineArguments};
 
-/// List the networks of keras.applications, or make one of them
+/// List the networks of keras.applications, make one of them, or check what of them is supported
 ///
 /// Alone it lists them: numbers of weights, multiply-accumulates for one image, the height and width of images, and
 /// what pixels are brought to before.
@@ -22,6 +22,7 @@ pub(crate) struct ZooArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ZooVerb {
     Build(Box<BuildArguments>),
+    Check(CheckArguments),
 }
 
 /// Make a network of the zoo: a .keras file, without Keras
@@ -47,6 +48,9 @@ pub(crate) struct BuildArguments {
     /// How many classes it tells apart.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     classes: usize,
+    /// Leave out the softmax at its end.
+    #[arg(long)]
+    logits: bool,
     /// What random weights follow from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -68,6 +72,7 @@ impl BuildArguments {
     pub(crate) fn options(&self) -> Result<BuildOptions, Error> {
         let mut options = BuildOptions::default();
         (options.size, options.classes, options.seed) = (self.size, self.classes, self.seed);
+        options.logits = self.logits;
         options.weights = self.weights.clone();
         options.batch_norm = self.batch_norm()?;
         options.preprocess = self.data.preprocess;
@@ -92,5 +97,38 @@ impl BuildArguments {
             }
             None => Ok(None),
         }
+    }
+}
+
+/// Fill the support table by doing it
+///
+/// Each network gets seeded weights. Then it is quantized by calibration and by quantization-aware training, written
+/// as ONNX, and all files are run and compared. Exit code 4 where a cell is not true.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  litesmith zoo check MobileNetV2 EfficientNetB0 --size 96")]
+pub(crate) struct CheckArguments {
+    /// Networks; left out: all ResNets, DenseNets, EfficientNets and MobileNets.
+    names: Vec<String>,
+    /// Height and width of images.
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    size: u32,
+    /// Also write the table into this file, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Keep the files of each network in this folder, under its name.
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    #[command(flatten)]
+    machine: MachineArguments,
+}
+
+impl CheckArguments {
+    pub(crate) fn options(&self) -> Result<CheckOptions, Error> {
+        let mut options = CheckOptions::default();
+        options.names = self.names.clone();
+        options.size = self.size as usize;
+        options.keep = self.keep.clone();
+        options.run = self.machine.options()?;
+        Ok(options)
     }
 }

@@ -189,3 +189,28 @@ fn the_zoo_is_listed_and_built() {
         assert_eq!(code(&output), Some(expected), "{arguments:?}: {}", text(&output.stderr));
     }
 }
+
+#[test]
+fn the_support_table_is_shown_and_written_whole_before_the_verb_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table.md");
+    let words = ["zoo", "check", "MobileNetV3Small", "--size", "64", "--markdown", table.to_str().unwrap()];
+    let output = litesmith(&words);
+    assert_eq!(code(&output), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("1 of 1 networks supported"));
+    let written = std::fs::read_to_string(&table).unwrap();
+    assert!(
+        written.lines().count() == 3 && written.contains("| MobileNetV3Small | yes | yes | yes | yes | 13 |")
+    );
+
+    // Without memory to run in nothing is supported.
+    let output = litesmith(&[&words[..], &["--max-memory", "0", "--json"]].concat());
+    assert_eq!(code(&output), Some(4), "{}", text(&output.stderr));
+    let row = &json(&output)["rows"][0];
+    assert_eq!((&row["name"], &row["ptq"]), (&"MobileNetV3Small".into(), &false.into()));
+    assert!(row["reason"].is_string() && row["bytes"].is_null());
+    assert!(
+        std::fs::read_to_string(&table).unwrap().contains("| MobileNetV3Small | no | no | no | no | - |")
+    );
+    assert_eq!(code(&litesmith(&["zoo", "check", "Nothing"])), Some(2));
+}

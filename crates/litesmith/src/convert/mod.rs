@@ -55,6 +55,9 @@ pub struct ConvertResult {
     pub repaired_operators: usize,
     /// Number of weights that are stored without their zeros.
     pub sparse_tensors: usize,
+    /// The version of the operators of an ONNX file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opset: Option<u32>,
     /// Operators that stayed float although quantization was asked for.
     pub float_operators: Vec<FloatOperator>,
     /// How far the result's outputs are from the source's.
@@ -174,6 +177,7 @@ fn convert_source(
         quantized_operators: report.outcomes.len() - report.float().count(),
         repaired_operators: report.repaired,
         sparse_tensors: written.sparse_tensors,
+        opset: written.opset,
         float_operators: float_operators(&report),
         check,
     })

@@ -66,6 +66,8 @@ pub(super) struct Written {
     pub operators: BTreeMap<String, usize>,
     /// Number of weights without their zeros.
     pub sparse_tensors: usize,
+    /// The version of ONNX's operators, in ONNX files.
+    pub opset: Option<u32>,
 }
 
 /// Writes the converted model.
@@ -90,7 +92,7 @@ pub(super) fn write(
             if let Some(count) = operators.remove("IDENTITY") {
                 operators.insert("DENSIFY".into(), count);
             }
-            return Ok(Written { bytes: file.len(), operators, sparse_tensors });
+            return Ok(Written { bytes: file.len(), operators, sparse_tensors, opset: None });
         }
         Target::Tflite => {
             let file = tflite::encode(model)?;
@@ -110,7 +112,7 @@ pub(super) fn write(
             ));
         }
     };
-    Ok(Written { bytes, operators: count_operators(model), sparse_tensors: 0 })
+    Ok(Written { bytes, operators: count_operators(model), sparse_tensors: 0, opset: None })
 }
 
 fn write_onnx(
@@ -138,7 +140,8 @@ fn write_onnx(
     if let Some(file) = &written.data_file {
         observer.note(&format!("the weights stand in {file}, which belongs beside the model"));
     }
-    Ok(Written { bytes: written.bytes, operators: written.operators, sparse_tensors: 0 })
+    let opset = Some(written.opset);
+    Ok(Written { bytes: written.bytes, operators: written.operators, sparse_tensors: 0, opset })
 }
 
 /// Whether a model has int8 activations.

@@ -28,6 +28,8 @@ pub struct BuildOptions {
     pub size: Option<usize>,
     /// How many classes it tells apart.
     pub classes: usize,
+    /// Whether it ends before its softmax.
+    pub logits: bool,
     /// A file with its weights: `.weights.h5` of Keras 3, weights in `.h5` such as those that Keras publishes, or a
     /// whole model of the same layers. Random ones where left out.
     pub weights: Option<PathBuf>,
@@ -56,6 +58,7 @@ impl Default for BuildOptions {
         BuildOptions {
             size: None,
             classes: Options::default().classes,
+            logits: false,
             weights: None,
             seed: 0,
             batch_norm: None,
@@ -144,7 +147,12 @@ pub fn build(
 /// Makes a network of the zoo, in memory.
 pub(crate) fn network(name: &str, options: &BuildOptions, observer: &dyn Observer) -> Result<Built, Error> {
     let entry = litesmith_zoo::entry(name)?;
-    let own = Options { size: options.size, classes: options.classes, ..Options::default() };
+    let own = Options {
+        size: options.size,
+        classes: options.classes,
+        logits: options.logits,
+        ..Options::default()
+    };
     if options.preprocess.is_some() && options.batch_norm.is_none() {
         return Err(Error::Usage("preprocessing has no effect without data for batch normalization".into()));
     }

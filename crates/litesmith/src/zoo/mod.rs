@@ -1,10 +1,12 @@
 //! `zoo`: the networks of `keras.applications`, made without Keras.
 //!
 //! - [`list`]: which there are
+//! - [`check`]: what of them is supported, by doing it
 //! - [`build`]: a `.keras` file of one of them, with random weights or those of a file
 
 mod batch_norm;
 mod build;
+mod check;
 mod initialize;
 mod noise;
 mod weights;
@@ -14,6 +16,7 @@ use serde::Serialize;
 
 pub use batch_norm::{Calibrated, calibrate_batch_norm};
 pub use build::{BatchNormData, BuildOptions, BuildResult, build};
+pub use check::{CheckOptions, CheckResult, CheckRow, check};
 pub use noise::noise_images;
 
 use crate::error::Error;

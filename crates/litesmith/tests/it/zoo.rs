@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use litesmith::zoo::{BatchNormData, BuildOptions, BuildResult, build, list, noise_images};
+use litesmith::zoo::{
+    BatchNormData, BuildOptions, BuildResult, CheckOptions, build, check, list, noise_images,
+};
 use litesmith::{DataOptions, Error, Preprocess, RunOptions, SampleArray, Silent, inspect, run};
+
+use crate::StopAt;
 
 const SIZE: usize = 64;
 
@@ -141,4 +145,48 @@ fn what_cannot_be_made_is_refused() {
     lonely.preprocess = Some(Preprocess::Tf);
     usage("MobileNetV2", "a.keras", &lonely);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+fn check_options(name: &str) -> CheckOptions {
+    let mut options = CheckOptions::default();
+    (options.names, options.size) = (vec![name.to_owned()], SIZE);
+    options
+}
+
+#[test]
+fn a_row_of_the_support_table_is_filled_by_doing_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = check_options("mobilenetv3small");
+    options.keep = Some(folder.path().to_owned());
+    let result = check(&options, &Silent).unwrap();
+    let [row] = &result.rows[..] else { panic!("{result:?}") };
+    assert!(row.passed() && row.reason.is_none() && result.failed().is_empty(), "{row:?}");
+    assert_eq!((row.name.as_str(), row.opset, result.size), ("MobileNetV3Small", Some(13), SIZE));
+    assert!(row.snr_db.unwrap() > 20.0 && row.qat_snr_db.unwrap() > 20.0, "{row:?}");
+
+    let own = folder.path().join("MobileNetV3Small");
+    let size = |name: &str| std::fs::metadata(own.join(name)).unwrap().len();
+    assert_eq!((row.float_bytes, row.bytes), (size("model.keras"), Some(size("int8.tflite"))));
+    assert!(inspect(&own.join("int8.tflite")).unwrap().float_free);
+    assert!(inspect(&own.join("trained.tflite")).unwrap().float_free);
+    assert!(inspect(&own.join("trained.keras")).unwrap().quantization_aware);
+}
+
+#[test]
+fn what_fails_has_a_reason_and_what_says_nothing_of_a_network_ends_the_check() {
+    let mut narrow = check_options("MobileNetV2");
+    narrow.run.max_memory = Some(1000);
+    let result = check(&narrow, &Silent).unwrap();
+    let row = &result.rows[0];
+    assert!(!(row.ptq || row.qat || row.onnx_float || row.onnx_quantized), "{row:?}");
+    assert!(row.reason.as_ref().unwrap().starts_with("float: "), "{row:?}");
+    assert_eq!(result.failed(), ["MobileNetV2"]);
+
+    let usage = |options: &CheckOptions| check(options, &Silent).unwrap_err().exit_code();
+    assert_eq!(usage(&check_options("MobileNetV9")), 2);
+    let mut small = check_options("MobileNetV2");
+    small.size = 16;
+    assert_eq!(usage(&small), 2);
+    let stopped = check(&check_options("MobileNetV2"), &StopAt::step(3)).unwrap_err();
+    assert!(matches!(stopped, Error::Interrupted), "{stopped}");
 }
