@@ -1,8 +1,6 @@
 //! Depthwise convolution: each output channel sees one input channel.
 
 #[cfg(target_arch = "x86_64")]
-mod adjacent;
-#[cfg(target_arch = "x86_64")]
 mod avx2;
 mod channelwise;
 mod portable;

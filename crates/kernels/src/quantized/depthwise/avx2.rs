@@ -8,8 +8,8 @@ use super::super::gather::Tile;
 use super::super::split::Target;
 use super::channelwise::{Kernel, Operands};
 
-pub(super) const WIDTH: usize = 16;
-pub(super) const BUNDLE: usize = 2;
+const WIDTH: usize = 16;
+const BUNDLE: usize = 2;
 
 /// Sums of 16 channels, two taps at a time, weights as words.
 pub(in super::super) struct Avx2;
@@ -72,42 +72,21 @@ unsafe fn sums(
     weights: &[i16],
     initial: &[i32],
 ) -> [__m256i; 2] {
-    // SAFETY: callers give `WIDTH` initial sums; the channels are readable, as the caller promises.
+    // SAFETY: callers give `WIDTH` initial sums, and weights for each bundle of taps.
     unsafe {
         let initial = initial.as_ptr().cast::<__m256i>();
         let mut sums = [_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))];
         for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
-            let words = words(taps[0][row].add(first), taps[1][row].add(first), channels);
-            add(&mut sums, words, weights);
+            let a = load(taps[0][row].add(first), channels);
+            let b = load(taps[1][row].add(first), channels);
+            let halves = [_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)];
+            for (half, (sum, bytes)) in sums.iter_mut().zip(halves).enumerate() {
+                let weights = _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(half));
+                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), weights);
+                *sum = _mm256_add_epi32(*sum, products);
+            }
         }
         sums
-    }
-}
-
-/// The bytes of two taps side by side, channel by channel, as words.
-///
-/// # Safety
-/// `channels` (at most 16) bytes must be readable at both.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) unsafe fn words(a: *const u8, b: *const u8, channels: usize) -> [__m256i; 2] {
-    // SAFETY: the caller's promise.
-    let (a, b) = unsafe { (load(a, channels), load(b, channels)) };
-    [_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b)), _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b))]
-}
-
-/// Adds the products of a bundle of two taps.
-///
-/// # Panics
-/// If there are fewer weights than a bundle's.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn add(sums: &mut [__m256i; 2], words: [__m256i; 2], weights: &[i16]) {
-    let weights = &weights[..WIDTH * BUNDLE];
-    for (half, (sum, words)) in sums.iter_mut().zip(words).enumerate() {
-        // SAFETY: the weights of a bundle are two vectors.
-        let weights = unsafe { _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(half)) };
-        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(words, weights));
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
 use super::super::split::{Grid, Target, Work, share};
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{adjacent, avx2, sliding::Sliding, vnni};
+use super::{avx2, sliding::Sliding, vnni};
 use crate::aligned::Aligned;
 
 /// What tiles are computed from, besides the input.
@@ -38,17 +38,9 @@ pub(in super::super) trait Kernel {
     /// Which channel of its block a lane holds.
     fn channel(lane: usize, packed: bool) -> usize;
 
-    /// The taps of each bundle of weights, of a filter with so many taps; a place without a tap has a weight of
-    /// zero. A kernel that says nothing else takes all taps in order.
-    fn bundles(taps: usize) -> Vec<Vec<Option<usize>>> {
-        let bundle =
-            |first: usize| (first..first + Self::BUNDLE).map(|tap| (tap < taps).then_some(tap)).collect();
-        (0..taps).step_by(Self::BUNDLE).map(bundle).collect()
-    }
-
     /// Computes all channels of the tile's pixels.
     ///
-    /// Weights stand in the order `[block][bundle][lane][tap of the bundle]`, bundles as in [`Kernel::bundles`].
+    /// Weights stand in the order `[block][bundle][lane][tap of the bundle]`.
     ///
     /// # Safety
     /// The instruction set must be there; all channels must be readable at the tile's pointers,
@@ -68,8 +60,6 @@ pub(in super::super) enum Channelwise {
     #[cfg(target_arch = "x86_64")]
     Avx2(Packed<avx2::Avx2>),
     #[cfg(target_arch = "x86_64")]
-    Adjacent(Packed<adjacent::Adjacent>),
-    #[cfg(target_arch = "x86_64")]
     Vnni(Packed<vnni::Vnni>),
     #[cfg(target_arch = "x86_64")]
     Sliding(Sliding),
@@ -82,8 +72,6 @@ macro_rules! with_packed {
             Channelwise::Portable($packed) => $body,
             #[cfg(target_arch = "x86_64")]
             Channelwise::Avx2($packed) => $body,
-            #[cfg(target_arch = "x86_64")]
-            Channelwise::Adjacent($packed) => $body,
             #[cfg(target_arch = "x86_64")]
             Channelwise::Vnni($packed) => $body,
             #[cfg(target_arch = "x86_64")]
@@ -105,10 +93,6 @@ impl Channelwise {
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Vnni | Isa::Amx => Channelwise::Vnni(Packed::new(filter, packed)),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 if adjacent::suits(&filter.window) => {
-                Channelwise::Adjacent(Packed::new(filter, packed))
-            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Channelwise::Avx2(Packed::new(filter, packed)),
             _ => Channelwise::Portable(Packed::new(filter, packed)),
@@ -167,17 +151,14 @@ impl<K: Kernel> Packed<K> {
         let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
             .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
             .collect();
-        let bundles = K::bundles(filter.depth());
-        let mut weights = Aligned::zeroed(lanes.len() * bundles.len() * K::BUNDLE);
-        let own = weights.chunks_exact_mut(K::WIDTH * K::BUNDLE);
-        let places =
-            lanes.chunks_exact(K::WIDTH).flat_map(|lanes| bundles.iter().map(move |taps| (lanes, taps)));
-        for ((lanes, taps), weights) in places.zip(own) {
-            for (channel, weights) in lanes.iter().zip(weights.chunks_exact_mut(K::BUNDLE)) {
-                for (tap, weight) in taps.iter().zip(weights) {
-                    let held = channel.zip(*tap).map_or(0, |(channel, tap)| filter.weight(channel, tap));
-                    *weight = held.into();
-                }
+        let mut weights = Aligned::zeroed(lanes.len() * geometry.slots());
+        for (tap, (block, lanes)) in (0..filter.depth())
+            .flat_map(|tap| lanes.chunks_exact(K::WIDTH).enumerate().map(move |own| (tap, own)))
+        {
+            let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
+            let bundles = weights[bundle * K::WIDTH * K::BUNDLE..].chunks_exact_mut(K::BUNDLE);
+            for (bundle, channel) in bundles.zip(lanes) {
+                bundle[tap % K::BUNDLE] = channel.map_or(0, |channel| filter.weight(channel, tap)).into();
             }
         }
         Packed { geometry, channels, lanes, weights }
