@@ -114,6 +114,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn a_short_square_is_what_plain_loops_make_of_it() {
         if !Isa::Avx2.available() {
