@@ -90,9 +90,15 @@ def prepare(case, cache):
     folder = Path(cache) / "layers" / case.name
     wanted = f"{RECIPE} {hashlib.sha256(case.source.encode()).hexdigest()}"
     stamp = folder / "recipe"
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    with models.alone(folder):
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            make(case, folder)
+            stamp.write_text(wanted)
+    return folder
+
+
+def make(case, folder):
+    """Replaces whatever the folder has."""
     for old in folder.iterdir():
         old.unlink()
     for name, package in PACKAGES.items():
@@ -116,8 +122,6 @@ def prepare(case, cache):
                 path.unlink(missing_ok=True)
                 continue
             np.savez(path.with_name(path.name + ".npz"), *truth)
-    stamp.write_text(wanted)
-    return folder
 
 
 def truth_of(path):

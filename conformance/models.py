@@ -16,6 +16,8 @@ In the cache (`--cache`, else $LITESMITH_CONFORMANCE_CACHE, else conformance/cac
 """
 
 import argparse
+import contextlib
+import fcntl
 import os
 import shutil
 import sys
@@ -143,15 +145,30 @@ def build(name, size):
     return model, preprocess
 
 
+@contextlib.contextmanager
+def alone(folder):
+    """One process at a time makes what belongs into a folder of the cache; others wait and find it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def prepare(name, size, cache):
     """The model in the cache, made if it is not there yet."""
-    folder = Path(cache) / f"{name}-{size}"
-    stamp = folder / "recipe"
-    prepared = Prepared(name, size, folder)
-    wanted = f"{RECIPE} keras {keras.__version__}"
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return prepared
-    folder.mkdir(parents=True, exist_ok=True)
+    prepared = Prepared(name, size, Path(cache) / f"{name}-{size}")
+    with alone(prepared.folder):
+        stamp = prepared.folder / "recipe"
+        wanted = f"{RECIPE} keras {keras.__version__}"
+        if not stamp.is_file() or stamp.read_text() != wanted:
+            make(prepared)
+            stamp.write_text(wanted)
+    return prepared
+
+
+def make(prepared):
+    """Replaces whatever the folder has."""
+    name, size, folder = prepared.name, prepared.size, prepared.folder
     for old in folder.iterdir():
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     keras.backend.clear_session()
@@ -164,19 +181,18 @@ def prepare(name, size, cache):
     np.save(folder / "logits.npy", logits)
     model.save(prepared.keras)
     model.save(prepared.h5)
-    stamp.write_text(wanted)
-    return prepared
 
 
 def saved_model(prepared):
     """The SavedModel that Keras exports of a model in the cache, made if it is not there yet."""
     folder = prepared.folder / "saved_model"
-    if not folder.is_dir():
-        part = prepared.folder / "saved_model.part"
-        shutil.rmtree(part, ignore_errors=True)
-        keras.backend.clear_session()
-        keras.models.load_model(prepared.keras, compile=False).export(part, verbose=False)
-        part.rename(folder)
+    with alone(prepared.folder):
+        if not folder.is_dir():
+            part = prepared.folder / "saved_model.part"
+            shutil.rmtree(part, ignore_errors=True)
+            keras.backend.clear_session()
+            keras.models.load_model(prepared.keras, compile=False).export(part, verbose=False)
+            part.rename(folder)
     return folder
 
 

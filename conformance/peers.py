@@ -86,9 +86,15 @@ def loaded(path):
 def reference(prepared, mode):
     """(TensorFlow's file, what was measured on it) for a model of the cache; made once.
 
-    `refused` says that its converter does not take the model; nothing else is measured then. Measured: `bytes`, `seconds` of the conversion, `snr_db` of the held-out images against Keras, and
-    `kernel_difference`, the largest distance of LiteRT's default from its plain kernels.
+    `refused` says that its converter does not take the model; nothing else is measured then. Measured: `bytes`,
+    `seconds` of the conversion, `snr_db` of the held-out images against Keras, and `kernel_difference`, the largest
+    distance of LiteRT's default from its plain kernels.
     """
+    with models.alone(prepared.folder):
+        return measured_reference(prepared, mode)
+
+
+def measured_reference(prepared, mode):
     path = prepared.folder / f"tensorflow-{mode}.tflite"
     note = path.with_suffix(".json")
     wanted = tf.__version__

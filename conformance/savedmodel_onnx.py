@@ -20,6 +20,7 @@ TFLite and to ONNX, against TensorFlow; those that are not there are left out. E
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import traceback
@@ -78,10 +79,15 @@ def check_onnx(row, path, most_transposes=TRANSPOSES):
     row.check("transposes", transposes <= most_transposes, f"{transposes}")
 
 
-def run_onnx(path, images):
+def run_onnx(path, images, *, optimized=True):
     """The outputs of ONNX Runtime one after another for all images."""
     session_input = onnx.load(str(path), load_external_data=False).graph.input[0].name
-    return onnx_runtime(path, {session_input: images}, optimized=True)[0]
+    return onnx_runtime(path, {session_input: images}, optimized=optimized)[0]
+
+
+def has_vnni():
+    """Whether this processor adds products of bytes without saturating between them."""
+    return re.search(r"\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_text()) is not None
 
 
 def same_constants(ours, theirs):
@@ -163,7 +169,9 @@ def check_integers(prepared, row):
     check_steps(row, "steps", outputs, expected, plain)
     unsigned = convert(prepared.keras, prepared, "int8-only", "onnx", "-unsigned", ["--unsigned-activations"])
     check_onnx(row, unsigned)
-    check_steps(row, "steps, unsigned", run_onnx(unsigned, images), expected, plain)
+    # Elsewhere ONNX Runtime's products of uint8 by int8 saturate, and only its float arithmetic says what the file says.
+    outputs_unsigned = run_onnx(unsigned, images, optimized=has_vnni())
+    check_steps(row, "steps, unsigned", outputs_unsigned, expected, plain)
 
     again = prepared.folder / "litesmith-int8-only-tflite.onnx"
     command.succeed("convert", tflite, "-o", again)
