@@ -135,41 +135,46 @@ unsafe fn tile_of<E: Epilogue>(
         inputs.resize(tile.rows * row_vectors, _mm256_setzero_si256());
     }
     let (first, second) = inputs.split_at_mut(halves[0] * row_vectors);
-    // SAFETY: the caller's promise; `widen` leaves what `panel_of` reads.
+    // SAFETY: the caller's promise; `widen` leaves what `panels_of` reads.
     unsafe {
         // `[tap][chunk][row]`: what the inner loop reads one after the other.
         let chunks = operands.steps.div_ceil(CHUNK_STEPS);
         let apart = |rows| [1, rows, chunks * rows];
         widen(tile, [0, halves[0]], operands.steps, apart(halves[0]), first);
         widen(tile, halves, operands.steps, apart(halves[1]), second);
-        for panel in panels {
-            with_rows!(halves[0], panel_of(tile, 0, panel, operands, first, epilogue, target));
+        let parts = [(0, &*first), (halves[0], &*second)];
+        if halves[0] == halves[1] {
+            with_rows!(halves[0], panels_of(tile, &parts, panels, operands, epilogue, target));
+        } else {
+            with_rows!(halves[0], panels_of(tile, &parts[..1], panels, operands, epilogue, target));
             if halves[1] > 0 {
-                with_rows!(halves[1], panel_of(tile, halves[0], panel, operands, second, epilogue, target));
+                with_rows!(halves[1], panels_of(tile, &parts[1..], panels, operands, epilogue, target));
             }
         }
     }
 }
 
-/// A panel for `R` rows of the tile, from `first` on.
+/// All panels for parts of the tile with `R` rows each: their first rows and what [`widen`] wrote for them.
 ///
 /// # Safety
-/// As for [`Kernel::tile`]; `inputs` must be what [`widen`] wrote for these rows.
-#[inline]
+/// As for [`Kernel::tile`]; the inputs must be those of these rows.
 #[target_feature(enable = "avx2")]
-unsafe fn panel_of<const R: usize, E: Epilogue>(
+unsafe fn panels_of<const R: usize, E: Epilogue>(
     tile: &Tile,
-    first: usize,
-    panel: &Panel,
+    parts: &[(usize, &[__m256i])],
+    panels: &[Panel],
     operands: &Operands<i16, i32>,
-    inputs: &[__m256i],
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
-        finish_half(tile, [first, R], panel, &sums, epilogue, target);
+    for panel in panels {
+        for &(first, inputs) in parts {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = sums::<R>(inputs.as_ptr().cast(), tile.pointers.len(), panel, operands);
+                finish_half(tile, [first, R], panel, &sums, epilogue, target);
+            }
+        }
     }
 }
 
@@ -240,9 +245,8 @@ pub(super) unsafe fn widen(
 /// The sums of a panel with the `taps` taps of `R` rows.
 ///
 /// # Safety
-/// `inputs` must be what [`widen`] wrote.
-#[inline]
-#[target_feature(enable = "avx2")]
+/// AVX2 must be there, and `inputs` be what [`widen`] wrote.
+#[inline(always)]
 unsafe fn sums<const R: usize>(
     mut inputs: *const u8,
     taps: usize,
