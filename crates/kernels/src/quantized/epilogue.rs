@@ -200,9 +200,11 @@ pub(super) struct Requantizer {
     min: u8,
     max: u8,
     /// Whether the bounds are narrower than those of bytes.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     bounded: bool,
     /// Brings two packed pixels, which alternate by 8 channels, one behind the other. Kept in memory
     /// because LLVM makes more shuffles of an order that it knows.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     order: Aligned<u32>,
 }
 

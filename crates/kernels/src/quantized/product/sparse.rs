@@ -14,8 +14,10 @@ mod tests;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
+#[cfg(target_arch = "x86_64")]
+use super::Product;
 use super::portable::ROWS;
-use super::{Kernel, Layout, Operands, Panel, Product, Step, finish_rows};
+use super::{Kernel, Layout, Operands, Panel, Step, finish_rows};
 use crate::sparse::cost::LANES;
 
 /// The product of bytes without the steps of zeros. Tiles gain nothing from single steps; machines that have
