@@ -10,6 +10,8 @@ pub enum Isa {
     Portable,
     /// Arm Advanced SIMD (aarch64 only).
     Neon,
+    /// Neon with the byte dot product (FEAT_DotProd).
+    NeonDot,
     /// AVX2 and FMA.
     Avx2,
     /// AVX2 with the byte dot product on its registers: AVX-VNNI, or the same instruction as AVX-512
@@ -25,9 +27,10 @@ pub enum Isa {
 
 impl Isa {
     /// Every level with the name that `LITESMITH_ISA` takes.
-    pub const ALL: [(Isa, &'static str); 7] = [
+    pub const ALL: [(Isa, &'static str); 8] = [
         (Isa::Portable, "portable"),
         (Isa::Neon, "neon"),
+        (Isa::NeonDot, "neondot"),
         (Isa::Avx2, "avx2"),
         (Isa::AvxVnni, "avxvnni"),
         (Isa::Avx512, "avx512"),
@@ -41,6 +44,10 @@ impl Isa {
         match self {
             Isa::Portable => true,
             Isa::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::NeonDot => false,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]

@@ -65,6 +65,12 @@ fn rounds(isa: Isa, products: Products) -> fn(usize) -> usize {
         (Isa::Vnni | Isa::Amx, Products::Words) => x86::words_512,
         #[cfg(target_arch = "x86_64")]
         (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, Products::Bytes | Products::Words) => x86::words_256,
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon | Isa::NeonDot, Products::Floats) => arm::floats,
+        #[cfg(target_arch = "aarch64")]
+        (Isa::NeonDot, Products::Bytes) => arm::bytes,
+        #[cfg(target_arch = "aarch64")]
+        (Isa::Neon, Products::Bytes) => arm::words,
         (_, Products::Floats) => plain_floats,
         (_, Products::Bytes | Products::Words) => plain_integers,
     }
@@ -97,37 +103,40 @@ fn plain_integers(rounds: usize) -> usize {
     rounds * PLAIN
 }
 
+/// Chains of products: enough to hide their latency, few enough for 16 registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const CHAINS: usize = 12;
+
+/// Defines a measurement: rounds of `CHAINS` products `$sum -> $next`, of `$count` numbers each.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! chains {
+    ($name:ident, $features:literal, $start:expr, $other:expr, $count:literal, |$sum:ident, $y:ident| $next:expr) => {
+        pub(super) fn $name(rounds: usize) -> usize {
+            #[target_feature(enable = $features)]
+            unsafe fn run(rounds: usize) {
+                let $y = black_box($other);
+                let mut sums = [black_box($start); CHAINS];
+                for _ in 0..rounds {
+                    for sum in &mut sums {
+                        // Not a closure: it would not be compiled for these instructions.
+                        let $sum = *sum;
+                        *sum = $next;
+                    }
+                }
+                black_box(sums);
+            }
+            // SAFETY: `rounds` picks this only where the machine has the instructions.
+            unsafe { run(rounds) };
+            rounds * CHAINS * $count
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
-    use std::hint::black_box;
 
-    /// Chains of products: enough to hide their latency, few enough for 16 registers.
-    const CHAINS: usize = 12;
-
-    /// Defines a measurement: rounds of `CHAINS` products `$sum -> $next`, of `$count` numbers each.
-    macro_rules! chains {
-        ($name:ident, $features:literal, $start:expr, $other:expr, $count:literal, |$sum:ident, $y:ident| $next:expr) => {
-            pub(super) fn $name(rounds: usize) -> usize {
-                #[target_feature(enable = $features)]
-                fn run(rounds: usize) {
-                    let $y = black_box($other);
-                    let mut sums = [black_box($start); CHAINS];
-                    for _ in 0..rounds {
-                        for sum in &mut sums {
-                            // Not a closure: it would not be compiled for these instructions.
-                            let $sum = *sum;
-                            *sum = $next;
-                        }
-                    }
-                    black_box(sums);
-                }
-                // SAFETY: `rounds` picks this only where the machine has the instructions.
-                unsafe { run(rounds) };
-                rounds * CHAINS * $count
-            }
-        };
-    }
+    use super::{CHAINS, black_box};
 
     chains!(floats_512, "avx512f", _mm512_set1_ps(0.5), _mm512_set1_ps(0.25), 16, |sum, y| {
         _mm512_fmadd_ps(sum, y, y)
@@ -166,6 +175,21 @@ mod x86 {
     chains!(words_256, "avx2", _mm256_set1_epi32(1), _mm256_set1_epi32(0x0002_0003), 16, |sum, y| {
         _mm256_add_epi32(sum, _mm256_madd_epi16(sum, y))
     });
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+
+    use super::{CHAINS, black_box};
+    use crate::quantized::dot;
+
+    chains!(floats, "neon", vdupq_n_f32(0.5), vdupq_n_f32(0.25), 4, |sum, y| vfmaq_f32(sum, y, y));
+    // Products take the sum in, so that they cannot be moved out of the loop.
+    chains!(words, "neon", vdupq_n_s32(1), vdup_n_s16(3), 4, |sum, y| {
+        vmlal_s16(sum, vget_low_s16(vreinterpretq_s16_s32(sum)), y)
+    });
+    chains!(bytes, "neon,dotprod", vdupq_n_s32(1), vdupq_n_s8(3), 16, |sum, y| dot::<0>(sum, y, y));
 }
 
 #[cfg(test)]

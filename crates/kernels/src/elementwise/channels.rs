@@ -38,7 +38,9 @@ struct ProductMap {
     offset: Constants<f32>,
     scale: f32,
     rounding: Rounding,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     zero_point: u8,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     clamp: [u8; 2],
 }
 

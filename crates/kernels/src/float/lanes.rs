@@ -258,7 +258,7 @@ macro_rules! table_by_isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 | Isa::AvxVnni => &AVX2,
                 #[cfg(target_arch = "aarch64")]
-                Isa::Neon => &NEON,
+                Isa::Neon | Isa::NeonDot => &NEON,
                 _ => &PORTABLE,
             }
         }

@@ -25,7 +25,9 @@ pub(super) const PAIRS: usize = 255;
 struct Round<'a, T> {
     taps: &'a [T],
     steps: Range<usize>,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     first: bool,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     last: bool,
 }
 

@@ -1,5 +1,7 @@
 //! What is done with sums of products: written once for plain slices and once for AVX-512 registers.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -23,6 +25,34 @@ pub(crate) trait Finish {
 
 /// Turns sums of products of bytes into outputs.
 pub(super) trait Epilogue: Finish<Sum = i32> {
+    /// `channels` (1 to 8) channels, in their natural order, of one pixel.
+    ///
+    /// # Safety
+    /// `channels` elements must be writable at `out`, and 8 lanes must exist from `lane` on.
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    unsafe fn eight(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [int32x4_t; 2],
+        channels: usize,
+        out: *mut Self::Out,
+    ) {
+        let mut lanes = [0; 8];
+        // SAFETY: 8 lanes are written, and the caller has the room.
+        let out = unsafe {
+            vst1q_s32(lanes.as_mut_ptr(), sums[0]);
+            vst1q_s32(lanes.as_mut_ptr().add(4), sums[1]);
+            std::slice::from_raw_parts_mut(out, channels)
+        };
+        match out.first_chunk_mut::<8>() {
+            // Of a fixed length, the loop becomes vectors.
+            Some(out) => self.row(sample, lane, &lanes, out),
+            None => self.row(sample, lane, &lanes[..channels], out),
+        }
+    }
+
     /// `channels` (1 to 16) channels, in their natural order, of two pixels, or of the first only.
     ///
     /// # Safety
@@ -200,9 +230,11 @@ pub(super) struct Requantizer {
     min: u8,
     max: u8,
     /// Whether the bounds are narrower than those of bytes.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     bounded: bool,
     /// Brings two packed pixels, which alternate by 8 channels, one behind the other. Kept in memory
     /// because LLVM makes more shuffles of an order that it knows.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     order: Aligned<u32>,
 }
 
@@ -353,8 +385,43 @@ impl Finish for Requantizer {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+impl Requantizer {
+    /// 8 outputs.
+    ///
+    /// # Safety
+    /// 8 lanes must exist from `lane` on.
+    #[inline(always)]
+    unsafe fn eight_bytes(&self, lane: usize, sums: [int32x4_t; 2]) -> uint8x8_t {
+        // SAFETY: the caller has the lanes.
+        unsafe {
+            let scale = self.scale.as_ptr().add(lane);
+            // Conversions and narrowing hold what does not fit to the ends of the range.
+            let round = |sums, scale| vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(sums), scale)));
+            let [low, high] = [round(sums[0], vld1q_f32(scale)), round(sums[1], vld1q_f32(scale.add(4)))];
+            let words = vqaddq_s16(vcombine_s16(low, high), vdupq_n_s16(i16::from(self.zero_point)));
+            vmin_u8(vmax_u8(vqmovun_s16(words), vdup_n_u8(self.min)), vdup_n_u8(self.max))
+        }
+    }
+}
+
 impl Epilogue for Requantizer {
     const PACKED: bool = true;
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    unsafe fn eight(&self, _sample: usize, lane: usize, sums: [int32x4_t; 2], channels: usize, out: *mut u8) {
+        // SAFETY: the caller has the lanes and the room.
+        unsafe {
+            let bytes = self.eight_bytes(lane, sums);
+            if channels == 8 {
+                vst1_u8(out, bytes);
+            } else {
+                let bytes = vget_lane_u64::<0>(vreinterpret_u64_u8(bytes)).to_le_bytes();
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), out, channels);
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

@@ -78,13 +78,13 @@ impl Geometry {
     }
 
     /// Where the filter looks.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", test))]
     pub(crate) fn window(&self) -> &Window {
         &self.window
     }
 
     /// Whether taps are pixels, of which the kernel reads all bytes.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", test))]
     pub(crate) fn reads_pixels(&self) -> bool {
         self.span == 1 && self.read == self.pitch
     }
@@ -166,7 +166,7 @@ impl<'a> Source<'a> {
 }
 
 /// For kernels that find their own way over the input.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", test))]
 impl<'a> Source<'a> {
     /// All bytes of the input.
     pub(crate) fn input(&self) -> &'a [u8] {
@@ -184,6 +184,7 @@ impl<'a> Source<'a> {
     }
 
     /// What taps outside the image read: one row for all samples, or one for each.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn borders(&self) -> &'a [u8] {
         self.borders
     }

@@ -36,6 +36,8 @@ mod tests;
 mod winograd;
 
 pub use addition::{Addend, ByteSum};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use product::dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use product::{tile_products, tiles_are_granted};
 

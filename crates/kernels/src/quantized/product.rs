@@ -8,6 +8,10 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neondot;
 pub(crate) mod portable;
 pub(super) mod sparse;
 #[cfg(any(target_arch = "x86_64", test))]
@@ -19,6 +23,8 @@ mod transpose;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod vnni;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neondot::dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 
@@ -69,6 +75,12 @@ pub(crate) struct Operands<'a, W, S> {
     pub(crate) weights: &'a [W],
     /// What sums start from, by lane.
     pub(crate) initial: &'a [S],
+    /// What they start from in addition, by lane, where the kernel takes something off its inputs.
+    #[cfg_attr(
+        not(target_arch = "aarch64"),
+        expect(dead_code, reason = "others multiply bytes as they are")
+    )]
+    pub(crate) taken: &'a [i32],
     /// Steps of [`STEP`] bytes of input at each tap.
     pub(crate) steps: usize,
     /// The steps of each panel, where not all have weights.
@@ -91,6 +103,9 @@ pub(crate) trait Layout {
 
     /// Weights (zeros) that must stand behind the last, because the kernel reads that far.
     const SLACK: usize = 0;
+
+    /// What the kernel takes off each input before it multiplies.
+    const TAKEN: i32 = 0;
 
     /// Whether a panel has the weights of listed steps alone: those at which not all are zero.
     const SPARSE: bool = false;
@@ -228,99 +243,107 @@ impl Part<'_> {
     }
 }
 
-/// A product for the best kernel of an instruction set, of those for one type of input.
-pub(crate) enum Product<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> {
-    Portable(Packed<P>),
-    Avx2(Packed<A>),
-    AvxVnni(Packed<D>),
-    Vnni(Packed<V>),
-    Amx(Packed<T>),
+/// Defines [`Product`] with a kernel for each set of levels that has one of its own.
+macro_rules! product {
+    ($($name:ident($Kernel:ident): $level:pat,)*) => {
+        /// A product for the best kernel of an instruction set, of those for one type of input.
+        pub(crate) enum Product<P: Layout $(, $Kernel: Layout)*> {
+            Portable(Packed<P>),
+            $($name(Packed<$Kernel>),)*
+        }
+
+        impl<P: Layout $(, $Kernel: Layout)*> Product<P $(, $Kernel)*> {
+            /// Packs a filter, lanes in `packed` order or not (see [`Layout::channel`]).
+            pub(crate) fn new(isa: Isa, filter: &Filter, packed: bool) -> Self {
+                filter.check();
+                assert!(isa.available(), "this machine cannot run '{isa}'");
+                match isa {
+                    $($level => Product::$name(Packed::new(filter, packed)),)*
+                    _ => Product::Portable(Packed::new(filter, packed)),
+                }
+            }
+
+            /// The taps it reads.
+            pub(crate) fn geometry(&self) -> &Geometry {
+                match self {
+                    Product::Portable(packed) => &packed.geometry,
+                    $(Product::$name(packed) => &packed.geometry,)*
+                }
+            }
+
+            /// The output channel at each lane.
+            pub(crate) fn lanes(&self) -> &[Option<usize>] {
+                match self {
+                    Product::Portable(packed) => &packed.lanes,
+                    $(Product::$name(packed) => &packed.lanes,)*
+                }
+            }
+
+            /// Computes all outputs: for each channel `initial` (by lane) plus the products, finished.
+            pub(crate) fn run<F: Finish + Sync>(
+                &self,
+                pool: &ThreadPool,
+                source: &Source,
+                initial: &[F::Sum],
+                finish: &F,
+                output: &mut [F::Out],
+            ) where
+                P: Kernel<F>,
+                $($Kernel: Kernel<F>,)*
+            {
+                self.run_each::<F, &F>(pool, source, initial, || finish, output);
+            }
+
+            /// The same, where each task has a finish of its own, which is dropped when the task ends.
+            pub(crate) fn run_each<F: Finish, B: Borrow<F>>(
+                &self,
+                pool: &ThreadPool,
+                source: &Source,
+                initial: &[F::Sum],
+                begin: impl Fn() -> B + Sync,
+                output: &mut [F::Out],
+            ) where
+                P: Kernel<F>,
+                $($Kernel: Kernel<F>,)*
+            {
+                match self {
+                    Product::Portable(packed) => packed.run_each::<F, B>(pool, source, initial, begin, output),
+                    $(Product::$name(packed) => packed.run_each::<F, B>(pool, source, initial, begin, output),)*
+                }
+            }
+        }
+    };
 }
+
+#[cfg(target_arch = "x86_64")]
+product! {
+    Avx2(A): Isa::Avx2 | Isa::Avx512,
+    AvxVnni(D): Isa::AvxVnni,
+    Vnni(V): Isa::Vnni,
+    Amx(T): Isa::Amx,
+}
+#[cfg(target_arch = "aarch64")]
+product! {
+    Neon(N): Isa::Neon,
+    NeonDot(D): Isa::NeonDot,
+}
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+product! {}
 
 /// The product of bytes.
 #[cfg(target_arch = "x86_64")]
 pub(super) type ByteProduct =
     Product<portable::Portable<u8>, avx2::Avx2, avxvnni::AvxVnni, vnni::Vnni<i8>, tiled::Tiled<tiles::Amx>>;
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+pub(super) type ByteProduct = Product<portable::Portable<u8>, neon::Neon, neondot::NeonDot>;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) type ByteProduct = PortableProduct<portable::Portable<u8>>;
 
 /// A product of one kernel, whatever the level.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) type PortableProduct<P> = Product<P, P, P, P, P>;
-
-/// Calls a method of the packed product, whatever its kernel.
-macro_rules! with_packed {
-    ($product:expr, $packed:ident => $body:expr) => {
-        match $product {
-            Product::Portable($packed) => $body,
-            Product::Avx2($packed) => $body,
-            Product::AvxVnni($packed) => $body,
-            Product::Vnni($packed) => $body,
-            Product::Amx($packed) => $body,
-        }
-    };
-}
-
-impl<P: Layout, A: Layout, D: Layout, V: Layout, T: Layout> Product<P, A, D, V, T> {
-    /// Packs a filter, lanes in `packed` order or not (see [`Layout::channel`]).
-    pub(crate) fn new(isa: Isa, filter: &Filter, packed: bool) -> Product<P, A, D, V, T> {
-        filter.check();
-        assert!(isa.available(), "this machine cannot run '{isa}'");
-        match isa {
-            Isa::Amx => Product::Amx(Packed::new(filter, packed)),
-            Isa::Vnni => Product::Vnni(Packed::new(filter, packed)),
-            Isa::AvxVnni => Product::AvxVnni(Packed::new(filter, packed)),
-            Isa::Avx2 | Isa::Avx512 => Product::Avx2(Packed::new(filter, packed)),
-            Isa::Portable | Isa::Neon => Product::Portable(Packed::new(filter, packed)),
-        }
-    }
-
-    /// The taps it reads.
-    pub(crate) fn geometry(&self) -> &Geometry {
-        with_packed!(self, packed => &packed.geometry)
-    }
-
-    /// The output channel at each lane.
-    pub(crate) fn lanes(&self) -> &[Option<usize>] {
-        with_packed!(self, packed => &packed.lanes)
-    }
-
-    /// Computes all outputs: for each channel `initial` (by lane) plus the products, finished.
-    pub(crate) fn run<F: Finish + Sync>(
-        &self,
-        pool: &ThreadPool,
-        source: &Source,
-        initial: &[F::Sum],
-        finish: &F,
-        output: &mut [F::Out],
-    ) where
-        P: Kernel<F>,
-        A: Kernel<F>,
-        D: Kernel<F>,
-        V: Kernel<F>,
-        T: Kernel<F>,
-    {
-        self.run_each::<F, &F>(pool, source, initial, || finish, output);
-    }
-
-    /// The same, where each task has a finish of its own, which is dropped when the task ends.
-    pub(crate) fn run_each<F: Finish, B: Borrow<F>>(
-        &self,
-        pool: &ThreadPool,
-        source: &Source,
-        initial: &[F::Sum],
-        begin: impl Fn() -> B + Sync,
-        output: &mut [F::Out],
-    ) where
-        P: Kernel<F>,
-        A: Kernel<F>,
-        D: Kernel<F>,
-        V: Kernel<F>,
-        T: Kernel<F>,
-    {
-        with_packed!(self, packed => packed.run_each::<F, B>(pool, source, initial, begin, output));
-    }
-}
+#[cfg(target_arch = "aarch64")]
+pub(crate) type PortableProduct<P> = Product<P, P, P>;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) type PortableProduct<P> = Product<P>;
 
 /// Steps whose weights stay in the first-level cache while all lanes are put into them.
 const PACKED_TOGETHER: usize = 64;
@@ -378,6 +401,8 @@ pub(crate) struct Packed<L: Layout> {
     weights: Aligned<L::Weight>,
     /// The steps of each panel, where the layout is sparse.
     list: Vec<Step>,
+    /// See [`Operands::taken`].
+    taken: Vec<i32>,
 }
 
 /// Keeps the weights of a panel at those steps, of `step` weights each, where not all are zero. Gives where
@@ -398,6 +423,15 @@ fn keep<W: Pod>(
         }
     }
     (weights, first..list.len())
+}
+
+/// What sums lack, by lane, where a kernel takes something off its inputs. Wraps around, as they do.
+fn taken<L: Layout>(filter: &Filter, lanes: &[Option<usize>]) -> Vec<i32> {
+    if L::TAKEN == 0 {
+        return Vec::new();
+    }
+    let sums = filter.weight_sums();
+    lanes.iter().map(|channel| channel.map_or(0, |channel| sums[channel].wrapping_mul(L::TAKEN))).collect()
 }
 
 impl<L: Layout> Packed<L> {
@@ -443,7 +477,8 @@ impl<L: Layout> Packed<L> {
             weights
         };
         let (group_bytes, out_channels) = (filter.group_in() * size, filter.out_channels);
-        Packed { geometry, group_bytes, out_channels, steps, panels, lanes, weights, list }
+        let taken = taken::<L>(filter, &lanes);
+        Packed { geometry, group_bytes, out_channels, steps, panels, lanes, weights, list, taken }
     }
 
     /// Computes all outputs, with a finish for each task.
@@ -460,7 +495,13 @@ impl<L: Layout> Packed<L> {
         assert_eq!(initial.len(), self.lanes.len(), "initial sums");
         let count = source.pixels().checked_mul(self.out_channels);
         assert_eq!(Some(output.len()), count, "length of the output");
-        let operands = &Operands { weights: &self.weights, initial, steps: self.steps, list: &self.list };
+        let operands = &Operands {
+            weights: &self.weights,
+            initial,
+            taken: &self.taken,
+            steps: self.steps,
+            list: &self.list,
+        };
         let target = &Target::new(output, self.out_channels);
         let all = self.geometry.slots() * self.steps;
         let rows = L::rows(if L::SPARSE { self.list.len() / self.panels.len() } else { all });

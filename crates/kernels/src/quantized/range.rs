@@ -46,6 +46,7 @@ pub(super) struct Tally<'a> {
     low: Lanes,
     high: Lanes,
     /// Whether no value is below zero.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     positive: bool,
 }
 

@@ -15,11 +15,11 @@ pub(super) struct Requantizing<'a> {
     rescaling: &'a SampleRescaling<'a>,
     quantization: SampleQuantization,
     /// Whether the layer's bounds must be looked at; the range of bytes may do it for them.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     bounded: bool,
 }
 
 /// Steps from which on the conversion to integers may leave the 32 bits.
-#[cfg(target_arch = "x86_64")]
 const MANY: f32 = (1 << 30) as f32;
 
 impl<'a> Requantizing<'a> {

@@ -115,9 +115,10 @@ impl<'a, T> Target<'a, T> {
 }
 
 /// For kernels that write vectors.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 impl<T> Target<'_, T> {
     /// Elements from one pixel to the next.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn channels(&self) -> usize {
         self.channels
     }

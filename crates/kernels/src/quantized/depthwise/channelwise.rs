@@ -10,6 +10,8 @@ use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
 use super::super::split::{Grid, Target, Work, share};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, sliding::Sliding, vnni};
@@ -57,6 +59,8 @@ pub(in super::super) trait Kernel {
 /// A channel-by-channel product for the best kernel of an instruction set.
 pub(in super::super) enum Channelwise {
     Portable(Packed<portable::Portable>),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Packed<neon::Neon>),
     #[cfg(target_arch = "x86_64")]
     Avx2(Packed<avx2::Avx2>),
     #[cfg(target_arch = "x86_64")]
@@ -70,6 +74,8 @@ macro_rules! with_packed {
     ($product:expr, $packed:ident => $body:expr) => {
         match $product {
             Channelwise::Portable($packed) => $body,
+            #[cfg(target_arch = "aarch64")]
+            Channelwise::Neon($packed) => $body,
             #[cfg(target_arch = "x86_64")]
             Channelwise::Avx2($packed) => $body,
             #[cfg(target_arch = "x86_64")]
@@ -95,6 +101,8 @@ impl Channelwise {
             Isa::Vnni | Isa::Amx => Channelwise::Vnni(Packed::new(filter, packed)),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Channelwise::Avx2(Packed::new(filter, packed)),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::NeonDot => Channelwise::Neon(Packed::new(filter, packed)),
             _ => Channelwise::Portable(Packed::new(filter, packed)),
         }
     }

@@ -5,6 +5,10 @@
 pub(in super::super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(in super::super) mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neondot;
 #[cfg(target_arch = "x86_64")]
 pub(in super::super) mod vnni;
 
@@ -23,8 +27,10 @@ use crate::sparse::cost::LANES;
 #[cfg(target_arch = "x86_64")]
 pub(in super::super) type SparseProduct =
     Product<Portable, avx2::Avx2, avxvnni::AvxVnni, vnni::Vnni, vnni::Vnni>;
-#[cfg(not(target_arch = "x86_64"))]
-pub(in super::super) type SparseProduct = super::PortableProduct<Portable>;
+#[cfg(target_arch = "aarch64")]
+pub(in super::super) type SparseProduct = Product<Portable, neon::Neon, neondot::NeonDot>;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(in super::super) type SparseProduct = Product<Portable>;
 
 /// Sums of 4 pixels x 16 channels, weights as words in the order `[input][channel]`.
 pub(in super::super) struct Portable;

@@ -161,6 +161,7 @@ unsafe fn by_vectors<E: Epilogue>(
 #[repr(C, align(64))]
 struct Sums([[i32; SUMS]; ROWS]);
 
+#[cfg(target_arch = "x86_64")]
 impl Sums {
     /// The sums of a pixel.
     fn row(&self, row: usize) -> *const i32 {

@@ -16,6 +16,7 @@ pub(super) const SUMS: usize = ROW_BYTES / size_of::<i32>();
 pub(crate) trait Tiles {
     /// Whether the machine has AVX-512 wherever it has these tiles, so that sums may be finished in
     /// its registers.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     const VECTORS: bool;
 
     /// The tiles of this thread, with anything in them.
