@@ -82,7 +82,7 @@ pub(super) fn suits(window: &Window) -> bool {
 }
 
 impl<K: Kernel> Sliding<K> {
-    /// Packs a filter whose window [suits](suits), for outputs that an epilogue with this
+    /// Packs a filter whose window [`suits`], for outputs that an epilogue with this
     /// [`Epilogue::PACKED`] makes.
     pub(super) fn new(filter: &Filter, packed: bool) -> Sliding<K> {
         let (channels, window) = (filter.out_channels, filter.window);
