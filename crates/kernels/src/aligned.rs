@@ -41,7 +41,7 @@ impl<T: Pod> Aligned<T> {
 
     /// `len` elements of zero for packed weights, which are written once, at once, and stay.
     pub(crate) fn lasting(len: usize) -> Aligned<T> {
-        let bytes = len * size_of::<T>();
+        let bytes = (len * size_of::<T>()).next_multiple_of(size_of::<Line>());
         match (bytes >= PAGES_FROM).then(|| Pages::zeroed(bytes)).flatten() {
             Some(pages) => Aligned { memory: Memory::Pages(pages), len, element: PhantomData },
             None => Aligned::zeroed(len),
@@ -62,21 +62,22 @@ impl<T: AnyBitPattern> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        let bytes = match &self.memory {
-            Memory::Lines(lines) => bytemuck::cast_slice(lines),
-            Memory::Pages(pages) => pages.bytes(),
+        // From lines to elements nothing needs to be checked.
+        let lines: &[Line] = match &self.memory {
+            Memory::Lines(lines) => lines,
+            Memory::Pages(pages) => bytemuck::cast_slice(pages.bytes()),
         };
-        &bytemuck::cast_slice(bytes)[..self.len]
+        &bytemuck::cast_slice(lines)[..self.len]
     }
 }
 
 impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        let bytes = match &mut self.memory {
-            Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
-            Memory::Pages(pages) => pages.bytes_mut(),
+        let lines: &mut [Line] = match &mut self.memory {
+            Memory::Lines(lines) => lines,
+            Memory::Pages(pages) => bytemuck::cast_slice_mut(pages.bytes_mut()),
         };
-        &mut bytemuck::cast_slice_mut(bytes)[..self.len]
+        &mut bytemuck::cast_slice_mut(lines)[..self.len]
     }
 }
 

@@ -8,8 +8,8 @@ use super::super::gather::Tile;
 use super::super::split::Target;
 use super::channelwise::{Kernel, Operands};
 
-const WIDTH: usize = 16;
-const BUNDLE: usize = 2;
+pub(super) const WIDTH: usize = 16;
+pub(super) const BUNDLE: usize = 2;
 
 /// Sums of 16 channels, two taps at a time, weights as words.
 pub(in super::super) struct Avx2;
@@ -77,16 +77,26 @@ unsafe fn sums(
         let initial = initial.as_ptr().cast::<__m256i>();
         let mut sums = [_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))];
         for (taps, weights) in pointers.chunks_exact(BUNDLE).zip(weights.chunks_exact(WIDTH * BUNDLE)) {
-            let a = load(taps[0][row].add(first), channels);
-            let b = load(taps[1][row].add(first), channels);
-            let halves = [_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)];
-            for (half, (sum, bytes)) in sums.iter_mut().zip(halves).enumerate() {
-                let weights = _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(half));
-                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(bytes), weights);
-                *sum = _mm256_add_epi32(*sum, products);
+            let words = interleave([taps[0][row].add(first), taps[1][row].add(first)], channels);
+            for (vector, (sum, words)) in sums.iter_mut().zip(words).enumerate() {
+                let weights = _mm256_loadu_si256(weights.as_ptr().cast::<__m256i>().add(vector));
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(words, weights));
             }
         }
         sums
+    }
+}
+
+/// The bytes of two taps side by side, channel by channel, as words: two vectors of 8 channels.
+///
+/// # Safety
+/// AVX2 must be there, and `channels` (at most 16) bytes must be readable at both.
+#[inline(always)]
+pub(super) unsafe fn interleave(taps: [*const u8; BUNDLE], channels: usize) -> [__m256i; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (load(taps[0], channels), load(taps[1], channels));
+        [_mm256_cvtepu8_epi16(_mm_unpacklo_epi8(a, b)), _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(a, b))]
     }
 }
 
@@ -94,16 +104,18 @@ unsafe fn sums(
 ///
 /// # Safety
 /// `count` (at most 16) bytes must be readable.
-#[inline]
-#[target_feature(enable = "avx2")]
+#[inline(always)]
 unsafe fn load(bytes: *const u8, count: usize) -> __m128i {
     // SAFETY: the caller's promise; the buffer has room for 16.
     unsafe {
-        if count == WIDTH {
-            return _mm_loadu_si128(bytes.cast());
+        match count {
+            WIDTH => _mm_loadu_si128(bytes.cast()),
+            8 => _mm_loadl_epi64(bytes.cast()),
+            _ => {
+                let mut buffer = [0_u8; WIDTH];
+                std::ptr::copy_nonoverlapping(bytes, buffer.as_mut_ptr(), count);
+                _mm_loadu_si128(buffer.as_ptr().cast())
+            }
         }
-        let mut buffer = [0_u8; WIDTH];
-        std::ptr::copy_nonoverlapping(bytes, buffer.as_mut_ptr(), count);
-        _mm_loadu_si128(buffer.as_ptr().cast())
     }
 }

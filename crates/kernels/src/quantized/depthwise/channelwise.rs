@@ -14,7 +14,9 @@ use super::super::split::{Grid, Target, Work, share};
 use super::neon;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, sliding::Sliding, vnni};
+use super::sliding::{self, Sliding};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, vnni};
 use crate::aligned::Aligned;
 
 /// What tiles are computed from, besides the input.
@@ -66,7 +68,9 @@ pub(in super::super) enum Channelwise {
     #[cfg(target_arch = "x86_64")]
     Vnni(Packed<vnni::Vnni>),
     #[cfg(target_arch = "x86_64")]
-    Sliding(Sliding),
+    SlidingAvx2(Sliding<sliding::Avx2>),
+    #[cfg(target_arch = "x86_64")]
+    SlidingVnni(Sliding<sliding::Vnni>),
 }
 
 /// Calls a method of the packed product, whatever its kernel.
@@ -81,7 +85,9 @@ macro_rules! with_packed {
             #[cfg(target_arch = "x86_64")]
             Channelwise::Vnni($packed) => $body,
             #[cfg(target_arch = "x86_64")]
-            Channelwise::Sliding($packed) => $body,
+            Channelwise::SlidingAvx2($packed) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Channelwise::SlidingVnni($packed) => $body,
         }
     };
 }
@@ -94,11 +100,15 @@ impl Channelwise {
         assert!(isa.available(), "this machine cannot run '{isa}'");
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Vnni | Isa::Amx if Sliding::suits(&filter.window) => {
-                Channelwise::Sliding(Sliding::new(filter, packed))
+            Isa::Vnni | Isa::Amx if sliding::suits(&filter.window) => {
+                Channelwise::SlidingVnni(Sliding::new(filter, packed))
             }
             #[cfg(target_arch = "x86_64")]
             Isa::Vnni | Isa::Amx => Channelwise::Vnni(Packed::new(filter, packed)),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 if sliding::suits(&filter.window) => {
+                Channelwise::SlidingAvx2(Sliding::new(filter, packed))
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => Channelwise::Avx2(Packed::new(filter, packed)),
             #[cfg(target_arch = "aarch64")]

@@ -1,18 +1,20 @@
-//! Depthwise products with AVX-512 VNNI for windows that slide by one pixel or by two: each column of
-//! the input is brought into the order of the products once for all outputs that see it.
+//! Depthwise products for windows that slide by one pixel or by two: each column of the input is brought
+//! into the order of the products once for all outputs that see it.
 //!
-//! Rows of the input are taken by four (a *quad*), so that `vpdpbusd` multiplies four rows of a
-//! channel at once. The rows that the quads hold beyond those of one window make further rows of the
-//! output: the weights of a row of the output stand at the rows of the input that it sees, among
-//! zeros. So one quad makes two rows of the output of a 3x3 window from four rows of the input, two
-//! quads make four of a 5x5 window from eight.
+//! Rows of the input are taken in *bundles* of as many as one instruction multiplies: two words with AVX2,
+//! four bytes with AVX-512 VNNI. The rows that the bundles hold beyond those of one window make further
+//! rows of the output: the weights of a row of the output stand at the rows of the input that it sees,
+//! among zeros. So four rows of the input make two rows of the output of a 3x3 window, eight rows four of
+//! a 5x5 window.
 
-mod buffer;
-mod columns;
-mod registers;
+mod avx2;
+mod band;
+mod vnni;
 
 use std::borrow::Borrow;
 use std::ops::Range;
+
+use bytemuck::Pod;
 
 use crate::{ThreadPool, Window};
 
@@ -20,61 +22,94 @@ use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
 use super::super::split::{Grid, Target, Work};
-use super::vnni::{BUNDLE, WIDTH, interleave, place};
 use crate::aligned::Aligned;
-use buffer::Buffered;
-use columns::{Band, Block, border_lines};
-use registers::{ByOne, ByTwo, TAPS};
+use band::{Band, border_lines};
 
-/// Largest kernel, which two quads hold.
-const LARGEST: usize = 2 * BUNDLE;
+pub(in super::super) use avx2::Avx2;
+pub(in super::super) use vnni::Vnni;
+
+/// Largest kernel.
+const LARGEST: usize = 8;
+
+/// How one instruction set makes sums of columns.
+pub(in super::super) trait Kernel: Sized {
+    /// The form in which weights are kept.
+    type Weight: Pod + From<i8> + Send + Sync;
+
+    /// Channels of a block, which are worked on together.
+    const WIDTH: usize;
+
+    /// Rows of the input that are multiplied at once.
+    const BUNDLE: usize;
+
+    /// The channel at a lane.
+    fn place(lane: usize, packed: bool) -> usize;
+
+    /// Makes the outputs of a band in some blocks of channels; `initial` are the sums to start from, of
+    /// all lanes.
+    ///
+    /// # Safety
+    /// The instruction set must be there; band, sums, epilogue and target must be those of the layer; no
+    /// one else may write these outputs meanwhile.
+    unsafe fn blocks<E: Epilogue>(
+        layer: &Sliding<Self>,
+        band: &Band,
+        blocks: Range<usize>,
+        initial: &[i32],
+        epilogue: &E,
+        target: &Target<E::Out>,
+    );
+}
 
 /// The weights of a depthwise filter, packed.
-pub(in super::super) struct Sliding {
+pub(in super::super) struct Sliding<K: Kernel> {
     geometry: Geometry,
     window: Window,
     channels: usize,
-    /// Quads of a column, and rows of the output made of them (1, 2 or 4).
-    quads: usize,
+    /// Bundles of a column, and rows of the output made of them (1, 2 or 4).
+    bundles: usize,
     rows: usize,
     lanes: Vec<Option<usize>>,
-    /// `[block][horizontal tap][quad][row of the output][lane][row of the quad]`.
-    weights: Aligned<i8>,
+    /// `[block][horizontal tap][bundle][row of the output][lane][row of the bundle]`.
+    weights: Aligned<K::Weight>,
 }
 
-impl Sliding {
-    /// Whether this is the kernel for a window.
-    pub(super) fn suits(window: &Window) -> bool {
-        let [height, width] = window.kernel;
-        let slides = window.stride.iter().all(|&stride| stride <= 2) && window.dilation == [1, 1];
-        slides && height.min(width) > 2 && height.max(width) <= LARGEST
-    }
+/// Whether there is a kernel here for a window.
+pub(super) fn suits(window: &Window) -> bool {
+    let [height, width] = window.kernel;
+    let slides = window.stride.iter().all(|&stride| stride <= 2) && window.dilation == [1, 1];
+    slides && height.min(width) > 2 && height.max(width) <= LARGEST
+}
 
-    pub(super) fn new(filter: &Filter, packed: bool) -> Sliding {
+impl<K: Kernel> Sliding<K> {
+    /// Packs a filter whose window [`suits`], for outputs that an epilogue with this
+    /// [`Epilogue::PACKED`] makes.
+    pub(super) fn new(filter: &Filter, packed: bool) -> Sliding<K> {
         let (channels, window) = (filter.out_channels, filter.window);
         let [height, width] = window.kernel;
-        let lanes: Vec<_> = (0..channels.next_multiple_of(WIDTH))
-            .map(|lane| Some(place(lane, packed)).filter(|&channel| channel < channels))
+        let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
+            .map(|lane| Some(K::place(lane, packed)).filter(|&channel| channel < channels))
             .collect();
-        let quads = height.div_ceil(BUNDLE);
-        let rows = match (quads * BUNDLE - height) / window.stride[0] + 1 {
+        let bundles = height.div_ceil(K::BUNDLE);
+        let rows = match (bundles * K::BUNDLE - height) / window.stride[0] + 1 {
             1 => 1,
             2 | 3 => 2,
             _ => 4,
         };
-        let mut weights = Aligned::zeroed(lanes.len() * width * quads * rows * BUNDLE);
+        let mut weights = Aligned::zeroed(lanes.len() * width * bundles * rows * K::BUNDLE);
         for (tap, row) in (0..filter.depth()).flat_map(|tap| (0..rows).map(move |row| (tap, row))) {
             let down = row * window.stride[0] + tap / width;
-            for (block, lanes) in lanes.chunks_exact(WIDTH).enumerate() {
-                let quad = (block * width + tap % width) * quads + down / BUNDLE;
-                let bundles = weights[(quad * rows + row) * WIDTH * BUNDLE..].chunks_exact_mut(BUNDLE);
-                for (bundle, channel) in bundles.zip(lanes) {
-                    bundle[down % BUNDLE] = channel.map_or(0, |channel| filter.weight(channel, tap));
+            let of_tap = &filter.weights[tap * channels..][..channels];
+            for (block, lanes) in lanes.chunks_exact(K::WIDTH).enumerate() {
+                let bundle = (block * width + tap % width) * bundles + down / K::BUNDLE;
+                let bundle = &mut weights[(bundle * rows + row) * K::WIDTH * K::BUNDLE..];
+                for (taps, channel) in bundle.chunks_exact_mut(K::BUNDLE).zip(lanes) {
+                    taps[down % K::BUNDLE] = channel.map_or(0, |channel| of_tap[channel]).into();
                 }
             }
         }
         let geometry = Geometry::of_channels(window, channels, 1);
-        Sliding { geometry, window, channels, quads, rows, lanes, weights }
+        Sliding { geometry, window, channels, bundles, rows, lanes, weights }
     }
 
     /// The taps it reads.
@@ -104,7 +139,7 @@ impl Sliding {
             return;
         }
         let [height, width] = source.output();
-        let (bands, blocks) = (height.div_ceil(self.rows), self.lanes.len() / WIDTH);
+        let (bands, blocks) = (height.div_ceil(self.rows), self.lanes.len() / K::WIDTH);
         let target = Target::new(output, self.channels);
         let products = pixels.saturating_mul(self.weights.len());
         let all = pixels / (height * width) * bands * blocks;
@@ -121,75 +156,24 @@ impl Sliding {
                 let band = Band::new(self, source, &borders, band / bands, band % bands);
                 // SAFETY: made only where the instruction set is there; the band is one of the layer's;
                 // lanes were counted above; tasks have different blocks of bands.
-                unsafe {
-                    match (self.window.kernel, self.window.stride) {
-                        ([TAPS, TAPS], [1, 1]) => {
-                            self.blocks::<ByOne, E>(&band, parts, initial, epilogue, &target)
-                        }
-                        ([TAPS, TAPS], [2, 2]) => {
-                            self.blocks::<ByTwo, E>(&band, parts, initial, epilogue, &target)
-                        }
-                        _ => self.blocks::<Buffered, E>(&band, parts, initial, epilogue, &target),
-                    }
-                }
+                unsafe { K::blocks(self, &band, parts, initial, epilogue, &target) };
             }
         });
     }
 
-    /// Some blocks of channels of a band.
-    ///
-    /// # Safety
-    /// As for [`Way::sums`], the band with `initial` for all its lanes.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
-    unsafe fn blocks<W: Way, E: Epilogue>(
-        &self,
-        band: &Band,
-        blocks: Range<usize>,
-        initial: &[i32],
-        epilogue: &E,
-        target: &Target<E::Out>,
-    ) {
-        let tables = &const { [interleave(false), interleave(true)] }[usize::from(E::PACKED)];
-        let block_weights = self.window.kernel[1] * self.quads * self.rows * WIDTH * BUNDLE;
-        for index in blocks {
-            let first = index * WIDTH;
-            let block = Block::new(first, (self.channels - first).min(WIDTH), tables);
-            let operands = Operands {
-                weights: &self.weights[index * block_weights..][..block_weights],
-                initial: &initial[first..][..WIDTH],
-            };
-            // SAFETY: the caller's promise.
-            unsafe {
-                if block.channels == WIDTH {
-                    W::sums::<true, E>(self, band, &block, &operands, epilogue, target);
-                } else {
-                    W::sums::<false, E>(self, band, &block, &operands, epilogue, target);
-                }
-            }
+    /// Weights of one block of channels, and the sums that it starts from.
+    fn operands<'a>(&'a self, initial: &'a [i32], block: usize) -> Operands<'a, K::Weight> {
+        let count = self.window.kernel[1] * self.bundles * self.rows * K::WIDTH * K::BUNDLE;
+        Operands {
+            weights: &self.weights[block * count..][..count],
+            initial: &initial[block * K::WIDTH..][..K::WIDTH],
         }
     }
 }
 
 /// What the sums of one block of channels are computed from, besides the input.
-struct Operands<'a> {
-    weights: &'a [i8],
+struct Operands<'a, W> {
+    weights: &'a [W],
     /// What they start from, by lane.
     initial: &'a [i32],
-}
-
-/// A way to come from columns to sums.
-trait Way {
-    /// Makes the outputs of a band in one block of channels; `FULL` says that it has all 32.
-    ///
-    /// # Safety
-    /// AVX-512 VNNI and VBMI must be there; band, block and operands must be those of the layer, whose
-    /// window this way suits; no one else may write these outputs meanwhile.
-    unsafe fn sums<const FULL: bool, E: Epilogue>(
-        layer: &Sliding,
-        band: &Band,
-        block: &Block,
-        operands: &Operands,
-        epilogue: &E,
-        target: &Target<E::Out>,
-    );
 }

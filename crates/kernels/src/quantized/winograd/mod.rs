@@ -146,7 +146,7 @@ struct Space<'a> {
 impl Winograd {
     /// Packs a filter, which must be [possible](is_possible) in this form.
     pub(super) fn new(isa: Isa, form: Form, filter: &Filter) -> Winograd {
-        assert!(is_possible(form, filter), "{form:?} is not exact for this filter");
+        debug_assert!(is_possible(form, filter), "{form:?} is not exact for this filter");
         let panels = filter.out_channels.div_ceil(WIDTH);
         Winograd {
             form,

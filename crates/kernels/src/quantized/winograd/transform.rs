@@ -24,15 +24,22 @@ pub(super) const fn shift(points: usize, row: usize, column: usize) -> i32 {
     if points == 4 { 2 } else { SIX[row] + SIX[column] }
 }
 
+/// The factors of three weights along one side at each point.
+const FACTORS_4: [[i16; 3]; MOST_POINTS] = [[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2], [0; 3], [0; 3]];
+const FACTORS_6: [[i16; 3]; MOST_POINTS] =
+    [[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]];
+
 /// Three weights along one side to their values at `N` points.
+///
+/// In loops, because what [`array::map`] calls is not compiled for the caller's instruction set.
 #[inline(always)]
-pub(super) fn weights<const N: usize, const L: usize>(g: [[i16; L]; 3]) -> [[i16; L]; MOST_POINTS] {
-    let combine = |[a, b, c]: [i16; 3]| -> [i16; L] {
-        std::array::from_fn(|lane| a * g[0][lane] + b * g[1][lane] + c * g[2][lane])
-    };
-    if N == 4 {
-        let factors = [[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2], [0; 3], [0; 3]];
-        return factors.map(combine);
+pub(super) fn weights<const N: usize, const L: usize>(g: &[[i16; L]; 3]) -> [[i16; L]; MOST_POINTS] {
+    let factors = if N == 4 { &FACTORS_4 } else { &FACTORS_6 };
+    let mut points = [[0; L]; MOST_POINTS];
+    for (point, [a, b, c]) in points.iter_mut().zip(factors).take(N) {
+        for (lane, value) in point.iter_mut().enumerate() {
+            *value = a * g[0][lane] + b * g[1][lane] + c * g[2][lane];
+        }
     }
-    [[6, 0, 0], [-1, -1, -1], [-1, 1, -1], [1, 2, 4], [1, -2, 4], [0, 0, 6]].map(combine)
+    points
 }

@@ -74,13 +74,16 @@ multiversion! {
 #[inline(always)]
 fn transform<const N: usize>(taps: &[i16], inputs: usize, block: Range<usize>, panel: &mut [i16]) {
     for pair in 0..block.len() / 2 {
-        let tap = |tap: usize| -> [i16; PAIR] {
-            let from = &taps[tap * WIDTH * BLOCK + pair * PAIR..][..PAIR];
-            std::array::from_fn(|index| from[index])
-        };
-        let rows = [0, 1, 2].map(|y| weights::<N, PAIR>([tap(3 * y), tap(3 * y + 1), tap(3 * y + 2)]));
+        let mut rows = [[[0; PAIR]; MOST_POINTS]; 3];
+        for (y, row) in rows.iter_mut().enumerate() {
+            let mut window = [[0; PAIR]; 3];
+            for (x, values) in window.iter_mut().enumerate() {
+                values.copy_from_slice(&taps[(3 * y + x) * WIDTH * BLOCK + pair * PAIR..][..PAIR]);
+            }
+            *row = weights::<N, PAIR>(&window);
+        }
         for x in 0..N {
-            let column: [[i16; PAIR]; MOST_POINTS] = weights::<N, PAIR>([rows[0][x], rows[1][x], rows[2][x]]);
+            let column = weights::<N, PAIR>(&[rows[0][x], rows[1][x], rows[2][x]]);
             for (y, values) in column.iter().enumerate().take(N) {
                 let at = (y * N + x) * WIDTH * inputs + (block.start / 2 + pair) * PAIR;
                 panel[at..][..PAIR].copy_from_slice(values);

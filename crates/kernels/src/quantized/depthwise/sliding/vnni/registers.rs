@@ -2,11 +2,13 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::epilogue::Epilogue;
-use super::super::super::split::Target;
-use super::super::vnni::{BUNDLE, WIDTH};
-use super::columns::{Band, Block};
-use super::{Operands, Sliding, Way};
+use super::super::super::super::epilogue::Epilogue;
+use super::super::super::super::split::Target;
+use super::super::super::vnni::{BUNDLE, WIDTH};
+use super::super::Sliding;
+use super::super::band::Band;
+use super::columns::Block;
+use super::{Operands, Vnni, Way};
 
 /// Taps in both directions.
 pub(super) const TAPS: usize = 3;
@@ -39,7 +41,7 @@ impl<'a, const FULL: bool> Columns<'a, FULL> {
             block,
             at: band.left,
             width: band.width,
-            rows: band.quad(0),
+            rows: band.bundle(0),
             offset: block.first,
             pitch: band.pitch,
             // SAFETY: a pixel of border has all channels.
@@ -100,7 +102,7 @@ pub(super) struct ByOne;
 
 impl Way for ByOne {
     unsafe fn sums<const FULL: bool, E: Epilogue>(
-        _layer: &Sliding,
+        _layer: &Sliding<Vnni>,
         band: &Band,
         block: &Block,
         operands: &Operands,
@@ -155,7 +157,7 @@ pub(super) struct ByTwo;
 
 impl Way for ByTwo {
     unsafe fn sums<const FULL: bool, E: Epilogue>(
-        _layer: &Sliding,
+        _layer: &Sliding<Vnni>,
         band: &Band,
         block: &Block,
         operands: &Operands,

@@ -4,12 +4,14 @@
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use super::super::super::epilogue::Epilogue;
-use super::super::super::product::vnni::each_row;
-use super::super::super::split::Target;
-use super::super::vnni::BUNDLE;
-use super::columns::{Band, Block};
-use super::{Operands, Sliding, Way};
+use super::super::super::super::epilogue::Epilogue;
+use super::super::super::super::product::vnni::each_row;
+use super::super::super::super::split::Target;
+use super::super::super::vnni::BUNDLE;
+use super::super::Sliding;
+use super::super::band::Band;
+use super::columns::Block;
+use super::{Operands, Vnni, Way};
 
 /// Outputs of a block of channels that are summed at once: with 16 sums in registers, inputs and
 /// weights are loaded less often than they are used.
@@ -28,9 +30,9 @@ impl Buffer {
     }
 
     /// For how many outputs, in whole groups, it holds the columns.
-    fn outputs(layer: &Sliding) -> usize {
+    fn outputs(layer: &Sliding<Vnni>) -> usize {
         let [stride, taps] = [layer.window.stride[1], layer.window.kernel[1]];
-        let columns = VECTORS / (2 * layer.quads);
+        let columns = VECTORS / (2 * layer.bundles);
         ((columns - taps) / stride + 1) / GROUP * GROUP
     }
 
@@ -43,7 +45,7 @@ impl Buffer {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
     unsafe fn fill<const FULL: bool>(
         &mut self,
-        layer: &Sliding,
+        layer: &Sliding<Vnni>,
         band: &Band,
         block: &Block,
         start: usize,
@@ -51,25 +53,23 @@ impl Buffer {
     ) {
         let [stride, taps] = [layer.window.stride[1], layer.window.kernel[1]];
         let count = (outputs - 1) * stride + taps;
-        debug_assert!(count * layer.quads * 2 <= VECTORS);
+        debug_assert!(count * layer.bundles * 2 <= VECTORS);
         let left = (start * stride) as isize + band.left;
-        // Columns before the image, and before its right end.
-        let before = left.min(0).unsigned_abs().min(count);
-        let inside = (band.width as isize - left).clamp(before as isize, count as isize) as usize;
-        for quad in 0..layer.quads {
-            let rows = band.quad(quad);
+        let inside = band.inside(left, count);
+        for quad in 0..layer.bundles {
+            let rows = band.bundle(quad);
             let to = self.0[2 * quad..].as_mut_ptr().cast::<__m512i>();
-            let step = 2 * layer.quads;
+            let step = 2 * layer.bundles;
             // SAFETY: `count` columns fit the buffer; rows can be read inside the image, and the
             // border's pixel anywhere.
             unsafe {
                 let outside = block.load::<false>([band.border; BUNDLE], block.first);
-                for column in (0..before).chain(inside..count) {
+                for column in (0..inside.start).chain(inside.end..count) {
                     store(to.add(step * column), outside);
                 }
-                let offset = block.first + (left + before as isize) as usize * band.pitch;
-                let (to, count) = (to.add(step * before), inside - before);
-                block.columns::<FULL>(rows, offset, band.pitch, to, step, count);
+                let offset = block.first + (left + inside.start as isize) as usize * band.pitch;
+                let to = to.add(step * inside.start);
+                block.columns::<FULL>(rows, offset, band.pitch, to, step, inside.len());
             }
         }
     }
@@ -118,7 +118,7 @@ pub(super) struct Buffered;
 
 impl Way for Buffered {
     unsafe fn sums<const FULL: bool, E: Epilogue>(
-        layer: &Sliding,
+        layer: &Sliding<Vnni>,
         band: &Band,
         block: &Block,
         operands: &Operands,
@@ -152,7 +152,7 @@ impl Way for Buffered {
 #[expect(clippy::too_many_arguments, reason = "what the sums are made of and where they go")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn finish<const R: usize, const C: usize, E: Epilogue>(
-    layer: &Sliding,
+    layer: &Sliding<Vnni>,
     band: &Band,
     block: &Block,
     operands: &Operands,
@@ -162,8 +162,8 @@ unsafe fn finish<const R: usize, const C: usize, E: Epilogue>(
     target: &Target<E::Out>,
 ) {
     let Operands { weights, initial } = *operands;
-    let step = layer.window.stride[1] * layer.quads;
-    let taps = layer.window.kernel[1] * layer.quads;
+    let step = layer.window.stride[1] * layer.bundles;
+    let taps = layer.window.kernel[1] * layer.bundles;
     for first in (0..outputs).step_by(C) {
         // SAFETY: the caller's promise; weights and sums are those of the block.
         unsafe {
