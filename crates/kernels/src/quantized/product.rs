@@ -126,18 +126,13 @@ pub(crate) trait Layout {
     /// Puts the weights of all lanes for some steps in their places: `rows` has those of each lane, or
     /// none for a lane without a channel; the last step may be cut off.
     fn put(rows: &[&[i8]], out: &mut [Self::Weight]) {
-        put_each::<Self>(rows, 0, out);
-    }
-}
-
-/// Puts weights in their places one by one, those of each row from `from`, the first of a step, on.
-fn put_each<L: Layout + ?Sized>(rows: &[&[i8]], from: usize, out: &mut [L::Weight]) {
-    let width = rows.len();
-    for (lane, row) in rows.iter().enumerate() {
-        let steps = out[from * width..].chunks_exact_mut(L::INPUTS * width);
-        for (inputs, step) in row.get(from..).unwrap_or(&[]).chunks(L::INPUTS).zip(steps) {
-            for (input, weight) in inputs.iter().enumerate() {
-                step[L::position(input, lane, width)] = (*weight).into();
+        let width = rows.len();
+        for (lane, row) in rows.iter().enumerate() {
+            let steps = out.chunks_exact_mut(Self::INPUTS * width);
+            for (inputs, step) in row.chunks(Self::INPUTS).zip(steps) {
+                for (input, weight) in inputs.iter().enumerate() {
+                    step[Self::position(input, lane, width)] = (*weight).into();
+                }
             }
         }
     }

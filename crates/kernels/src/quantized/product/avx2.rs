@@ -12,7 +12,7 @@ use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::transpose::{self, SHORT};
-use super::{Kernel, Layout, Operands, Panel, put_each};
+use super::{Kernel, Layout, Operands, Panel};
 
 /// Rows whose sums, twelve, with two vectors of weights, one of inputs and one of products fill the
 /// sixteen registers.
@@ -48,17 +48,10 @@ impl Layout for Avx2 {
     }
 
     fn put(rows: &[&[i8]], out: &mut [i16]) {
-        let squares = transpose::short_squares(rows);
-        for square in 0..squares {
-            let from = square * SHORT * STEP;
-            for (half, rows) in rows.chunks_exact(SHORT).enumerate() {
-                let rows: [&[i8]; SHORT] = std::array::from_fn(|row| &rows[row][from..]);
-                let out = &mut out[from * WIDTH + half * WIDTH..];
-                // SAFETY: weights are packed like this only for machines with AVX2.
-                unsafe { put_square(&rows, out) };
-            }
-        }
-        put_each::<Avx2>(rows, squares * SHORT * STEP, out);
+        transpose::each_short_square(rows, |from, half, square| {
+            // SAFETY: weights are packed like this only for machines with AVX2.
+            unsafe { put_square(square, &mut out[from * WIDTH + half * WIDTH..]) };
+        });
     }
 }
 
@@ -67,13 +60,11 @@ impl Layout for Avx2 {
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_square(rows: &[&[i8]; SHORT], out: &mut [i16]) {
+unsafe fn put_square(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [i16]) {
     // The first pair of inputs of each lane, then the second, in each half of a vector.
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-    // SAFETY: AVX2 is there, says the caller.
-    let steps = unsafe { transpose::short_square(rows) };
-    for (step, out) in steps.into_iter().zip(out.chunks_mut(STEP * WIDTH)) {
+    for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP * WIDTH)) {
         let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(step, pairs));
         let halves = [_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs)];
         for (pair, bytes) in halves.into_iter().enumerate() {

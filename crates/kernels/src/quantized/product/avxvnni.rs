@@ -9,7 +9,7 @@ use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::avx2::{HALF, finish_half};
 use super::transpose::{self, SHORT};
-use super::{Kernel, Layout, Operands, Panel, put_each};
+use super::{Kernel, Layout, Operands, Panel};
 
 /// Two such halves share what a tile costs, and a panel's weights while they are near.
 const ROWS: usize = 2 * HALF;
@@ -35,17 +35,10 @@ impl Layout for AvxVnni {
     }
 
     fn put(rows: &[&[i8]], out: &mut [i8]) {
-        let squares = transpose::short_squares(rows);
-        for square in 0..squares {
-            let from = square * SHORT * STEP;
-            for (half, rows) in rows.chunks_exact(SHORT).enumerate() {
-                let rows: [&[i8]; SHORT] = std::array::from_fn(|row| &rows[row][from..]);
-                let out = &mut out[from * WIDTH + half * SHORT * STEP..];
-                // SAFETY: weights are packed like this only for machines with AVX2.
-                unsafe { put_square(&rows, out) };
-            }
-        }
-        put_each::<AvxVnni>(rows, squares * SHORT * STEP, out);
+        transpose::each_short_square(rows, |from, half, square| {
+            // SAFETY: weights are packed like this only for machines with AVX2.
+            unsafe { put_square(square, &mut out[from * WIDTH + half * SHORT * STEP..]) };
+        });
     }
 }
 
@@ -54,10 +47,8 @@ impl Layout for AvxVnni {
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_square(rows: &[&[i8]; SHORT], out: &mut [i8]) {
-    // SAFETY: AVX2 is there, says the caller.
-    let steps = unsafe { transpose::short_square(rows) };
-    for (step, out) in steps.into_iter().zip(out.chunks_mut(STEP_BYTES)) {
+unsafe fn put_square(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [i8]) {
+    for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP_BYTES)) {
         let place = &mut out[..SHORT * STEP];
         // SAFETY: the place has the 32 bytes of a vector.
         unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), step) };

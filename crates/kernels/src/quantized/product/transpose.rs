@@ -54,41 +54,59 @@ pub(super) unsafe fn square(rows: &[&[i8]; SIDE], out: &mut [i8], pitch: usize) 
     }
 }
 
-/// How many squares of [`SHORT`] steps all rows fill.
-pub(super) fn short_squares(rows: &[&[i8]]) -> usize {
-    rows.iter().map(|row| row.len()).min().unwrap_or(0) / (SHORT * INPUTS)
+/// Calls `put` for the squares of [`SHORT`] steps and as many rows: with their first input, their place among the
+/// squares of these steps, and the rows from that input on. Rows that end within a square have zeros behind them.
+pub(super) fn each_short_square(
+    rows: &[&[i8]],
+    mut put: impl FnMut(usize, usize, [&[i8; SHORT * INPUTS]; SHORT]),
+) {
+    let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    for from in (0..longest).step_by(SHORT * INPUTS) {
+        for (place, rows) in rows.chunks_exact(SHORT).enumerate() {
+            let mut ends = [[0; SHORT * INPUTS]; SHORT];
+            for (end, row) in ends.iter_mut().zip(rows) {
+                let left = row.get(from..).unwrap_or(&[]);
+                if left.len() < end.len() {
+                    end[..left.len()].copy_from_slice(left);
+                }
+            }
+            let row =
+                |index: usize| rows[index].get(from..).and_then(<[i8]>::first_chunk).unwrap_or(&ends[index]);
+            put(from, place, std::array::from_fn(row));
+        }
+    }
 }
 
 /// [`SHORT`] steps of [`SHORT`] rows: vector `step` has the bytes `4 * step ..` of each row.
 ///
-/// # Panics
-/// If a row has fewer than 32 bytes.
-///
-/// # Safety
-/// AVX2 must be there.
+/// In loops, because what [`std::array::from_fn`] calls is not compiled for AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn short_square(rows: &[&[i8]; SHORT]) -> [__m256i; SHORT] {
-    assert!(rows.iter().all(|row| row.len() >= SHORT * INPUTS));
-    // SAFETY: 32 bytes of each row can be read, as was just checked.
-    let rows: [__m256i; SHORT] =
-        std::array::from_fn(|row| unsafe { _mm256_loadu_si256(rows[row].as_ptr().cast()) });
+pub(super) fn short_square(rows: [&[i8; SHORT * INPUTS]; SHORT]) -> [__m256i; SHORT] {
+    let mut vectors = [_mm256_setzero_si256(); SHORT];
+    for (vector, row) in vectors.iter_mut().zip(rows) {
+        // SAFETY: a row has the 32 bytes of a vector.
+        *vector = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
+    }
     // Steps 0 to 3 of four rows in the first half of a vector, 4 to 7 in the second.
-    let fours = [0, 4].map(|first| {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|row| rows[first + row]);
-        let [low, high] = [_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)];
-        let [next_low, next_high] = [_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d)];
-        [
+    let mut fours = [[_mm256_setzero_si256(); 4]; 2];
+    for (four, rows) in fours.iter_mut().zip(vectors.as_chunks::<4>().0) {
+        let [low, high] = [_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[0], rows[1])];
+        let [next_low, next_high] =
+            [_mm256_unpacklo_epi32(rows[2], rows[3]), _mm256_unpackhi_epi32(rows[2], rows[3])];
+        *four = [
             _mm256_unpacklo_epi64(low, next_low),
             _mm256_unpackhi_epi64(low, next_low),
             _mm256_unpacklo_epi64(high, next_high),
             _mm256_unpackhi_epi64(high, next_high),
-        ]
-    });
-    std::array::from_fn(|step| match (step < 4, fours[0][step % 4], fours[1][step % 4]) {
-        (true, first, second) => _mm256_permute2x128_si256::<0x20>(first, second),
-        (false, first, second) => _mm256_permute2x128_si256::<0x31>(first, second),
-    })
+        ];
+    }
+    for step in 0..4 {
+        let [first, second] = [fours[0][step], fours[1][step]];
+        vectors[step] = _mm256_permute2x128_si256::<0x20>(first, second);
+        vectors[4 + step] = _mm256_permute2x128_si256::<0x31>(first, second);
+    }
+    vectors
 }
 
 #[cfg(test)]
@@ -116,22 +134,31 @@ mod tests {
     }
 
     #[test]
-    fn a_short_square_is_what_plain_loops_make_of_it() {
+    fn short_squares_are_what_plain_loops_make_of_them() {
         if !Isa::Avx2.available() {
             return;
         }
-        let bytes: Vec<i8> = (0..SHORT * 40).map(|i| (i * 37 % 251) as i8).collect();
-        let rows: [&[i8]; SHORT] = std::array::from_fn(|row| &bytes[row * 40..][..39]);
-        assert_eq!(short_squares(&rows), 1);
-        // SAFETY: the machine has AVX2.
-        let steps = unsafe { short_square(&rows) };
-        for (step, vector) in steps.into_iter().enumerate() {
-            let mut out = [0_i8; SHORT * INPUTS];
-            // SAFETY: `out` has the 32 bytes of a vector.
-            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), vector) };
-            for (row, bytes) in rows.iter().enumerate() {
-                assert_eq!(&out[INPUTS * row..][..INPUTS], &bytes[INPUTS * step..][..INPUTS], "{step} {row}");
+        let bytes: Vec<i8> = (0..2 * SHORT * 70).map(|i| (i * 37 % 251) as i8).collect();
+        // Rows of a panel: all as long, some without a channel.
+        let rows: [&[i8]; 2 * SHORT] =
+            std::array::from_fn(|row| if row < 11 { &bytes[row * 70..][..69] } else { &[] });
+        let mut squares = 0;
+        each_short_square(&rows, |from, place, square| {
+            squares += 1;
+            // SAFETY: the machine has AVX2.
+            let steps = unsafe { short_square(square) };
+            for (step, vector) in steps.into_iter().enumerate() {
+                let mut out = [0_i8; SHORT * INPUTS];
+                // SAFETY: `out` has the 32 bytes of a vector.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), vector) };
+                for (row, got) in out.chunks_exact(INPUTS).enumerate() {
+                    for (input, got) in got.iter().enumerate() {
+                        let expected = rows[SHORT * place + row].get(from + INPUTS * step + input);
+                        assert_eq!(*got, expected.copied().unwrap_or(0), "{from} {place} {step} {row}");
+                    }
+                }
             }
-        }
+        });
+        assert_eq!(squares, 6);
     }
 }
