@@ -116,11 +116,24 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// Sums that run side by side.
+const LANES: usize = 16;
+
 multiversion! {
     /// Adds to each sum the numbers of one row.
     fn add_rows(weights: &[i8], depth: usize, sums: &mut [i32]) {
         for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
-            *sum = row.iter().fold(*sum, |sum: i32, weight| sum.wrapping_add((*weight).into()));
+            // A word holds the sum of 256 bytes.
+            for block in row.chunks(256 * LANES) {
+                let mut lanes = [0_i16; LANES];
+                let mut chunks = block.chunks_exact(LANES);
+                for chunk in &mut chunks {
+                    lanes.iter_mut().zip(chunk).for_each(|(lane, weight)| *lane += i16::from(*weight));
+                }
+                let rest = chunks.remainder().iter().map(|weight| i32::from(*weight));
+                let of_block = lanes.iter().map(|lane| i32::from(*lane)).sum::<i32>() + rest.sum::<i32>();
+                *sum = sum.wrapping_add(of_block);
+            }
         }
     }
 }

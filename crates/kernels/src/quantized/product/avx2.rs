@@ -2,7 +2,9 @@
 //!
 //! Two such instructions a cycle, 16 products each, are the most that AVX2 offers for any weights:
 //! `vpmaddubsw` takes bytes as they are, but saturates. So the inner loop must do nothing else than
-//! multiply and add, and a tile's inputs are widened beforehand, once for all of its panels.
+//! multiply and add, and a tile's inputs are widened beforehand, once for all of its panels. Weights stay bytes in
+//! memory, where words would take twice the room and time to pack; two loads for twenty-four products and sums widen
+//! them at no cost that could be measured.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -28,14 +30,14 @@ const CHUNK: usize = 16;
 /// Steps of one vector of inputs.
 pub(super) const CHUNK_STEPS: usize = CHUNK / STEP;
 
-/// Bytes of weights of a step.
-const STEP_BYTES: usize = STEP * WIDTH * size_of::<i16>();
+/// Weights of a step.
+const STEP_WEIGHTS: usize = STEP * WIDTH;
 
-/// Sums of twice 6 pixels x 16 channels, weights as words in the order `[pair of inputs][channel][2]`.
+/// Sums of twice 6 pixels x 16 channels, weights in the order `[pair of inputs][channel][2]`.
 pub(in super::super) struct Avx2;
 
 impl Layout for Avx2 {
-    type Weight = i16;
+    type Weight = i8;
     const INPUTS: usize = STEP;
     const ROWS: usize = ROWS;
 
@@ -47,11 +49,44 @@ impl Layout for Avx2 {
         (input / 2 * width + lane) * 2 + input % 2
     }
 
-    fn put(rows: &[&[i8]], out: &mut [i16]) {
+    fn put(rows: &[&[i8]], out: &mut [i8]) {
         transpose::each_short_square(rows, |from, half, square| {
             // SAFETY: weights are packed like this only for machines with AVX2.
             unsafe { put_square(square, &mut out[from * WIDTH + half * WIDTH..]) };
         });
+    }
+}
+
+/// Puts weights in the order of [`Avx2`], widened to words.
+pub(in super::super) fn put_words(rows: &[&[i8]], out: &mut [i16]) {
+    transpose::each_short_square(rows, |from, half, square| {
+        // SAFETY: weights are packed like this only for machines with AVX2.
+        unsafe { put_square(square, &mut out[from * WIDTH + half * WIDTH..]) };
+    });
+}
+
+/// The form in which weights are kept.
+trait Weight: Copy {
+    /// # Safety
+    /// AVX2 must be there.
+    unsafe fn store(bytes: __m128i, place: &mut [Self; 2 * SHORT]);
+}
+
+impl Weight for i8 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store(bytes: __m128i, place: &mut [i8; 2 * SHORT]) {
+        // SAFETY: the place has sixteen bytes.
+        unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), bytes) };
+    }
+}
+
+impl Weight for i16 {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn store(bytes: __m128i, place: &mut [i16; 2 * SHORT]) {
+        // SAFETY: the place has sixteen words.
+        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm256_cvtepi8_epi16(bytes)) };
     }
 }
 
@@ -60,7 +95,7 @@ impl Layout for Avx2 {
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_square(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [i16]) {
+unsafe fn put_square<W: Weight>(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [W]) {
     // The first pair of inputs of each lane, then the second, in each half of a vector.
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
@@ -68,9 +103,9 @@ unsafe fn put_square(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [i16]) {
         let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(step, pairs));
         let halves = [_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs)];
         for (pair, bytes) in halves.into_iter().enumerate() {
-            let place = &mut out[pair * 2 * WIDTH..][..2 * SHORT];
-            // SAFETY: the place has the sixteen words of a vector.
-            unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), _mm256_cvtepi8_epi16(bytes)) };
+            let place = out[pair * 2 * WIDTH..].first_chunk_mut().expect("sixteen weights of a pair");
+            // SAFETY: the caller's promise.
+            unsafe { W::store(bytes, place) };
         }
     }
 }
@@ -84,7 +119,7 @@ impl<E: Epilogue> Kernel<E> for Avx2 {
     unsafe fn tile(
         tile: &Tile,
         panels: &[Panel],
-        operands: &Operands<i16, i32>,
+        operands: &Operands<i8, i32>,
         epilogue: &E,
         target: &Target<E::Out>,
     ) {
@@ -115,7 +150,7 @@ macro_rules! with_rows {
 unsafe fn tile_of<E: Epilogue>(
     tile: &Tile,
     panels: &[Panel],
-    operands: &Operands<i16, i32>,
+    operands: &Operands<i8, i32>,
     inputs: &mut Vec<__m256i>,
     epilogue: &E,
     target: &Target<E::Out>,
@@ -154,7 +189,7 @@ unsafe fn panels_of<const R: usize, E: Epilogue>(
     tile: &Tile,
     parts: &[(usize, &[__m256i])],
     panels: &[Panel],
-    operands: &Operands<i16, i32>,
+    operands: &Operands<i8, i32>,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -242,25 +277,25 @@ unsafe fn sums<const R: usize>(
     mut inputs: *const u8,
     taps: usize,
     panel: &Panel,
-    operands: &Operands<i16, i32>,
+    operands: &Operands<i8, i32>,
 ) -> [[__m256i; 2]; HALF] {
-    let mut weights = operands.weights[panel.weights..].as_ptr().cast::<u8>();
+    let mut weights = operands.weights[panel.weights..].as_ptr();
     let initial = operands.initial[panel.lane..][..WIDTH].as_ptr().cast::<__m256i>();
     let (full, rest) = (operands.steps / CHUNK_STEPS, operands.steps % CHUNK_STEPS);
     let vector = size_of::<__m256i>();
-    // SAFETY: initial sums were just counted; a panel holds 4 vectors of weights a step.
+    // SAFETY: initial sums were just counted; a panel holds [`STEP_WEIGHTS`] a step.
     unsafe {
         let mut sums = [[_mm256_loadu_si256(initial), _mm256_loadu_si256(initial.add(1))]; HALF];
         for _ in 0..taps {
             if full > 0 {
                 add_chunks::<R>(&mut sums, inputs, weights, full);
                 inputs = inputs.add(full * R * vector);
-                weights = weights.add(full * CHUNK_STEPS * STEP_BYTES);
+                weights = weights.add(full * CHUNK_STEPS * STEP_WEIGHTS);
             }
             if rest > 0 {
                 add_steps::<R>(&mut sums, inputs, weights, rest);
                 inputs = inputs.add(R * vector);
-                weights = weights.add(rest * STEP_BYTES);
+                weights = weights.add(rest * STEP_WEIGHTS);
             }
         }
         sums
@@ -294,33 +329,40 @@ macro_rules! row {
     };
 }
 
+/// Loads sixteen weights, in whichever form they are kept.
+macro_rules! load {
+    (bytes, $to:tt, $step:tt, $quarter:tt) => {
+        concat!("vpmovsxbw ", $to, ", xmmword ptr [{weights} + 64*", $step, " + 16*", $quarter, "]\n")
+    };
+    (words, $to:tt, $step:tt, $quarter:tt) => {
+        concat!("vmovdqa ", $to, ", ymmword ptr [{weights} + 128*", $step, " + 32*", $quarter, "]\n")
+    };
+}
+
 /// A step of some rows.
 macro_rules! step {
-    ($step:tt, $at:tt, $($row:tt $first:tt $second:tt)*) => {
+    ($form:tt, $step:tt, $($row:tt $first:tt $second:tt)*) => {
         concat!(
-            "vmovdqa ymm12, ymmword ptr [{weights} + 128*", $at, "]\n",
-            "vmovdqa ymm13, ymmword ptr [{weights} + 128*", $at, " + 32]\n",
+            load!($form, "ymm12", $step, 0),
+            load!($form, "ymm13", $step, 1),
             $(row!($row, $step, 0, $first, $second),)*
-            "vmovdqa ymm12, ymmword ptr [{weights} + 128*", $at, " + 64]\n",
-            "vmovdqa ymm13, ymmword ptr [{weights} + 128*", $at, " + 96]\n",
+            load!($form, "ymm12", $step, 2),
+            load!($form, "ymm13", $step, 3),
             $(row!($row, $step, 1, $first, $second),)*
         )
     };
 }
 
-/// Runs the two loops of [`add_chunks`] and [`add_steps`] on some rows.
+/// Runs the loops of [`add_chunks`], [`add_word_chunks`] and [`add_steps`] on some rows.
 ///
 /// In assembly because LLVM, left to itself, widens the live range of inputs and weights until sums
 /// are kept in memory.
 macro_rules! by_rows {
-    ($chunks:tt, $sums:ident, $inputs:ident, $weights:ident, $count:ident,
+    ($unit:tt of $form:tt, $sums:ident, $inputs:ident, $weights:ident, $count:ident,
      $($row:tt $first:tt $second:tt)*) => {
         asm!(
             "2:",
-            concat!(
-                step!(0, 0, $($row $first $second)*),
-                by_rows!(@rest $chunks, $($row $first $second)*),
-            ),
+            by_rows!(@body $unit $form $($row $first $second)*),
             "dec {count}",
             "jnz 2b",
             inputs = inout(reg) $inputs => _,
@@ -331,35 +373,42 @@ macro_rules! by_rows {
             options(readonly, nostack),
         )
     };
-    // The other three steps of a chunk, and the way to the next one.
-    (@rest true, $($row:tt $first:tt $second:tt)*) => {
+    (@body chunks $form:tt $($row:tt $first:tt $second:tt)*) => {
         concat!(
-            step!(1, 1, $($row $first $second)*),
-            step!(2, 2, $($row $first $second)*),
-            step!(3, 3, $($row $first $second)*),
+            step!($form, 0, $($row $first $second)*),
+            step!($form, 1, $($row $first $second)*),
+            step!($form, 2, $($row $first $second)*),
+            step!($form, 3, $($row $first $second)*),
             "add {inputs}, 32*(0", $(by_rows!(@one $row),)* ")\n",
-            "add {weights}, 512\n",
+            "add {weights}, 4*", by_rows!(@bytes $form), "\n",
         )
     };
-    (@rest false, $($row:tt $first:tt $second:tt)*) => {
-        "add {inputs}, 8\nadd {weights}, 128\n"
+    (@body steps $form:tt $($row:tt $first:tt $second:tt)*) => {
+        concat!(
+            step!($form, 0, $($row $first $second)*),
+            "add {inputs}, 8\n",
+            "add {weights}, ", by_rows!(@bytes $form), "\n",
+        )
     };
+    (@bytes bytes) => { "64" };
+    (@bytes words) => { "128" };
     (@one $row:tt) => { "+1" };
 }
 
 /// Runs [`by_rows`] for `R` rows.
 macro_rules! rows {
-    ($chunks:tt, $R:ident, $sums:ident, $inputs:ident, $weights:ident, $count:ident) => {
+    ($unit:tt of $form:tt, $R:ident, $sums:ident, $inputs:ident, $weights:ident, $count:ident) => {
         match $R {
-            1 => by_rows!($chunks, $sums, $inputs, $weights, $count, 0 "ymm0" "ymm1"),
-            2 => by_rows!($chunks, $sums, $inputs, $weights, $count, 0 "ymm0" "ymm1" 1 "ymm2" "ymm3"),
-            3 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+            1 => by_rows!($unit of $form, $sums, $inputs, $weights, $count, 0 "ymm0" "ymm1"),
+            2 => by_rows!($unit of $form, $sums, $inputs, $weights, $count,
+                0 "ymm0" "ymm1" 1 "ymm2" "ymm3"),
+            3 => by_rows!($unit of $form, $sums, $inputs, $weights, $count,
                 0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5"),
-            4 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+            4 => by_rows!($unit of $form, $sums, $inputs, $weights, $count,
                 0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7"),
-            5 => by_rows!($chunks, $sums, $inputs, $weights, $count,
+            5 => by_rows!($unit of $form, $sums, $inputs, $weights, $count,
                 0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7" 4 "ymm8" "ymm9"),
-            _ => by_rows!($chunks, $sums, $inputs, $weights, $count,
+            _ => by_rows!($unit of $form, $sums, $inputs, $weights, $count,
                 0 "ymm0" "ymm1" 1 "ymm2" "ymm3" 2 "ymm4" "ymm5" 3 "ymm6" "ymm7" 4 "ymm8" "ymm9"
                 5 "ymm10" "ymm11"),
         }
@@ -369,31 +418,47 @@ macro_rules! rows {
 /// Adds the products of `count` (at least 1) chunks.
 ///
 /// # Safety
-/// AVX2 must be there, `inputs` hold `count * R` aligned vectors and `weights` 16 times `count`.
+/// AVX2 must be there, `inputs` hold `count * R` aligned vectors and `weights` those of `4 * count` steps.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) unsafe fn add_chunks<const R: usize>(
+unsafe fn add_chunks<const R: usize>(
     sums: &mut [[__m256i; 2]; HALF],
     inputs: *const u8,
-    weights: *const u8,
+    weights: *const i8,
     count: usize,
 ) {
     // SAFETY: reads what the caller vouches for, and changes registers only.
-    unsafe { rows!(true, R, sums, inputs, weights, count) }
+    unsafe { rows!(chunks of bytes, R, sums, inputs, weights, count) }
+}
+
+/// As [`add_chunks`], with words.
+///
+/// # Safety
+/// As there; `weights` must be aligned to vectors.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) unsafe fn add_word_chunks<const R: usize>(
+    sums: &mut [[__m256i; 2]; HALF],
+    inputs: *const u8,
+    weights: *const i16,
+    count: usize,
+) {
+    // SAFETY: as in `add_chunks`.
+    unsafe { rows!(chunks of words, R, sums, inputs, weights, count) }
 }
 
 /// Adds the products of the first `count` (1 to 3) steps of a chunk.
 ///
 /// # Safety
-/// AVX2 must be there, `inputs` hold `R` aligned vectors and `weights` 4 times `count`.
+/// AVX2 must be there, `inputs` hold `R` aligned vectors and `weights` those of `count` steps.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn add_steps<const R: usize>(
     sums: &mut [[__m256i; 2]; HALF],
     inputs: *const u8,
-    weights: *const u8,
+    weights: *const i8,
     count: usize,
 ) {
     // SAFETY: as in `add_chunks`.
-    unsafe { rows!(false, R, sums, inputs, weights, count) }
+    unsafe { rows!(steps of bytes, R, sums, inputs, weights, count) }
 }

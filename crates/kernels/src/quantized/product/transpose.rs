@@ -63,18 +63,34 @@ pub(super) fn each_short_square(
     let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     for from in (0..longest).step_by(SHORT * INPUTS) {
         for (place, rows) in rows.chunks_exact(SHORT).enumerate() {
-            let mut ends = [[0; SHORT * INPUTS]; SHORT];
-            for (end, row) in ends.iter_mut().zip(rows) {
-                let left = row.get(from..).unwrap_or(&[]);
-                if left.len() < end.len() {
-                    end[..left.len()].copy_from_slice(left);
+            let mut square = [&[0; SHORT * INPUTS]; SHORT];
+            let mut ends = false;
+            for (part, row) in square.iter_mut().zip(rows) {
+                match row.get(from..).and_then(<[i8]>::first_chunk) {
+                    Some(whole) => *part = whole,
+                    None => ends |= row.len() > from,
                 }
             }
-            let row =
-                |index: usize| rows[index].get(from..).and_then(<[i8]>::first_chunk).unwrap_or(&ends[index]);
-            put(from, place, std::array::from_fn(row));
+            if ends {
+                let ends = rows_ends(rows, from);
+                put(from, place, ends.each_ref());
+            } else {
+                put(from, place, square);
+            }
         }
     }
+}
+
+/// The last bytes of rows, from `from` on, and zeros behind them.
+#[cold]
+fn rows_ends(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
+    let mut ends = [[0; SHORT * INPUTS]; SHORT];
+    for (end, row) in ends.iter_mut().zip(rows) {
+        let left = row.get(from..).unwrap_or(&[]);
+        let count = left.len().min(end.len());
+        end[..count].copy_from_slice(&left[..count]);
+    }
+    ends
 }
 
 /// [`SHORT`] steps of [`SHORT`] rows: vector `step` has the bytes `4 * step ..` of each row.

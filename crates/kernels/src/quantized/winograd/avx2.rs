@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::transform::{MOST_OUTPUTS, MOST_POINTS, NINTH, shift};
 use super::{Factors, WIDTH};
 use crate::quantized::epilogue::Epilogue;
-use crate::quantized::product::avx2::{HALF, add_chunks};
+use crate::quantized::product::avx2::{HALF, add_word_chunks};
 
 /// Most tiles that are multiplied together.
 pub(super) const MOST_ROWS: usize = HALF;
@@ -110,7 +110,7 @@ unsafe fn product_of<const R: usize>(factors: &Factors) {
             factors.fetch_ahead(chunk);
             let inputs = factors.inputs.add(chunk * R * WIDTH);
             let weights = factors.weights.add(chunk * WIDTH * WIDTH);
-            add_chunks::<R>(&mut sums, inputs.cast(), weights.cast(), 1);
+            add_word_chunks::<R>(&mut sums, inputs.cast(), weights.cast(), 1);
         }
         for (row, sums) in sums.iter().enumerate().take(R) {
             let to = factors.sums.add(row * factors.pitch).cast::<__m256i>();

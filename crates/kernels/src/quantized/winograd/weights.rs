@@ -9,8 +9,7 @@ use crate::aligned::Aligned;
 use crate::float::Form;
 use crate::multiversion::multiversion;
 use crate::quantized::filter::Filter;
-use crate::quantized::product::Layout;
-use crate::quantized::product::avx2::Avx2;
+use crate::quantized::product::avx2::put_words;
 
 /// Taps of a window.
 const TAPS: usize = 9;
@@ -53,7 +52,7 @@ fn order(filters: &[i8], inputs: usize, block: Range<usize>, taps: &mut [i16]) {
         for (row, filter) in rows.iter_mut().zip(filters.chunks_exact(TAPS * inputs)) {
             *row = &filter[tap * inputs..][block.clone()];
         }
-        Avx2::put(&rows, &mut out[..WIDTH * block.len()]);
+        put_words(&rows, &mut out[..WIDTH * block.len()]);
     }
 }
 
