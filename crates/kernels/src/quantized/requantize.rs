@@ -30,8 +30,8 @@ impl Requantize {
     /// result. `None` where one is not finite.
     #[must_use]
     pub fn scales(input: f32, weights: &[f32], output: f32) -> Option<Vec<f32>> {
-        let scale = |weights: &f32| Some((input * weights) / output).filter(|scale| scale.is_finite());
-        weights.iter().map(scale).collect()
+        let scales: Vec<f32> = weights.iter().map(|weights| (input * weights) / output).collect();
+        scales.iter().fold(true, |finite, scale| finite & scale.is_finite()).then_some(scales)
     }
 
     /// The scale of an output channel.

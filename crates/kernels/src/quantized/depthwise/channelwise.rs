@@ -153,6 +153,19 @@ impl Channelwise {
     }
 }
 
+/// The weights that the lanes of a block have at one tap; `order` says which channel of the block a lane holds.
+pub(super) fn by_lane<'a>(of_block: &'a [i8], order: &'a [usize]) -> impl Iterator<Item = i8> + 'a {
+    order.iter().map(|&channel| of_block.get(channel).copied().unwrap_or(0))
+}
+
+/// Puts the weights of all lanes at index `at` of the `bundle` weights that each of them has.
+#[inline(always)]
+pub(super) fn put<W: From<i8>>(lanes: &[i8], out: &mut [W], [bundle, at]: [usize; 2]) {
+    for (own, weight) in out.chunks_exact_mut(bundle).zip(lanes) {
+        own[at] = (*weight).into();
+    }
+}
+
 /// The weights of a depthwise filter, packed for one kernel.
 pub(in super::super) struct Packed<K: Kernel> {
     geometry: Geometry,
@@ -169,14 +182,19 @@ impl<K: Kernel> Packed<K> {
         let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
             .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
             .collect();
-        let mut weights = Aligned::zeroed(lanes.len() * geometry.slots());
-        for (tap, (block, lanes)) in (0..filter.depth())
-            .flat_map(|tap| lanes.chunks_exact(K::WIDTH).enumerate().map(move |own| (tap, own)))
-        {
-            let bundle = block * geometry.slots() / K::BUNDLE + tap / K::BUNDLE;
-            let bundles = weights[bundle * K::WIDTH * K::BUNDLE..].chunks_exact_mut(K::BUNDLE);
-            for (bundle, channel) in bundles.zip(lanes) {
-                bundle[tap % K::BUNDLE] = channel.map_or(0, |channel| filter.weight(channel, tap)).into();
+        let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::channel(lane, packed)).collect();
+        let mut lane_weights = Vec::with_capacity(K::WIDTH);
+        let mut weights = Aligned::lasting(lanes.len() * geometry.slots());
+        for (tap, of_tap) in filter.weights.chunks_exact(channels).enumerate() {
+            let blocks = weights.chunks_exact_mut(K::WIDTH * geometry.slots());
+            for (block, of_block) in blocks.zip(of_tap.chunks(K::WIDTH)) {
+                lane_weights.clear();
+                lane_weights.extend(by_lane(of_block, &order));
+                put(
+                    &lane_weights,
+                    &mut block[tap / K::BUNDLE * K::WIDTH * K::BUNDLE..],
+                    [K::BUNDLE, tap % K::BUNDLE],
+                );
             }
         }
         Packed { geometry, channels, lanes, weights }

@@ -22,6 +22,7 @@ use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
 use super::super::split::{Grid, Target, Work};
+use super::channelwise::{by_lane, put};
 use crate::aligned::Aligned;
 use band::{Band, border_lines};
 
@@ -96,15 +97,19 @@ impl<K: Kernel> Sliding<K> {
             2 | 3 => 2,
             _ => 4,
         };
-        let mut weights = Aligned::zeroed(lanes.len() * width * bundles * rows * K::BUNDLE);
-        for (tap, row) in (0..filter.depth()).flat_map(|tap| (0..rows).map(move |row| (tap, row))) {
-            let down = row * window.stride[0] + tap / width;
-            let of_tap = &filter.weights[tap * channels..][..channels];
-            for (block, lanes) in lanes.chunks_exact(K::WIDTH).enumerate() {
-                let bundle = (block * width + tap % width) * bundles + down / K::BUNDLE;
-                let bundle = &mut weights[(bundle * rows + row) * K::WIDTH * K::BUNDLE..];
-                for (taps, channel) in bundle.chunks_exact_mut(K::BUNDLE).zip(lanes) {
-                    taps[down % K::BUNDLE] = channel.map_or(0, |channel| of_tap[channel]).into();
+        let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::place(lane, packed)).collect();
+        let mut lane_weights = Vec::with_capacity(K::WIDTH);
+        let of_block = width * bundles * rows * K::WIDTH * K::BUNDLE;
+        let mut weights = Aligned::lasting(lanes.len() / K::WIDTH * of_block);
+        for (tap, of_tap) in filter.weights.chunks_exact(channels).enumerate() {
+            for (block, own) in weights.chunks_exact_mut(of_block).zip(of_tap.chunks(K::WIDTH)) {
+                lane_weights.clear();
+                lane_weights.extend(by_lane(own, &order));
+                for row in 0..rows {
+                    let down = row * window.stride[0] + tap / width;
+                    let bundle = (tap % width * bundles + down / K::BUNDLE) * rows + row;
+                    let bundle = &mut block[bundle * K::WIDTH * K::BUNDLE..];
+                    put(&lane_weights, bundle, [K::BUNDLE, down % K::BUNDLE]);
                 }
             }
         }
