@@ -219,31 +219,42 @@ mod x86 {
         len
     }
 
-    /// Whole vectors of 32 bytes: sixteen 16-entry shuffles, each of which gives 0 for the bytes
-    /// of another sixteenth. Returns the number of elements done.
+    /// Whole vectors of 32 bytes: sixteen shuffles of 16 entries. Returns the number of elements done.
+    ///
+    /// A shuffle looks at the low four bits of an index, and gives 0 where its top bit is set. Each row but the first
+    /// holds what its entries differ in from those of the row before, and indices sink by 16 from row to row: an entry
+    /// is complete once its index is about to fall below zero, and the rows behind give 0. Indices from 128 on begin
+    /// below zero and stay there; they have the other eight rows, with their top bit turned.
     ///
     /// # Safety
     /// As above; the machine has AVX2.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn look_up_avx2(table: &Table, input: *const u8, output: *mut u8, len: usize) -> usize {
-        // SAFETY: the table has 256 entries.
-        let rows: [__m256i; 16] = std::array::from_fn(|row| unsafe {
-            _mm256_broadcastsi128_si256(_mm_load_si128(table.0.as_ptr().add(16 * row).cast()))
-        });
+        let mut rows = [[_mm256_setzero_si256(); 8]; 2];
+        for (half, entries) in rows.iter_mut().zip(table.0.as_chunks::<128>().0) {
+            let mut before = _mm256_setzero_si256();
+            for (row, entries) in half.iter_mut().zip(entries.as_chunks::<16>().0) {
+                // SAFETY: 16 entries.
+                let own = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(entries.as_ptr().cast()) });
+                *row = _mm256_xor_si256(own, before);
+                before = own;
+            }
+        }
         let mut i = 0;
         while i + 32 <= len {
             // SAFETY: `i + 32 <= len`.
             let index = unsafe { _mm256_loadu_si256(input.add(i).cast()) };
-            let mut result = _mm256_setzero_si256();
-            for (row, entries) in rows.iter().enumerate() {
-                // In this row the high nibble becomes 0, and 7 by the addition; in any other the
-                // top bit gets set, for which the shuffle gives 0.
-                let here = _mm256_xor_si256(index, _mm256_set1_epi8((row << 4) as u8 as i8));
-                let selector = _mm256_adds_epu8(here, _mm256_set1_epi8(0x70));
-                result = _mm256_or_si256(result, _mm256_shuffle_epi8(*entries, selector));
+            let mut indices = [index, _mm256_xor_si256(index, _mm256_set1_epi8(-128))];
+            let mut results = [_mm256_setzero_si256(); 2];
+            for row in 0..8 {
+                for half in 0..2 {
+                    let share = _mm256_shuffle_epi8(rows[half][row], indices[half]);
+                    results[half] = _mm256_xor_si256(results[half], share);
+                    indices[half] = _mm256_subs_epi8(indices[half], _mm256_set1_epi8(16));
+                }
             }
             // SAFETY: as above.
-            unsafe { _mm256_storeu_si256(output.add(i).cast(), result) };
+            unsafe { _mm256_storeu_si256(output.add(i).cast(), _mm256_xor_si256(results[0], results[1])) };
             i += 32;
         }
         i
