@@ -1,5 +1,7 @@
 //! Shape inference over whole graphs, for free or for given input shapes.
 
+use smallvec::SmallVec;
+
 use crate::dtype::DType;
 use crate::graph::{Graph, Node, NodeId};
 use crate::model::{GraphId, Model};
@@ -189,7 +191,7 @@ pub fn infer_node(
     facts: &[Facts],
 ) -> Result<Vec<Facts>, ModelError> {
     let node = &graph[id];
-    let inputs: Vec<Option<&Facts>> =
+    let inputs: SmallVec<[Option<&Facts>; 4]> =
         node.inputs.iter().map(|input| input.map(|t| &facts[t.index()])).collect();
     let error = |reason: String| ModelError::Node {
         graph: graph.name.clone(),

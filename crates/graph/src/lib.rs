@@ -36,6 +36,6 @@ pub use model::{
 pub use op::Op;
 pub use operator::{Facts, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule, Width};
 pub use quantization::{Quantization, SparseDimension, Sparsity};
-pub use shape::{Dim, Shape, Symbol};
+pub use shape::{Dim, Dims, Shape, Symbol};
 pub use tensor::{Tensor, TensorKind};
 pub use validate::{ModelError, validate};

@@ -1,14 +1,16 @@
 //! How integers stand for real numbers, and how zeros are left out.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-/// `real = scale * (integer - zero_point)`, for the whole tensor or for each slice of one axis.
+/// `real = scale * (integer - zero_point)`, for the whole tensor or for each slice of one axis. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Quantization {
     /// One scale, or one for each slice of `axis`; finite and positive.
-    pub scales: Vec<f32>,
+    pub scales: Arc<[f32]>,
     /// As many as `scales`.
-    pub zero_points: Vec<i32>,
+    pub zero_points: Arc<[i32]>,
     /// The quantized dimension; `None` means per-tensor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub axis: Option<usize>,
@@ -18,20 +20,20 @@ impl Quantization {
     /// One scale and zero point for the whole tensor.
     #[must_use]
     pub fn per_tensor(scale: f32, zero_point: i32) -> Quantization {
-        Quantization { scales: vec![scale], zero_points: vec![zero_point], axis: None }
+        Quantization { scales: [scale].into(), zero_points: [zero_point].into(), axis: None }
     }
 
     /// One scale for each slice of `axis`, all zero points 0.
     #[must_use]
     pub fn per_channel(scales: Vec<f32>, axis: usize) -> Quantization {
-        let zero_points = vec![0; scales.len()];
-        Quantization { scales, zero_points, axis: Some(axis) }
+        let zero_points = scales.iter().map(|_| 0).collect();
+        Quantization { scales: scales.into(), zero_points, axis: Some(axis) }
     }
 
     /// Scale and zero point, if there is just one pair.
     #[must_use]
     pub fn single(&self) -> Option<(f32, i32)> {
-        match (self.scales.as_slice(), self.zero_points.as_slice()) {
+        match (&*self.scales, &*self.zero_points) {
             ([scale], [zero_point]) => Some((*scale, *zero_point)),
             _ => None,
         }

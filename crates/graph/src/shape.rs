@@ -3,15 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 /// The name of a free dimension, such as `batch`. Two dimensions of the same name are equal in size.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Symbol(Arc<str>);
+pub struct Symbol(Arc<Box<str>>);
 
 impl Symbol {
     /// A symbol of this name.
     #[must_use]
     pub fn new(name: &str) -> Symbol {
-        Symbol(name.into())
+        Symbol(Arc::new(name.into()))
     }
 
     /// Its name.
@@ -87,15 +89,24 @@ impl fmt::Display for Dim {
     }
 }
 
+/// The sizes of all axes, in place where there are few: shapes are copied and inferred often.
+pub type Dims = SmallVec<[Dim; 4]>;
+
 /// The sizes of all axes; empty for a scalar.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Shape(pub Vec<Dim>);
+pub struct Shape(pub Dims);
 
 impl Shape {
     /// A shape of fixed sizes.
     #[must_use]
     pub fn fixed(sizes: &[usize]) -> Shape {
-        Shape(sizes.iter().map(|size| Dim::Fixed(*size)).collect())
+        sizes.iter().map(|size| Dim::Fixed(*size)).collect()
+    }
+
+    /// A shape of which only the number of axes is known.
+    #[must_use]
+    pub fn unknown(rank: usize) -> Shape {
+        std::iter::repeat_n(Dim::Unknown, rank).collect()
     }
 
     /// Number of axes.
@@ -141,7 +152,7 @@ impl Shape {
         if self.rank() != other.rank() {
             return None;
         }
-        self.0.iter().zip(&other.0).map(|(a, b)| a.unify(b)).collect::<Option<Vec<_>>>().map(Shape)
+        self.0.iter().zip(&other.0).map(|(a, b)| a.unify(b)).collect()
     }
 
     /// The shape of an element-wise operation on both by NumPy's broadcasting rule, or `None`
@@ -158,14 +169,19 @@ impl Shape {
                 (Dim::Fixed(1), other) | (other, Dim::Fixed(1)) => Some(other),
                 (a, b) => a.unify(&b),
             })
-            .collect::<Option<Vec<_>>>()
-            .map(Shape)
+            .collect()
     }
 }
 
 impl<D: Into<Dim>, const N: usize> From<[D; N]> for Shape {
     fn from(dims: [D; N]) -> Shape {
         Shape(dims.into_iter().map(Into::into).collect())
+    }
+}
+
+impl FromIterator<Dim> for Shape {
+    fn from_iter<I: IntoIterator<Item = Dim>>(dims: I) -> Shape {
+        Shape(dims.into_iter().collect())
     }
 }
 
@@ -185,10 +201,10 @@ mod tests {
 
     #[test]
     fn broadcasting_follows_numpy() {
-        let image = Shape(vec![Dim::free("batch"), 8.into(), 8.into(), 3.into()]);
+        let image = Shape::from([Dim::free("batch"), 8.into(), 8.into(), 3.into()]);
         assert_eq!(image.broadcast(&Shape::from([3])), Some(image.clone()));
         assert_eq!(image.broadcast(&Shape::from([4])), None);
-        let gate = Shape(vec![Dim::free("batch"), 1.into(), 1.into(), 3.into()]);
+        let gate = Shape::from([Dim::free("batch"), 1.into(), 1.into(), 3.into()]);
         assert_eq!(gate.broadcast(&image), Some(image));
         assert_eq!(Shape::default().broadcast(&Shape::from([2])), Some(Shape::from([2])));
     }
@@ -203,6 +219,6 @@ mod tests {
     #[test]
     fn products_do_not_overflow() {
         assert_eq!(Shape::from([usize::MAX, 2]).elements(), None);
-        assert_eq!(Shape(vec![Dim::free("batch"), 5.into()]).elements_per_sample(), 5);
+        assert_eq!(Shape::from([Dim::free("batch"), 5.into()]).elements_per_sample(), 5);
     }
 }

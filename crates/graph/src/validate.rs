@@ -203,7 +203,10 @@ fn check_quantization(tensor: &Tensor, quantization: &Quantization) -> Result<()
     if scales.is_empty() || scales.len() != zero_points.len() {
         return Err(format!("it has {} scales and {} zero points", scales.len(), zero_points.len()));
     }
-    if let Some(scale) = scales.iter().find(|scale| !scale.is_finite() || **scale < 0.0) {
+    // All are looked at, without a way out at each: there are many, and this can be done by vectors.
+    let is_scale = |scale: &f32| scale.is_finite() & (*scale >= 0.0);
+    if !scales.iter().fold(true, |all, scale| all & is_scale(scale)) {
+        let scale = scales.iter().find(|scale| !is_scale(scale)).unwrap_or(&0.0);
         return Err(format!("a scale is {scale}"));
     }
     let slices = match axis {

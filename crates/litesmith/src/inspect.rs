@@ -150,7 +150,7 @@ pub(crate) fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
     let sizes = |open: i64| {
         tensor.shape.dims().iter().map(|dim| dim.fixed().map_or(open, |size| size as i64)).collect()
     };
-    let none = Quantization { scales: Vec::new(), zero_points: Vec::new(), axis: None };
+    let none = Quantization::default();
     let quantization = tensor.quantization.as_ref().unwrap_or(&none);
     TensorDetails {
         name: tensor.name.clone(),

@@ -34,7 +34,11 @@ pub(crate) fn fake_quant(
         scales.push(scale);
         zero_points.push(zero as i32 - (1 << (bits - 1)));
     }
-    Ok(FakeQuant { bits, narrow_range, quantization: Quantization { scales, zero_points, axis } })
+    Ok(FakeQuant {
+        bits,
+        narrow_range,
+        quantization: Quantization { scales: scales.into(), zero_points: zero_points.into(), axis },
+    })
 }
 
 #[cfg(test)]
@@ -46,8 +50,8 @@ mod tests {
         let op = fake_quant(&[-1.0], &[1.02], 8, false, None).unwrap();
         assert_eq!(op.quantization, Quantization::per_tensor(2.02 / 255.0, -2));
         let op = fake_quant(&[-1.27, 0.0], &[1.27, 0.0], 8, true, Some(3)).unwrap();
-        assert_eq!(op.quantization.scales, [0.01, 1.0]);
-        assert_eq!(op.quantization.zero_points, [0, -127]);
+        assert_eq!(*op.quantization.scales, [0.01, 1.0]);
+        assert_eq!(*op.quantization.zero_points, [0, -127]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Operator for BatchMatMul {
         let matrix = |facts: &Facts, adjoint: bool| {
             let (batch, matrix) = facts.shape.dims().split_at(facts.shape.rank() - 2);
             let (rows, columns) = if adjoint { (&matrix[1], &matrix[0]) } else { (&matrix[0], &matrix[1]) };
-            (Shape(batch.to_vec()), rows.clone(), columns.clone())
+            (Shape(batch.into()), rows.clone(), columns.clone())
         };
         let (batch_a, rows, inner_a) = matrix(a, self.adjoint_a);
         let (batch_b, inner_b, columns) = matrix(b, self.adjoint_b);

@@ -37,7 +37,7 @@ impl Operator for BatchNormTraining {
                 refuse!("{name} has shape {}, the input has {channels} channels", facts.shape);
             }
         }
-        let statistic = Facts::new(input.dtype, crate::Shape(vec![channels.clone()]));
+        let statistic = Facts::new(input.dtype, crate::Shape::from([channels.clone()]));
         Ok(vec![Facts::new(input.dtype, input.shape.clone()), statistic.clone(), statistic])
     }
 

@@ -30,7 +30,7 @@ impl BroadcastTo {
             Number::Free(symbol) => Ok(Dim::Free(symbol)),
             Number::Unknown => Ok(Dim::Unknown),
         };
-        inputs.numbers(1, *rank)?.into_iter().map(dim).collect::<Result<Vec<_>, _>>().map(Shape)
+        inputs.numbers(1, *rank)?.into_iter().map(dim).collect()
     }
 }
 

@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn lengths_add_up() {
-        let a = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 4.into(), 3.into()]));
-        let b = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 4.into(), 5.into()]));
+        let a = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 4.into(), 3.into()]));
+        let b = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 4.into(), 5.into()]));
         let infer = |axis| Concat { axis, ..Default::default() }.infer(Inputs(&[Some(&a), Some(&b)]));
         assert_eq!(infer(-1).unwrap()[0].shape.to_string(), "[batch,4,8]");
         assert!(infer(1).is_err());

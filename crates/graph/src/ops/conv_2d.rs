@@ -63,7 +63,7 @@ impl Operator for Conv2D {
         }
         let reach = reach([height, width], self.dilation)?;
         let [h, w] = output_size(&image[1..3], reach, self.stride, self.padding)?;
-        Ok(vec![Facts::new(inputs.get(0)?.dtype, Shape(vec![image[0].clone(), h, w, out.into()]))])
+        Ok(vec![Facts::new(inputs.get(0)?.dtype, Shape::from([image[0].clone(), h, w, out.into()]))])
     }
 
     fn macs(&self, inputs: Inputs<'_>, outputs: &[Facts]) -> u64 {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn shapes_and_macs() {
-        let image = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 8.into(), 8.into(), 4.into()]));
+        let image = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 8.into(), 8.into(), 4.into()]));
         let weights = Facts::new(DType::F32, Shape::from([6, 3, 3, 2]));
         let conv = Conv2D { stride: [2, 2], padding: Padding::Same, groups: 2, ..Conv2D::default() };
         let inputs = [Some(&image), Some(&weights), None];

@@ -49,7 +49,7 @@ impl Operator for Conv3D {
         }
         let kernel = [depth, height, width];
         let [d, h, w] = volume_size(&volume[1..4], kernel, self.dilation, self.stride, self.padding)?;
-        let shape = Shape(vec![volume[0].clone(), d, h, w, out.into()]);
+        let shape = Shape::from([volume[0].clone(), d, h, w, out.into()]);
         Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 

@@ -29,16 +29,16 @@ impl Operator for DepthToSpace {
         let Some(square) = square.filter(|square| image[3].fixed().is_none_or(|c| c % square == 0)) else {
             refuse!("{} channels cannot make squares of {} pixels", image[3], self.block);
         };
-        let mut shape = vec![image[0].clone()];
+        let mut shape = Shape::from([image[0].clone()]);
         for dim in &image[1..3] {
-            shape.push(match dim.fixed().map(|size| size.checked_mul(self.block)) {
+            shape.0.push(match dim.fixed().map(|size| size.checked_mul(self.block)) {
                 Some(Some(size)) => Dim::Fixed(size),
                 Some(None) => refuse!("the image would be too large"),
                 None => Dim::Unknown,
             });
         }
-        shape.push(image[3].map(|channels| channels / square));
-        Ok(vec![Facts::new(inputs.get(0)?.dtype, Shape(shape))])
+        shape.0.push(image[3].map(|channels| channels / square));
+        Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 
     fn quantization(&self) -> QuantizationRule {

@@ -60,7 +60,7 @@ impl Operator for DepthwiseConv2D {
         }
         let reach = reach([height, width], self.dilation)?;
         let [h, w] = output_size(&image[1..3], reach, self.stride, self.padding)?;
-        Ok(vec![Facts::new(inputs.get(0)?.dtype, Shape(vec![image[0].clone(), h, w, out.into()]))])
+        Ok(vec![Facts::new(inputs.get(0)?.dtype, Shape::from([image[0].clone(), h, w, out.into()]))])
     }
 
     fn macs(&self, inputs: Inputs<'_>, outputs: &[Facts]) -> u64 {

@@ -54,14 +54,13 @@ impl Operator for FakeQuantTraining {
         if !(2..=16).contains(&self.bits) {
             refuse!("{} bits are not supported, 2 to 16 are", self.bits);
         }
-        let mut range = vec![crate::Dim::Fixed(2)];
+        let mut range = crate::Shape::from([2]);
         if let Some(axis) = self.axis {
             match input.shape.dims().get(axis) {
-                Some(dim) => range.push(dim.clone()),
+                Some(dim) => range.0.push(dim.clone()),
                 None => refuse!("axis {axis} does not exist in {} dimensions", input.shape.rank()),
             }
         }
-        let range = crate::Shape(range);
         if self.range != RangeRule::Own {
             let given = &inputs.get(1)?.shape;
             if given.unify(&range).is_none() {

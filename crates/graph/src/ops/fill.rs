@@ -28,11 +28,11 @@ impl Operator for Fill {
             Number::Free(symbol) => Ok(Dim::Free(symbol.clone())),
             Number::Unknown => Ok(Dim::Unknown),
         };
-        let dims = match &shape.value {
-            Some(value) => value.iter().map(dim).collect::<Result<Vec<_>, _>>()?,
-            None => vec![Dim::Unknown; *rank],
+        let dims: Shape = match &shape.value {
+            Some(value) => value.iter().map(dim).collect::<Result<_, _>>()?,
+            None => Shape::unknown(*rank),
         };
-        Ok(vec![Facts::new(value.dtype, Shape(dims))])
+        Ok(vec![Facts::new(value.dtype, dims)])
     }
 
     fn quantization(&self) -> QuantizationRule {

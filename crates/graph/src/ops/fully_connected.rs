@@ -4,7 +4,7 @@ use crate::operator::{
     Arity, Facts, InferError, Inputs, Operator, OutputRule, QuantizationRule, WeightsRule, refuse,
 };
 use crate::ops::Activation;
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// Matrix product with weights `[out, in]`, plus a bias `[out]` that may be left out. The input is
 /// taken as rows of `in` elements.
@@ -39,16 +39,16 @@ impl Operator for FullyConnected {
             [] => refuse!("the input is a scalar"),
             [leading @ .., last] => (leading, last),
         };
-        let mut dims = leading.to_vec();
+        let mut dims = Dims::from(leading);
         if self.keep_num_dims || last.fixed() == Some(depth) {
             if last.unify(&Dim::Fixed(depth)).is_none() {
                 refuse!("the input has shape {}, the weights take {depth} elements", input.shape);
             }
             if !self.keep_num_dims && dims.len() != 1 {
-                dims = vec![product(leading)];
+                dims = Dims::from_iter([product(leading)]);
             }
         } else {
-            dims = vec![rows(&input.shape, depth)?];
+            dims = Dims::from_iter([rows(&input.shape, depth)?]);
         }
         dims.push(out.into());
         Ok(vec![Facts::new(input.dtype, Shape(dims))])
@@ -68,7 +68,7 @@ impl Operator for FullyConnected {
 fn product(dims: &[Dim]) -> Dim {
     match dims {
         [dim] => dim.clone(),
-        _ => Shape(dims.to_vec()).elements().map_or(Dim::Unknown, Dim::Fixed),
+        _ => Shape(dims.into()).elements().map_or(Dim::Unknown, Dim::Fixed),
     }
 }
 
@@ -95,11 +95,11 @@ mod tests {
     fn rows_are_kept_or_merged() {
         let keep = FullyConnected { keep_num_dims: true, ..Default::default() };
         assert_eq!(
-            output(&keep, Shape(vec![Dim::free("batch"), 4.into(), 6.into()])).unwrap(),
+            output(&keep, Shape::from([Dim::free("batch"), 4.into(), 6.into()])).unwrap(),
             "[batch,4,10]"
         );
         let merge = FullyConnected::default();
-        assert_eq!(output(&merge, Shape(vec![Dim::free("batch"), 6.into()])).unwrap(), "[batch,10]");
+        assert_eq!(output(&merge, Shape::from([Dim::free("batch"), 6.into()])).unwrap(), "[batch,10]");
         assert_eq!(output(&merge, Shape::from([2, 4, 6])).unwrap(), "[8,10]");
         assert_eq!(output(&merge, Shape::from([2, 3, 2])).unwrap(), "[2,10]");
         assert!(output(&merge, Shape::from([5])).is_err());

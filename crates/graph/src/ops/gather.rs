@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::operator::Number;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
 use crate::ops::resolve_axis;
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dims, Shape};
 
 /// Slices of the first input along an axis, chosen by the integers of the second.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -31,15 +31,15 @@ impl Operator for Gather {
         if batch > axis || batch > indices.shape.rank() {
             refuse!("{batch} shared axes do not fit axis {axis} and indices of shape {}", indices.shape);
         }
-        let mut dims: Vec<Dim> = table.shape.0[..axis].to_vec();
+        let mut dims = Dims::from(&table.shape.0[..axis]);
         for (own, other) in dims.iter_mut().zip(&indices.shape.0[..batch]) {
             match own.unify(other) {
                 Some(dim) => *own = dim,
                 None => refuse!("shapes {} and {} differ in a shared axis", table.shape, indices.shape),
             }
         }
-        dims.extend_from_slice(&indices.shape.0[batch..]);
-        dims.extend_from_slice(&table.shape.0[axis + 1..]);
+        dims.extend(indices.shape.0[batch..].iter().cloned());
+        dims.extend(table.shape.0[axis + 1..].iter().cloned());
         let pick = |index: i64| {
             let value = table.value.as_ref()?;
             let index = if index < 0 { index + value.len() as i64 } else { index };

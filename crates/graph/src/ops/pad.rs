@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operator::{Arity, Facts, InferError, Inputs, Number, Operator, QuantizationRule, refuse};
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// More elements before and after each axis. Where a second input (two integers for each axis) is
 /// given, it says how many, and the attribute stays empty.
@@ -62,9 +62,9 @@ impl Operator for Pad {
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let input = inputs.get(0)?;
         let Some(amounts) = self.amounts(inputs)? else {
-            return Ok(vec![Facts::new(input.dtype, Shape(vec![Dim::Unknown; input.shape.rank()]))]);
+            return Ok(vec![Facts::new(input.dtype, Shape::unknown(input.shape.rank()))]);
         };
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         for (dim, [before, after]) in input.shape.dims().iter().zip(&amounts) {
             let most = match (self.mode, dim) {
                 (PadMode::Reflect, Dim::Fixed(size)) => size.saturating_sub(1),
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn sizes_grow_and_mirrors_have_limits() {
-        let input = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 3.into()]));
+        let input = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 3.into()]));
         let infer = |amounts: [[usize; 2]; 2], mode| {
             let op = Pad { amounts: amounts.to_vec(), mode };
             op.infer(Inputs(&[Some(&input)])).map(|facts| facts[0].shape.to_string())

@@ -54,7 +54,7 @@ impl Operator for Pool2D {
         let image = inputs.dims(0, 4)?;
         let [height, width] =
             output_size(&image[1..3], reach(self.kernel, [1; 2])?, self.stride, self.padding)?;
-        let shape = Shape(vec![image[0].clone(), height, width, image[3].clone()]);
+        let shape = Shape::from([image[0].clone(), height, width, image[3].clone()]);
         Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 

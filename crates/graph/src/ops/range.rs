@@ -48,7 +48,7 @@ impl Operator for Range {
             }
             _ => (Dim::Unknown, None),
         };
-        Ok(vec![Facts::new(dtype, Shape(vec![dim])).with_value(value)])
+        Ok(vec![Facts::new(dtype, Shape::from([dim])).with_value(value)])
     }
 
     fn quantization(&self) -> QuantizationRule {

@@ -130,14 +130,14 @@ impl Operator for Recurrent {
             RecurrentCell::Gru { reset_after: true } => Shape::from([2, columns]),
             _ => Shape::from([columns]),
         };
-        let state = Shape(vec![batch.clone(), units.clone()]);
+        let state = Shape::from([batch.clone(), units.clone()]);
         let mut expected = vec![
-            ("kernel", 1, Shape(vec![features.clone(), width.clone()]), dtype),
-            ("recurrent kernel", 2, Shape(vec![units.clone(), width.clone()]), dtype),
+            ("kernel", 1, Shape::from([features.clone(), width.clone()]), dtype),
+            ("recurrent kernel", 2, Shape::from([units.clone(), width.clone()]), dtype),
             ("bias", 3, bias, dtype),
             ("initial h", 4, state.clone(), dtype),
             ("initial c", 5, state.clone(), dtype),
-            ("mask", 6, Shape(vec![batch.clone(), time.clone()]), DType::Bool),
+            ("mask", 6, Shape::from([batch.clone(), time.clone()]), DType::Bool),
         ];
         if self.cell != RecurrentCell::Lstm {
             if inputs.optional(5).is_some() {
@@ -152,7 +152,7 @@ impl Operator for Recurrent {
                 refuse!("the {what} is {}{} instead of {dtype}{shape}", facts.dtype, facts.shape);
             }
         }
-        let sequence = Shape(vec![batch.clone(), time.clone(), units.clone()]);
+        let sequence = Shape::from([batch.clone(), time.clone(), units.clone()]);
         let mut outputs = vec![Facts::new(dtype, sequence), Facts::new(dtype, state.clone())];
         if self.cell == RecurrentCell::Lstm {
             outputs.push(Facts::new(dtype, state));

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::operator::Number;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule};
 use crate::ops::resolve_axis;
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// Mean, sum, … over some axes.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ impl Operator for Reduce {
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let input = inputs.get(0)?;
         let axes = self.resolved_axes(input.shape.rank())?;
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         for (axis, dim) in input.shape.dims().iter().enumerate() {
             match axes.contains(&axis) {
                 true if self.keep_dims => dims.push(Dim::Fixed(1)),
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn axes_go_or_stay_as_one() {
-        let input = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 7.into(), 7.into(), 5.into()]));
+        let input = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 7.into(), 7.into(), 5.into()]));
         let shape = |keep_dims| {
             let op = Reduce { axes: vec![1, -2], keep_dims, ..Default::default() };
             op.infer(Inputs(&[Some(&input)])).map(|facts| facts[0].shape.to_string())

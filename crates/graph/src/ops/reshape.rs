@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_free_batch_is_carried_along() {
-        let image = Shape(vec![Dim::free("batch"), 4.into(), 3.into()]);
+        let image = Shape::from([Dim::free("batch"), 4.into(), 3.into()]);
         use ReshapeDim::{Copy, Fixed, Infer};
         assert_eq!(infer(image.clone(), vec![Copy(0), Infer]).unwrap(), "[batch,12]");
         assert_eq!(infer(image.clone(), vec![Infer, Fixed(12)]).unwrap(), "[batch,12]");
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_computed_shape_is_used_where_it_is_known() {
-        let input = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 2.into(), 2.into()]));
+        let input = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 2.into(), 2.into()]));
         let value = Some(vec![Number::Free(crate::Symbol::new("batch")), Number::Int(-1)]);
         let shape = Facts::new(DType::I32, Shape::from([2])).with_value(value);
         let outputs = Reshape::default().infer(Inputs(&[Some(&input), Some(&shape)])).unwrap();

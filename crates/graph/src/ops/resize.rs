@@ -36,8 +36,8 @@ impl Operator for Resize {
 
     fn infer(&self, inputs: Inputs<'_>) -> Result<Vec<Facts>, InferError> {
         let image = inputs.dims(0, 4)?;
-        let size = match inputs.len() {
-            1 => self.size.map(Dim::Fixed).to_vec(),
+        let size: Shape = match inputs.len() {
+            1 => Shape::fixed(&self.size),
             _ if self.size != [0; 2] => refuse!("the new size is given twice"),
             _ => {
                 let dim = |number: Number| match number {
@@ -48,11 +48,10 @@ impl Operator for Resize {
                 inputs.numbers(1, 2)?.into_iter().map(dim).collect()
             }
         };
-        if size.contains(&Dim::Fixed(0)) || (self.align_corners && self.half_pixel_centers) {
-            let size = Shape(size);
+        if size.0.contains(&Dim::Fixed(0)) || (self.align_corners && self.half_pixel_centers) {
             refuse!("size {size} must be at least 1, and only one alignment can be asked for");
         }
-        let shape = Shape([&image[..1], &size, &image[3..]].concat());
+        let shape = [&image[..1], size.dims(), &image[3..]].into_iter().flatten().cloned().collect();
         Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 

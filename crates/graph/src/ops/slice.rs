@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operator::{Arity, Facts, InferError, Inputs, Number, Operator, QuantizationRule, refuse};
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// A box cut out of the input. Where two more inputs (vectors of integers) are given, they are begin
 /// and size, and the attributes stay empty.
@@ -70,8 +70,7 @@ impl Operator for Slice {
         let input = inputs.get(0)?;
         let [begins, sizes] = self.numbers(inputs, input.shape.rank())?;
         let axes = input.shape.dims().iter().zip(&begins).zip(&sizes);
-        let dims: Vec<Dim> =
-            axes.map(|((dim, begin), size)| cut(dim, begin, size)).collect::<Result<_, _>>()?;
+        let dims: Dims = axes.map(|((dim, begin), size)| cut(dim, begin, size)).collect::<Result<_, _>>()?;
         let value = match (&input.value, dims.as_slice(), begins.first()) {
             (Some(value), [Dim::Fixed(size)], Some(Number::Int(begin))) => {
                 let begin = usize::try_from(*begin).unwrap_or(usize::MAX);
@@ -94,7 +93,7 @@ mod tests {
 
     #[test]
     fn sizes_follow_from_what_is_known_of_begin_and_size() {
-        let x = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 8.into(), 4.into()]));
+        let x = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 8.into(), 4.into()]));
         let vector = |numbers: [Number; 3]| {
             Facts::new(DType::I32, Shape::from([3])).with_value(Some(numbers.to_vec()))
         };

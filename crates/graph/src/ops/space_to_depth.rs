@@ -36,7 +36,7 @@ impl Operator for SpaceToDepth {
             None => Dim::Unknown,
         };
         let [height, width] = [1, 2].map(|axis| image[axis].map(|size| size / block));
-        let shape = Shape(vec![image[0].clone(), height, width, channels]);
+        let shape = Shape::from([image[0].clone(), height, width, channels]);
         Ok(vec![Facts::new(inputs.get(0)?.dtype, shape)])
     }
 

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operator::Number;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule, refuse};
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// Part of the input, with steps, as TensorFlow's `strided_slice` defines begin, end and masks
 /// (without ellipsis and new axes, which readers resolve). Where three more inputs (vectors of
@@ -111,7 +111,7 @@ impl StridedSlice {
         if let [Some(begin), Some(end), Some(strides)] = [0, 1, 2].map(|i| all_known(&lists[i])) {
             return StridedSlice { begin, end, strides, ..self.clone() }.infer(Inputs(&[Some(input)]));
         }
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         for (axis, dim) in input.shape.dims().iter().enumerate() {
             let bit = |mask: u32| axis < *count && mask >> axis & 1 == 1;
             let step = lists[2].get(axis);
@@ -142,7 +142,7 @@ impl Operator for StridedSlice {
             return self.infer_given(inputs);
         }
         self.check(input.shape.rank())?;
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         for (axis, dim) in input.shape.dims().iter().enumerate() {
             let dropped = axis < self.begin.len() && self.shrink_axis_mask >> axis & 1 == 1;
             match dim {

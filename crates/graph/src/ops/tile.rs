@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::operator::{Arity, Facts, InferError, Inputs, Number, Operator, QuantizationRule, refuse};
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 
 /// The input repeated along each axis. Where a second input (a vector of integers) is given, it says
 /// how often, and the attribute stays empty.
@@ -34,7 +34,7 @@ impl Operator for Tile {
             }
             (_, given) => refuse!("{given} multiples are given for shape {}", input.shape),
         };
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         for (dim, count) in input.shape.dims().iter().zip(counts) {
             dims.push(match (dim, count) {
                 (dim, Some(1)) => dim.clone(),

@@ -87,7 +87,7 @@ mod tests {
             vec![Number::Free(crate::Symbol::new("batch")), Number::Int(size[0]), Number::Int(size[1])];
         let value = value.into_iter().chain([Number::Int(5)]).collect();
         let shape = Facts::new(DType::I32, Shape::from([4])).with_value(Some(value));
-        let image = Facts::new(DType::F32, Shape(vec![Dim::free("batch"), 4.into(), 4.into(), 3.into()]));
+        let image = Facts::new(DType::F32, Shape::from([Dim::free("batch"), 4.into(), 4.into(), 3.into()]));
         let weights = Facts::new(DType::F32, Shape::from([5, 3, 3, 3]));
         let op = TransposeConv2D { stride: [2, 2], padding: Padding::Same, ..Default::default() };
         let inputs = [Some(&shape), Some(&weights), Some(&image)];

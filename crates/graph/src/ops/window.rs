@@ -119,7 +119,7 @@ pub(crate) fn sizes_from_value(inputs: Inputs<'_>, index: usize, rank: usize) ->
         if facts.shape.elements().is_some_and(|count| count != rank) {
             refuse!("input {index} must hold {rank} sizes, its shape is {}", facts.shape);
         }
-        return Ok(Shape(vec![Dim::Unknown; rank]));
+        return Ok(Shape::unknown(rank));
     };
     if value.len() != rank {
         refuse!("input {index} must hold {rank} sizes, it holds {}", value.len());

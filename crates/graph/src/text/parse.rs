@@ -9,7 +9,7 @@ use crate::graph::{Graph, TensorId};
 use crate::model::{Model, Origin, Parameter, ParameterId, State, StateId};
 use crate::op::Op;
 use crate::quantization::Quantization;
-use crate::shape::{Dim, Shape};
+use crate::shape::{Dim, Dims, Shape};
 use crate::tensor::{Tensor, TensorKind};
 
 /// What the text form says wrongly, and where.
@@ -266,7 +266,7 @@ impl Cursor<'_> {
         self.rest = self.rest.trim_start();
         let dtype = self.word().parse()?;
         self.expect("[")?;
-        let mut dims = Vec::new();
+        let mut dims = Dims::new();
         while !self.take("]") {
             let word = self.word();
             dims.push(match word.parse() {

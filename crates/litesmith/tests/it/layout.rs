@@ -43,7 +43,7 @@ impl Growing {
         let names = ["batch", "height", "width"];
         let dim = |axis: usize| if axis < free { Dim::free(names[axis]) } else { SIZES[axis].into() };
         let image = Shape((0..4).map(dim).collect());
-        let vector = Shape(vec![dim(0), dim(3)]);
+        let vector = Shape::from([dim(0), dim(3)]);
         let made = vec![
             graph.add_tensor(Tensor::input("x", DType::F32, image.clone())),
             graph.add_tensor(Tensor::input("y", DType::F32, image)),

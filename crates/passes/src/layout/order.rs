@@ -67,7 +67,7 @@ pub(super) fn is_identity(permutation: &[usize]) -> bool {
 }
 
 pub(super) fn permuted_shape(permutation: &[usize], shape: &Shape) -> Shape {
-    Shape(permuted(permutation, shape.dims()))
+    permuted(permutation, shape.dims()).into_iter().collect()
 }
 
 /// Parameters go with their tensor: the quantized axis gets its new number.

@@ -367,7 +367,6 @@ fn constant_floats(graph: &Graph, id: TensorId) -> Option<std::borrow::Cow<'_, [
 
 /// The same grid for unsigned integers.
 fn unsigned(parameters: &Quantization) -> Quantization {
-    let mut parameters = parameters.clone();
-    parameters.zero_points.iter_mut().for_each(|zero_point| *zero_point += UNSIGNED_OFFSET);
-    parameters
+    let zero_points = parameters.zero_points.iter().map(|zero_point| zero_point + UNSIGNED_OFFSET);
+    Quantization { zero_points: zero_points.collect(), ..parameters.clone() }
 }

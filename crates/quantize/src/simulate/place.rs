@@ -155,10 +155,10 @@ impl Emit<'_> {
 
     fn rounded(&mut self, op: FakeQuantTraining, x: TensorId, range: Option<TensorId>) -> TensorId {
         let shape = self.graph[x].shape.clone();
-        let mut ranges = vec![litesmith_graph::Dim::Fixed(2)];
-        ranges.extend(op.axis.and_then(|axis| shape.dims().get(axis).cloned()));
+        let mut ranges = Shape::from([2]);
+        ranges.0.extend(op.axis.and_then(|axis| shape.dims().get(axis).cloned()));
         let inputs: Vec<Option<TensorId>> = std::iter::once(Some(x)).chain(range.map(Some)).collect();
-        self.node(op, &inputs, shape, Some(Shape(ranges)))
+        self.node(op, &inputs, shape, Some(ranges))
     }
 
     /// What batch normalization with its running statistics multiplies each output channel by, without its

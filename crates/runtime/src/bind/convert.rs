@@ -58,7 +58,7 @@ fn channels(operand: &Operand<'_>) -> Result<Channels, Refusal> {
         Some(point) if scale.is_finite() && *scale > 0.0 => Ok(Affine::new(*scale, point)),
         _ => refuse!("scale {scale} with zero point {zero_point} cannot be used"),
     };
-    let pairs = quantization.scales.iter().zip(&quantization.zero_points);
+    let pairs = quantization.scales.iter().zip(&*quantization.zero_points);
     Ok(Channels { affines: pairs.map(affine).collect::<Result<_, _>>()?, inner })
 }
 
@@ -140,7 +140,7 @@ pub(super) fn fake_quant(site: &Site<'_>, op: &ops::FakeQuant) -> Result<Bound, 
 
 fn round_to_grid<T: Float + Pod>(op: &ops::FakeQuant, range: [i32; 2], inner: usize) -> Bound {
     let scales = op.quantization.scales.iter().map(|scale| T::of((*scale).into())).collect();
-    let grid = Grid { scales, zero_points: op.quantization.zero_points.clone(), range, inner };
+    let grid = Grid { scales, zero_points: op.quantization.zero_points.to_vec(), range, inner };
     Task::new(move |machine, mut io| {
         fake_quantize(machine.isa, machine.pool, &grid, io.inputs.get(0), io.output_as());
         Ok(())

@@ -230,7 +230,7 @@ pub(super) fn symmetric_weights<'a>(
     if quantization.zero_points.iter().any(|point| *point != 0) {
         refuse!("weights with zero points other than 0 are not supported");
     }
-    let scales = quantization.scales.as_slice();
+    let scales = &*quantization.scales;
     let by_channel =
         quantization.axis == Some(layer.kind.channel_axis()) && scales.len() == layer.out_channels;
     if scales.len() != 1 && !by_channel {

@@ -242,10 +242,11 @@ impl<'a> Spelling<'_, 'a> {
         let Some((input, _)) = input.single() else {
             return Err(Refusal("its input has several scales".to_owned()));
         };
-        let scales: Vec<f32> = weights.scales.iter().map(|scale| input * scale).collect();
-        let axis = weights.scales.len() > 1;
-        let quantization =
-            Quantization { zero_points: vec![0; scales.len()], scales, axis: axis.then_some(0) };
+        let quantization = Quantization {
+            scales: weights.scales.iter().map(|scale| input * scale).collect(),
+            zero_points: weights.scales.iter().map(|_| 0).collect(),
+            axis: (weights.scales.len() > 1).then_some(0),
+        };
         if graph[tensor].dtype == DType::I32 {
             let stored = self.stored(tensor)?;
             return self.dequantized(name, stored, DType::I32, &quantization, quantization.axis);

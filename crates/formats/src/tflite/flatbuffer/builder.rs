@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(root.text(2).unwrap(), "name");
         let values: Vec<i32> = root.tables(1).unwrap().iter().map(|t| t.scalar(0, 0).unwrap()).collect();
         assert_eq!(values, [5, 6]);
-        assert_eq!(root.numbers::<i64>(3).unwrap(), Some(vec![1, -2]));
+        assert_eq!(root.numbers::<i64, Vec<i64>>(3).unwrap(), Some(vec![1, -2]));
         assert_eq!(root.scalar(4, 0u64).unwrap(), 7);
         assert_eq!(root.bytes(5).unwrap().unwrap(), vec![9; 21]);
         let place = root.scalar(6, 0u64).unwrap();
@@ -441,7 +441,7 @@ mod tests {
             let root = file.root(b"TEST")?;
             root.tables(1)?;
             root.text(2)?;
-            root.numbers::<i64>(3)?;
+            root.numbers::<i64, Vec<i64>>(3)?;
             root.scalar(4, 0u64)?;
             root.bytes(5)?;
             file.slice(root.scalar(6, 0)?, u64::MAX).map(|_| ())

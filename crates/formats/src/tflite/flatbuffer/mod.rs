@@ -22,6 +22,9 @@ pub trait Scalar: Copy + PartialEq {
     /// The number in the first [`Scalar::SIZE`] of these bytes; `None` if there are fewer.
     fn read(bytes: &[u8]) -> Option<Self>;
 
+    /// The numbers in these bytes, as many as they hold.
+    fn read_all<C: FromIterator<Self>>(bytes: &[u8]) -> C;
+
     /// Appends its bytes.
     fn append(self, bytes: &mut Vec<u8>);
 }
@@ -33,6 +36,11 @@ macro_rules! scalars {
 
             fn read(bytes: &[u8]) -> Option<Self> {
                 bytes.first_chunk().map(|bytes| <$type>::from_le_bytes(*bytes))
+            }
+
+            fn read_all<C: FromIterator<Self>>(bytes: &[u8]) -> C {
+                let (chunks, _) = bytes.as_chunks();
+                chunks.iter().map(|bytes| <$type>::from_le_bytes(*bytes)).collect()
             }
 
             fn append(self, bytes: &mut Vec<u8>) {
@@ -49,6 +57,10 @@ impl Scalar for bool {
 
     fn read(bytes: &[u8]) -> Option<bool> {
         bytes.first().map(|byte| *byte != 0)
+    }
+
+    fn read_all<C: FromIterator<bool>>(bytes: &[u8]) -> C {
+        bytes.iter().map(|byte| *byte != 0).collect()
     }
 
     fn append(self, bytes: &mut Vec<u8>) {

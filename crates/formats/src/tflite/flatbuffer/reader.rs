@@ -166,13 +166,11 @@ impl<'a> Table<'a> {
     }
 
     /// A vector of numbers.
-    pub fn numbers<T: Scalar>(&self, slot: usize) -> Result<Option<Vec<T>>, FormatError> {
+    pub fn numbers<T: Scalar, C: FromIterator<T>>(&self, slot: usize) -> Result<Option<C>, FormatError> {
         let Some(position) = self.child(slot)? else { return Ok(None) };
         let elements = self.file.vector(position, T::SIZE)?;
         self.file.charge(elements.len())?;
-        let mut numbers = Vec::with_capacity(elements.len() / T::SIZE);
-        numbers.extend(self.file.bytes[elements].chunks_exact(T::SIZE).filter_map(T::read));
-        Ok(Some(numbers))
+        Ok(Some(T::read_all(&self.file.bytes[elements])))
     }
 
     /// A vector of bytes; it shares the file's memory.

@@ -8,6 +8,8 @@ use litesmith_graph::{
     Dim, Graph, Model, ModelError, NodeId, Shape, Signature, Symbol, Tensor, TensorId, TensorKind,
 };
 
+use smallvec::SmallVec;
+
 use super::call::{Call, Refusal};
 use super::calls::Progress;
 use super::operators::{Decoded, Link, Source, decode};
@@ -123,6 +125,7 @@ impl<'a> Context<'a> {
             }
             roles[input.index()] = if arguments.is_some() { Role::Argument } else { Role::Input };
         }
+        graph.tensors.reserve(subgraph.tensors.len());
         for (id, (table, role)) in subgraph.tensors.iter().zip(roles).enumerate() {
             let mut tensor = read_tensor(self, table, role)?;
             if let Some((id, state)) = self.states.of(index, TensorId(id as u32)) {
@@ -313,7 +316,7 @@ fn references(
     count: usize,
     graph: &str,
 ) -> Result<Vec<Option<TensorId>>, FormatError> {
-    let indices: Vec<i32> = table.numbers(slot)?.unwrap_or_default();
+    let indices: SmallVec<[i32; 4]> = table.numbers(slot)?.unwrap_or_default();
     let id = |index: i32| match u32::try_from(index) {
         Ok(id) if (id as usize) < count => Ok(Some(TensorId(id))),
         Err(_) if index == -1 => Ok(None),

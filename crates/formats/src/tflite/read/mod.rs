@@ -179,7 +179,8 @@ fn producer(metadata: &[Metadata]) -> String {
 fn display_name(name: &str) -> String {
     const LONGEST: usize = 200;
     let first = name.split(';').next().unwrap_or_default();
-    first.chars().take(LONGEST).collect()
+    let end = first.char_indices().nth(LONGEST).map_or(first.len(), |(end, _)| end);
+    first[..end].to_owned()
 }
 
 /// One entry of an error that lists what is not supported.

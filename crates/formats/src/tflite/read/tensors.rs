@@ -1,7 +1,10 @@
 //! Reading of tensors: type, shape, elements, quantization.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use litesmith_graph::{DType, Data, Dim, Quantization, Shape, Tensor, TensorKind};
+use smallvec::SmallVec;
 
 use super::graph::Context;
 use super::sparsity::read_sparsity;
@@ -121,11 +124,11 @@ impl ShapeError {
 
 /// The stated shape; axes of unknown size are unknown here and named later where they are inputs'.
 fn read_shape(table: &Table<'_>) -> Result<Shape, ShapeError> {
-    let sizes: Vec<i32> = table.numbers(schema::tensor::SHAPE)?.unwrap_or_default();
+    let sizes: SmallVec<[i32; 4]> = table.numbers(schema::tensor::SHAPE)?.unwrap_or_default();
     if sizes.len() > MOST_AXES {
         return Err(ShapeError::Broken(format!("it has {} axes", sizes.len())));
     }
-    let signature: Vec<i32> = table.numbers(schema::tensor::SHAPE_SIGNATURE)?.unwrap_or_default();
+    let signature: SmallVec<[i32; 4]> = table.numbers(schema::tensor::SHAPE_SIGNATURE)?.unwrap_or_default();
     // Runtimes use the signature only to tell which axes are free, and ignore one that does not fit.
     let free = |axis: usize| signature.len() == sizes.len() && signature[axis] == -1;
     let dim = |(axis, size): (usize, &i32)| match usize::try_from(*size) {
@@ -133,7 +136,7 @@ fn read_shape(table: &Table<'_>) -> Result<Shape, ShapeError> {
         Ok(size) => Ok(Dim::Fixed(size)),
         Err(_) => Err(ShapeError::Broken(format!("an axis has size {size}"))),
     };
-    sizes.iter().enumerate().map(dim).collect::<Result<Vec<_>, _>>().map(Shape)
+    sizes.iter().enumerate().map(dim).collect()
 }
 
 /// The quantization of a tensor, held to the rules by which TFLite loads files.
@@ -148,18 +151,19 @@ fn read_quantization(
         let reason = "blockwise, multi-axis and custom quantization are not supported";
         return Ok(Err(Problem::Unsupported(reason.into())));
     }
-    let scales: Vec<f32> = table.numbers(schema::quantization::SCALE)?.unwrap_or_default();
+    let scales: Arc<[f32]> = table.numbers(schema::quantization::SCALE)?.unwrap_or_default();
     // Scales of other types are left over from before a conversion and mean nothing.
     if scales.is_empty() || !dtype.is_integer() {
         return Ok(Ok(None));
     }
-    let zero_points: Vec<i64> = table.numbers(schema::quantization::ZERO_POINT)?.unwrap_or_default();
+    let zero_points: SmallVec<[i64; 4]> =
+        table.numbers(schema::quantization::ZERO_POINT)?.unwrap_or_default();
     let axis: i32 = table.scalar(schema::quantization::QUANTIZED_DIMENSION, 0)?;
     Ok(quantization(scales, &zero_points, axis, dtype, shape).map_err(Problem::Broken))
 }
 
 fn quantization(
-    scales: Vec<f32>,
+    scales: Arc<[f32]>,
     zero_points: &[i64],
     axis: i32,
     dtype: DType,
@@ -168,7 +172,7 @@ fn quantization(
     if scales.len() != zero_points.len() {
         return Err(format!("it has {} scales and {} zero points", scales.len(), zero_points.len()));
     }
-    if scales == [0.0] {
+    if *scales == [0.0] {
         return Ok(None);
     }
     let (low, high) = match dtype {
@@ -179,16 +183,11 @@ fn quantization(
         DType::U16 => (0, 65_535),
         _ => (i64::from(i32::MIN), i64::from(i32::MAX)),
     };
-    let point = |point: &i64| match i32::try_from(*point) {
-        Ok(small) if (low..=high).contains(point) => Ok(small),
-        _ => Err(format!("zero point {point} is no {dtype}")),
-    };
-    let mut own = Vec::with_capacity(zero_points.len());
-    for zero_point in zero_points {
-        own.push(point(zero_point)?);
+    if let Some(point) = zero_points.iter().find(|point| !(low..=high).contains(point)) {
+        return Err(format!("zero point {point} is no {dtype}"));
     }
-    let zero_points = own;
-    if scales.len() == 1 {
+    let zero_points: Arc<[i32]> = zero_points.iter().map(|point| *point as i32).collect();
+    if zero_points.len() == 1 {
         return Ok(Some(Quantization { scales, zero_points, axis: None }));
     }
     match usize::try_from(axis) {

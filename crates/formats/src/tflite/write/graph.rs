@@ -211,7 +211,7 @@ impl Tensors<'_> {
         let bytes = Bytes::from(bytes.clone());
         let quantization = quantization.as_ref().map(|(scales, zero_point)| Quantization {
             scales: scales.iter().map(|bits| f32::from_bits(*bits)).collect(),
-            zero_points: vec![*zero_point; scales.len()],
+            zero_points: scales.iter().map(|_| *zero_point).collect(),
             axis: None,
         });
         if let Ok(table) = self.table(name, *dtype, &Shape::fixed(shape), bytes, quantization.as_ref()) {

@@ -30,7 +30,7 @@ fn ranges_become_roundings_in_the_places_where_tfmot_has_them() {
     );
     let step = 1.0 / 254.0;
     let of = |index: usize| (&found[index].1.quantization, found[index].1.narrow_range);
-    let kernel = Quantization { scales: vec![step; 2], zero_points: vec![0; 2], axis: Some(3) };
+    let kernel = Quantization { scales: [step; 2].into(), zero_points: [0; 2].into(), axis: Some(3) };
     assert_eq!(of(1), (&kernel, true));
     assert_eq!(of(3), (&Quantization::per_tensor(step, 0), true));
     for index in [0, 2, 4] {

@@ -76,7 +76,7 @@ pub fn without_bias() -> Vec<(String, Model)> {
 }
 
 fn image(dtype: DType) -> Tensor {
-    Tensor::input("x", dtype, Shape(vec![Dim::free("batch"), 4.into(), 4.into(), 3.into()]))
+    Tensor::input("x", dtype, Shape::from([Dim::free("batch"), 4.into(), 4.into(), 3.into()]))
 }
 
 fn one_node(op: impl Into<Op>, inputs: Vec<Tensor>, output: DType) -> Model {
@@ -123,7 +123,7 @@ fn elementwise() -> Vec<(String, Model)> {
 
 /// A product with three rows of weights.
 fn quantized_product(depth: usize, dtype: DType, weights: Vec<i8>, sparsity: Option<Sparsity>) -> Model {
-    let rows = Tensor::input("x", DType::I8, Shape(vec![Dim::free("batch"), depth.into()]));
+    let rows = Tensor::input("x", DType::I8, Shape::from([Dim::free("batch"), depth.into()]));
     let mut weights = Tensor::constant("w", dtype, Shape::from([3, depth]), Data::from_vec(weights));
     weights.sparsity = sparsity;
     let bias = Tensor::integers("b", &[5, -6, 7]);

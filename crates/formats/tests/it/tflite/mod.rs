@@ -45,7 +45,7 @@ fn convolutions_without_bias_get_one_of_zeros() {
         assert!(read.data(bias).unwrap().bytes().iter().all(|byte| *byte == 0), "{name}");
         if let (Some(input), Some(weights)) = (&input.quantization, &weights.quantization) {
             let scales: Vec<_> = weights.scales.iter().map(|scale| scale * input.scales[0]).collect();
-            assert_eq!(bias.quantization.as_ref().unwrap().scales, scales, "{name}");
+            assert_eq!(*bias.quantization.as_ref().unwrap().scales, *scales, "{name}");
         }
     }
 }

@@ -113,7 +113,7 @@ impl Rewriter<'_> {
     fn pixel_weights(&mut self, id: TensorId) -> TensorId {
         let dims = self.graph[id].shape.dims();
         let [out, depth] = [0, 1].map(|axis| dims.get(axis).cloned().unwrap_or(Dim::Unknown));
-        let shape = Shape(vec![out, 1.into(), 1.into(), depth]);
+        let shape = Shape::from([out, 1.into(), 1.into(), depth]);
         if let Some(data) = constants::data(&self.graph[id], self.parameters).cloned() {
             let old = &self.graph[id];
             let mut new = Tensor::constant(&old.name, old.dtype, shape, data);

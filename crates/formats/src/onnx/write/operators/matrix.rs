@@ -22,7 +22,7 @@ pub(super) fn fully_connected(s: &mut Spelling<'_, '_>, op: &FullyConnected) -> 
     let mut stored = s.stored(tensor)?;
     if as_rows {
         stored = s.reshape(stored, &[-1, depth]);
-        s.describe_like(tensor, stored, Shape(vec![Dim::Unknown, weights[1].into()]));
+        s.describe_like(tensor, stored, Shape::from([Dim::Unknown, weights[1].into()]));
     }
     let input = s.real(tensor, stored)?;
     let value = if s.is_hybrid(0, 1) {
