@@ -230,13 +230,13 @@ mod x86 {
     /// As above; the machine has AVX2.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn look_up_avx2(table: &Table, input: *const u8, output: *mut u8, len: usize) -> usize {
-        let mut rows = [[_mm256_setzero_si256(); 8]; 2];
-        for (half, entries) in rows.iter_mut().zip(table.0.as_chunks::<128>().0) {
+        let mut rows = [[_mm256_setzero_si256(); 2]; 8];
+        for (half, entries) in table.0.as_chunks::<128>().0.iter().enumerate() {
             let mut before = _mm256_setzero_si256();
-            for (row, entries) in half.iter_mut().zip(entries.as_chunks::<16>().0) {
+            for (row, entries) in rows.iter_mut().zip(entries.as_chunks::<16>().0) {
                 // SAFETY: 16 entries.
                 let own = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(entries.as_ptr().cast()) });
-                *row = _mm256_xor_si256(own, before);
+                row[half] = _mm256_xor_si256(own, before);
                 before = own;
             }
         }
@@ -246,9 +246,9 @@ mod x86 {
             let index = unsafe { _mm256_loadu_si256(input.add(i).cast()) };
             let mut indices = [index, _mm256_xor_si256(index, _mm256_set1_epi8(-128))];
             let mut results = [_mm256_setzero_si256(); 2];
-            for row in 0..8 {
+            for row in &rows {
                 for half in 0..2 {
-                    let share = _mm256_shuffle_epi8(rows[half][row], indices[half]);
+                    let share = _mm256_shuffle_epi8(row[half], indices[half]);
                     results[half] = _mm256_xor_si256(results[half], share);
                     indices[half] = _mm256_subs_epi8(indices[half], _mm256_set1_epi8(16));
                 }
