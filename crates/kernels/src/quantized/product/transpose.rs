@@ -72,7 +72,7 @@ pub(super) fn each_short_square(
                 }
             }
             if ends {
-                let ends = rows_ends(rows, from);
+                let ends = ends_of_rows(rows, from);
                 put(from, place, ends.each_ref());
             } else {
                 put(from, place, square);
@@ -83,7 +83,7 @@ pub(super) fn each_short_square(
 
 /// The last bytes of rows, from `from` on, and zeros behind them.
 #[cold]
-fn rows_ends(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
+fn ends_of_rows(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
     let mut ends = [[0; SHORT * INPUTS]; SHORT];
     for (end, row) in ends.iter_mut().zip(rows) {
         let left = row.get(from..).unwrap_or(&[]);
