@@ -1,7 +1,7 @@
 //! Slices that start on a cache line.
 
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
 
@@ -22,28 +22,41 @@ const PAGES_FROM: usize = 16 << 10;
 
 /// A slice whose first element starts a cache line, so that no full vector of it crosses one.
 pub(crate) struct Aligned<T> {
-    memory: Memory,
+    /// The first element: loops that read a few of them do not ask each time where the memory is from.
+    start: NonNull<T>,
     len: usize,
-    element: PhantomData<T>,
+    /// What `start` points into.
+    _memory: Memory,
 }
 
+// SAFETY: the memory belongs to this value alone and is read and written as its references allow.
+unsafe impl<T: Send> Send for Aligned<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Aligned<T> {}
+
 enum Memory {
-    Lines(Vec<Line>),
-    Pages(Pages),
+    Lines { _lines: Vec<Line> },
+    Pages { _pages: Pages },
 }
 
 impl<T: Pod> Aligned<T> {
     /// `len` elements of zero.
     pub(crate) fn zeroed(len: usize) -> Aligned<T> {
-        let lines = (len * size_of::<T>()).div_ceil(size_of::<Line>());
-        Aligned { memory: Memory::Lines(bytemuck::zeroed_vec(lines)), len, element: PhantomData }
+        const { assert!(align_of::<T>() <= align_of::<Line>()) };
+        let mut lines: Vec<Line> = bytemuck::zeroed_vec((len * size_of::<T>()).div_ceil(size_of::<Line>()));
+        let start = NonNull::from(&mut lines[..]).cast();
+        Aligned { start, len, _memory: Memory::Lines { _lines: lines } }
     }
 
     /// `len` elements of zero for packed weights, which are written once, at once, and stay.
     pub(crate) fn lasting(len: usize) -> Aligned<T> {
         let bytes = (len * size_of::<T>()).next_multiple_of(size_of::<Line>());
         match (bytes >= PAGES_FROM).then(|| Pages::zeroed(bytes)).flatten() {
-            Some(pages) => Aligned { memory: Memory::Pages(pages), len, element: PhantomData },
+            Some(mut pages) => {
+                let lines: &mut [Line] = bytemuck::cast_slice_mut(pages.bytes_mut());
+                let start = NonNull::from(lines).cast();
+                Aligned { start, len, _memory: Memory::Pages { _pages: pages } }
+            }
             None => Aligned::zeroed(len),
         }
     }
@@ -61,23 +74,19 @@ impl<T: Pod> FromIterator<T> for Aligned<T> {
 impl<T: AnyBitPattern> Deref for Aligned<T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
-        // From lines to elements nothing needs to be checked.
-        let lines: &[Line] = match &self.memory {
-            Memory::Lines(lines) => lines,
-            Memory::Pages(pages) => bytemuck::cast_slice(pages.bytes()),
-        };
-        &bytemuck::cast_slice(lines)[..self.len]
+        // SAFETY: the memory has room for `len` elements, starts at a line, which is aligned for them, was
+        // zero at first, and any bytes are elements.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
 impl<T: AnyBitPattern + NoUninit> DerefMut for Aligned<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
-        let lines: &mut [Line] = match &mut self.memory {
-            Memory::Lines(lines) => lines,
-            Memory::Pages(pages) => bytemuck::cast_slice_mut(pages.bytes_mut()),
-        };
-        &mut bytemuck::cast_slice_mut(lines)[..self.len]
+        // SAFETY: as above, and elements have no bytes that are not written.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 

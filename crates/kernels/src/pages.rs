@@ -51,7 +51,8 @@ impl Pages {
     }
 
     /// The piece.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    #[cfg(test)]
+    fn bytes(&self) -> &[u8] {
         // SAFETY: `zeroed` cut this piece from the map, which this value keeps, and gives no byte away
         // twice: nobody else writes it.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(self.start), self.bytes) }
