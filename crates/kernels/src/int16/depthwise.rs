@@ -8,7 +8,7 @@ use crate::quantized::Filter;
 #[cfg(target_arch = "x86_64")]
 use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{Cursor, Geometry, SLOTS, Source, Tile};
-use crate::quantized::split::{Grid, Target, Work, share};
+use crate::quantized::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 use crate::{Isa, ThreadPool, Window};
 
 use super::conv::{Conv2d, initial_sums};
@@ -152,8 +152,10 @@ impl Channelwise {
         let target = Target::new(output, self.channels);
         let products = pixels.saturating_mul(self.weights.len() * WIDTH * COST);
         let weights = size_of_val(&self.weights[..]);
-        let grid =
-            Grid::new(&Work { pixels, rows: SLOTS, unit: 1, panels: 1, weights, products }, pool.threads());
+        let grid = Grid::new(
+            &Work { pixels, rows: SLOTS, unit: 1, panels: 1, weights, many_weights: MANY_WEIGHTS, products },
+            pool.threads(),
+        );
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);
             let mut cursor = Cursor::new(&source);

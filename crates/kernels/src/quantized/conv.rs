@@ -1,5 +1,6 @@
 //! Convolution of `u8` activations to `u8` activations.
 
+use crate::aligned::Aligned;
 use crate::float::Form;
 use crate::{Isa, ThreadPool, Window};
 
@@ -14,7 +15,7 @@ use super::requantize::Requantize;
 pub struct Conv2d {
     product: FormedProduct,
     /// Bias less the input's zero point times the weights, by lane.
-    initial: Vec<i32>,
+    initial: Aligned<i32>,
     epilogue: Requantizer,
     /// What taps in the padding read.
     border: Vec<u8>,
@@ -142,7 +143,7 @@ pub(super) fn initial_sums(
     filter: &Filter,
     bias: Option<&[i32]>,
     input_zero_point: u8,
-) -> Vec<i32> {
+) -> Aligned<i32> {
     check_bias(bias, filter);
     let sums = filter.weight_sums();
     let of_channel = |channel: usize| {

@@ -11,6 +11,7 @@ mod sliding;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
+use crate::aligned::Aligned;
 use crate::{Isa, ThreadPool, Window};
 
 use super::conv::{Conv2d, check_bias, initial_sums};
@@ -26,7 +27,7 @@ pub struct Depthwise(Form);
 
 enum Form {
     /// One output channel to an input channel: vectors run along the channels.
-    Single { product: Channelwise, initial: Vec<i32>, epilogue: Requantizer, border: Vec<u8> },
+    Single { product: Channelwise, initial: Aligned<i32>, epilogue: Requantizer, border: Vec<u8> },
     /// Several: a convolution with one input channel to a group.
     Multiple(Conv2d),
 }

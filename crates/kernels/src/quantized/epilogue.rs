@@ -4,6 +4,8 @@
 use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
 
 use super::requantize::Requantize;
 use crate::aligned::Aligned;
@@ -100,6 +102,26 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
         both: bool,
     );
 
+    /// 32 channels of `count` pixels of one sample, `pitch` elements apart, whose sums stand in memory, each
+    /// half of the channels for itself.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::pair`]; there must be `count` sums of each half.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [*const Row; 2],
+        count: usize,
+        out: *mut Self::Out,
+        pitch: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { pairs(self, sample, lane, sums, 32, 0..count, out, pitch) }
+    }
+
     /// `channels` (1 to 16) channels, in their natural order, of the first `count` of four pixels,
     /// `pitch` elements apart.
     ///
@@ -117,6 +139,50 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
         pitch: usize,
         count: usize,
     );
+}
+
+/// The sums of a pixel with 16 channels, which start a cache line.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Row = [i32; 16];
+
+/// `channels` (1 to 32) channels of some of the pixels that [`Epilogue::wide`] is for, two at a time.
+///
+/// # Safety
+/// As for [`Epilogue::wide`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "vectors and scalars of one inner loop")]
+pub(super) unsafe fn pairs<E: Epilogue + ?Sized>(
+    epilogue: &E,
+    sample: usize,
+    lane: usize,
+    sums: [*const Row; 2],
+    channels: usize,
+    pixels: Range<usize>,
+    out: *mut E::Out,
+    pitch: usize,
+) {
+    for index in pixels.clone().step_by(2) {
+        let both = index + 1 < pixels.end;
+        let two = [index, index + usize::from(both)];
+        // SAFETY: the caller's promise.
+        unsafe {
+            let vectors = [two_rows(sums, two[0]), two_rows(sums, two[1])];
+            let out = two.map(|index| out.wrapping_add(index * pitch));
+            epilogue.pair([sample; 2], lane, vectors, channels, out, both);
+        }
+    }
+}
+
+/// The sums of a pixel of [`Epilogue::wide`].
+///
+/// # Safety
+/// AVX-512 F must be there, and so many rows.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn two_rows(sums: [*const Row; 2], index: usize) -> [__m512i; 2] {
+    // SAFETY: the caller's promise.
+    unsafe { [_mm512_load_si512(sums[0].add(index).cast()), _mm512_load_si512(sums[1].add(index).cast())] }
 }
 
 /// Stores the first `channels` (1 to 16) bytes of each half, or of the first one.
@@ -235,7 +301,7 @@ pub(super) struct Requantizer {
     /// Brings two packed pixels, which alternate by 8 channels, one behind the other. Kept in memory
     /// because LLVM makes more shuffles of an order that it knows.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
-    order: Aligned<u32>,
+    order: [u32; 16],
 }
 
 impl Requantizer {
@@ -247,7 +313,7 @@ impl Requantizer {
             min: requantize.min,
             max: requantize.max,
             bounded: requantize.min > 0 || requantize.max < u8::MAX,
-            order: [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15].into_iter().collect(),
+            order: [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15],
         }
     }
 }
@@ -337,6 +403,47 @@ impl Requantizer {
                 return words;
             }
             _mm512_adds_epi16(words, _mm512_set1_epi16(i16::from(self.zero_point)))
+        }
+    }
+
+    /// [`Epilogue::wide`] for an even number of pixels, with a zero point and bounds or without both.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn wide_pairs<const BOUNDED: bool>(
+        &self,
+        lane: usize,
+        sums: [*const Row; 2],
+        count: usize,
+        out: *mut u8,
+        pitch: usize,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes, the sums and the room.
+        unsafe {
+            let scale = self.scale_at(lane);
+            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            // All in registers over all pixels: stores could change what is in memory, for all that compilers
+            // know.
+            let zero_point = _mm512_set1_epi16(i16::from(self.zero_point));
+            let [min, max] = [self.min, self.max].map(|bound| _mm512_set1_epi8(bound as i8));
+            let order = _mm512_loadu_si512(self.order.as_ptr().cast());
+            for index in (0..count).step_by(2) {
+                let mut words = [
+                    self.rounded(two_rows(sums, index), scale),
+                    self.rounded(two_rows(sums, index + 1), scale),
+                ];
+                if BOUNDED {
+                    words[0] = _mm512_adds_epi16(words[0], zero_point);
+                    words[1] = _mm512_adds_epi16(words[1], zero_point);
+                }
+                let mut bytes = _mm512_packus_epi16(words[0], words[1]);
+                if BOUNDED {
+                    bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, min), max);
+                }
+                let bytes = _mm512_permutexvar_epi32(order, bytes);
+                store_pair(bytes, 32, [out.add(index * pitch), out.add((index + 1) * pitch)], true);
+            }
         }
     }
 
@@ -455,8 +562,31 @@ impl Epilogue for Requantizer {
             let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
             let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
-            let bytes = _mm512_permutexvar_epi32(_mm512_load_si512(self.order.as_ptr().cast()), bytes);
+            let bytes = _mm512_permutexvar_epi32(_mm512_loadu_si512(self.order.as_ptr().cast()), bytes);
             store_pair(bytes, channels, out, both);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [*const Row; 2],
+        count: usize,
+        out: *mut u8,
+        pitch: usize,
+    ) {
+        let even = count - count % 2;
+        // SAFETY: the caller has the instructions, the lanes, the sums and the room.
+        unsafe {
+            if self.zero_point == 0 && !self.bounded {
+                self.wide_pairs::<false>(lane, sums, even, out, pitch);
+            } else {
+                self.wide_pairs::<true>(lane, sums, even, out, pitch);
+            }
+            pairs(self, sample, lane, sums, 32, even..count, out, pitch);
         }
     }
 

@@ -20,7 +20,7 @@ use super::winograd::{self, Winograd};
 pub fn best_form(isa: Isa, filter: &Filter, image: [usize; 2]) -> Form {
     let Filter { window, groups, in_channels, out_channels, weights, order } = *filter;
     if groups == 1 && order == WeightOrder::OutputFirst {
-        let run = Geometry::of_product(filter, 1).run();
+        let run = Geometry::of_product(filter, 1, STEP).run();
         let zeros = Zeros::of_bytes(weights, filter.depth(), [run, STEP]);
         let layer = Layer { window, groups, in_channels, out_channels, image };
         if cost::sparse_bytes(isa, &layer, zeros).is_some() {

@@ -24,8 +24,9 @@ pub(crate) struct Geometry {
     pitch: usize,
     /// Vertical and horizontal taps.
     taps: [usize; 2],
-    /// Input pixels, side by side, that one tap covers.
+    /// Input pixels, side by side, that one tap covers, and rows of the kernel.
     span: usize,
+    fold: usize,
     /// Bytes that matter at a tap.
     run: usize,
     /// Bytes that a kernel reads at a tap.
@@ -39,27 +40,31 @@ impl Geometry {
     /// bytes.
     ///
     /// A tap is one pixel of the input; where pixels have few channels, which would leave steps half
-    /// empty, a tap is a whole row of the kernel.
-    pub(crate) fn of_product(filter: &Filter, size: usize) -> Geometry {
+    /// empty, a tap is a whole row of the kernel. It is read in units of `long` bytes where it fills a quarter
+    /// of the first, and is several rows, their pixels in turn, where those fit a unit.
+    pub(crate) fn of_product(filter: &Filter, size: usize, long: usize) -> Geometry {
         let Filter { window, in_channels, .. } = *filter;
         let [height, width] = window.kernel;
         let pixel = filter.group_in() * size;
         let row = width * pixel;
-        let long = filter.groups == 1
+        let is_long = filter.groups == 1
             && window.dilation[1] == 1
             && filter.group_in() <= FEW_CHANNELS
             && width > 1
             && row.next_multiple_of(STEP) <= width * pixel.next_multiple_of(STEP);
-        let (taps, span, run) = if long { ([height, 1], width, row) } else { (window.kernel, 1, pixel) };
-        let (read, slots) = (run.next_multiple_of(STEP), taps[0] * taps[1]);
-        Geometry { window, pitch: in_channels * size, taps, span, run, read, slots }
+        let (taps, span, run) = if is_long { ([height, 1], width, row) } else { (window.kernel, 1, pixel) };
+        let unit = if is_long && 4 * run >= long { long } else { STEP };
+        let fold = if unit > STEP { (unit / run).clamp(1, taps[0]) } else { 1 };
+        let (taps, run) = ([taps[0].div_ceil(fold), taps[1]], fold * run);
+        let (read, slots) = (run.next_multiple_of(unit), taps[0] * taps[1]);
+        Geometry { window, pitch: in_channels * size, taps, span, fold, run, read, slots }
     }
 
     /// The taps of a depthwise convolution over pixels of `pitch` bytes, in whole bundles of `bundle`
     /// taps; nothing beyond the pixel is read.
     pub(crate) fn of_channels(window: Window, pitch: usize, bundle: usize) -> Geometry {
         let slots = window.taps().next_multiple_of(bundle);
-        Geometry { window, pitch, taps: window.kernel, span: 1, run: pitch, read: pitch, slots }
+        Geometry { window, pitch, taps: window.kernel, span: 1, fold: 1, run: pitch, read: pitch, slots }
     }
 
     /// Taps that kernels see.
@@ -87,6 +92,30 @@ impl Geometry {
     #[cfg(any(target_arch = "x86_64", test))]
     pub(crate) fn reads_pixels(&self) -> bool {
         self.span == 1 && self.read == self.pitch
+    }
+
+    /// Whether taps are rows of the kernel.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn reads_rows(&self) -> bool {
+        self.span > 1
+    }
+
+    /// Rows of the kernel that one tap covers. Where they are several, only kernels that bring their pixels
+    /// together can read it.
+    pub(crate) fn fold(&self) -> usize {
+        self.fold
+    }
+
+    /// Vertical and horizontal taps.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn taps(&self) -> [usize; 2] {
+        self.taps
+    }
+
+    /// Bytes from one pixel of the input to the next.
+    #[cfg(any(target_arch = "x86_64", test))]
+    pub(crate) fn pitch(&self) -> usize {
+        self.pitch
     }
 
     /// Columns of the input from the first that an output pixel sees to behind the last.

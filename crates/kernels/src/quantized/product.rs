@@ -33,12 +33,12 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{Isa, ThreadPool};
+use crate::{Isa, ThreadPool, Window};
 
 use super::epilogue::Finish;
-use super::filter::Filter;
+use super::filter::{Filter, WeightOrder};
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
-use super::split::{Grid, Target, Work, share};
+use super::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 use crate::aligned::Aligned;
 
 /// Weights of panels that are worked through before the next pixels are looked at: a part of the
@@ -101,8 +101,17 @@ pub(crate) trait Layout {
     /// Pixels of which the part of a task should have a multiple, because fewer take as long.
     const UNIT: usize = 1;
 
+    /// Bytes of weights from which on a small image is dealt out by channels, so that not every thread reads them.
+    const MANY_WEIGHTS: usize = MANY_WEIGHTS;
+
+    /// How many times as many products as others the kernel computes in the same time.
+    const PACE: usize = 1;
+
     /// Weights (zeros) that must stand behind the last, because the kernel reads that far.
     const SLACK: usize = 0;
+
+    /// Bytes that taps over several pixels are read in units of.
+    const LONG: usize = STEP;
 
     /// What the kernel takes off each input before it multiplies.
     const TAKEN: i32 = 0;
@@ -420,6 +429,26 @@ fn keep<W: Pod>(
     (weights, first..list.len())
 }
 
+/// A kernel's window and weights with so many rows at a time as one: the pixels of their columns in turn, and
+/// zeros where there are no more rows. `None` for single rows.
+fn folded(filter: &Filter, fold: usize) -> Option<(Window, Vec<i8>)> {
+    if fold == 1 {
+        return None;
+    }
+    let ([height, width], channels) = (filter.window.kernel, filter.in_channels);
+    let rows = height.div_ceil(fold);
+    let mut weights = vec![0; filter.out_channels * rows * width * fold * channels];
+    for (channel, folded) in weights.chunks_exact_mut(rows * width * fold * channels).enumerate() {
+        let row = filter.row(channel);
+        for (tap, from) in row.chunks_exact(channels).enumerate() {
+            let (y, x) = (tap / width, tap % width);
+            let to = ((y / fold * width + x) * fold + y % fold) * channels;
+            folded[to..to + channels].copy_from_slice(from);
+        }
+    }
+    Some((Window { kernel: [rows, width], ..filter.window }, weights))
+}
+
 /// What sums lack, by lane, where a kernel takes something off its inputs. Wraps around, as they do.
 fn taken<L: Layout>(filter: &Filter, lanes: &[Option<usize>]) -> Vec<i32> {
     if L::TAKEN == 0 {
@@ -433,8 +462,9 @@ impl<L: Layout> Packed<L> {
     /// Packs a filter that has been checked, lanes in `packed` order or not.
     fn new(filter: &Filter, packed: bool) -> Packed<L> {
         let size = STEP / L::INPUTS;
-        let geometry = Geometry::of_product(filter, size);
+        let geometry = Geometry::of_product(filter, size, L::LONG);
         let (run, steps, taps) = (geometry.run() / size, geometry.read() / STEP, geometry.slots());
+        let group_bytes = filter.group_in() * size;
         let (mut panels, mut lanes) = (Vec::new(), Vec::new());
         for group in 0..filter.groups {
             let end = (group + 1) * filter.group_out();
@@ -449,6 +479,14 @@ impl<L: Layout> Packed<L> {
                 channel += channels;
             }
         }
+        let folded = folded(filter, geometry.fold());
+        let filter = &folded.as_ref().map_or(*filter, |(window, weights)| Filter {
+            window: *window,
+            in_channels: geometry.fold() * filter.in_channels,
+            order: WeightOrder::OutputFirst,
+            weights,
+            ..*filter
+        });
         let pack = |panel: &Panel, weights: &mut [L::Weight]| {
             pack::<L>(filter, &lanes[panel.lane..][..panel.width], [taps, steps, run], weights);
         };
@@ -471,7 +509,7 @@ impl<L: Layout> Packed<L> {
             }
             weights
         };
-        let (group_bytes, out_channels) = (filter.group_in() * size, filter.out_channels);
+        let out_channels = filter.out_channels;
         let taken = taken::<L>(filter, &lanes);
         Packed { geometry, group_bytes, out_channels, steps, panels, lanes, weights, list, taken }
     }
@@ -510,7 +548,8 @@ impl<L: Layout> Packed<L> {
             unit: L::UNIT,
             panels: self.panels.len(),
             weights: size_of_val(&self.weights[..]),
-            products: pixels.saturating_mul(self.weights.len()),
+            many_weights: L::MANY_WEIGHTS,
+            products: pixels.saturating_mul(self.weights.len()) / L::PACE,
         };
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {

@@ -14,8 +14,8 @@ const LITTLE: usize = 1 << 17;
 /// Tasks for each thread where the work is large enough, so that a disturbed thread can be helped.
 const TASKS_PER_THREAD: usize = 4;
 
-/// Weights that are better not read by every thread: a part of the second-level cache.
-const MANY_WEIGHTS: usize = 128 << 10;
+/// Bytes of weights that are better not read by every thread: a part of the second-level cache.
+pub(crate) const MANY_WEIGHTS: usize = 128 << 10;
 
 /// Panels are dealt out in pairs: two panels of a pixel share a cache line, which two threads
 /// should not both write to.
@@ -31,9 +31,10 @@ pub(crate) struct Work {
     pub(crate) unit: usize,
     /// Panels of output channels.
     pub(crate) panels: usize,
-    /// Bytes of weights.
+    /// Bytes of weights, and from how many on not every thread should read them.
     pub(crate) weights: usize,
-    /// Multiply-accumulates of it all.
+    pub(crate) many_weights: usize,
+    /// Multiply-accumulates of it all, or how many would take as long.
     pub(crate) products: usize,
 }
 
@@ -50,13 +51,13 @@ pub(crate) struct Grid {
 impl Grid {
     /// A cut for this many threads.
     pub(crate) fn new(work: &Work, threads: usize) -> Grid {
-        let &Work { pixels, rows, unit, panels, weights, products } = work;
+        let &Work { pixels, rows, unit, panels, weights, many_weights, products } = work;
         let (mut pixel_parts, mut panel_parts) = (1, 1);
         if threads > 1 && products >= LITTLE {
             let wanted = threads * (products / TASK / threads).clamp(1, TASKS_PER_THREAD);
             // Small images with many weights: each thread reads a part of the weights. Otherwise
             // each thread reads a part of the image.
-            let small = pixels <= 14 * rows && panels >= 4 * threads && weights >= MANY_WEIGHTS;
+            let small = pixels <= 14 * rows && panels >= 4 * threads && weights >= many_weights;
             if small || pixels < rows {
                 panel_parts = wanted.min(panels.div_ceil(PAIR));
             }
@@ -140,7 +141,15 @@ mod tests {
         let sizes = [(49, 16, 2), (3136, 2, 2), (1, 32, 4), (1, 1, 4), (1, 7, 4), (196, 35, 3)];
         let sizes = sizes.into_iter().flat_map(|size| [1, 2, 14].map(|unit| (size, unit)));
         for ((pixels, panels, threads), unit) in sizes {
-            let work = Work { pixels, rows: 14, unit, panels, weights: 1 << 20, products: 1 << 24 };
+            let work = Work {
+                pixels,
+                rows: 14,
+                unit,
+                panels,
+                weights: 1 << 20,
+                many_weights: MANY_WEIGHTS,
+                products: 1 << 24,
+            };
             let grid = Grid::new(&work, threads);
             let mut seen = vec![0; pixels * panels];
             for task in 0..grid.tasks() {
@@ -154,7 +163,15 @@ mod tests {
 
     #[test]
     fn little_work_stays_in_one_task() {
-        let work = Work { pixels: 49, rows: 14, unit: 1, panels: 4, weights: 1 << 20, products: 1 << 16 };
+        let work = Work {
+            pixels: 49,
+            rows: 14,
+            unit: 1,
+            panels: 4,
+            weights: 1 << 20,
+            many_weights: MANY_WEIGHTS,
+            products: 1 << 16,
+        };
         assert_eq!(Grid::new(&work, 8).tasks(), 1);
     }
 }

@@ -1,11 +1,13 @@
 //! Residual connections of bytes.
 
 #[cfg(target_arch = "x86_64")]
+use std::arch::asm;
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-#[cfg(target_arch = "x86_64")]
-use super::super::epilogue::store_two;
 use super::super::epilogue::{Epilogue, Finish, Requantizer};
+#[cfg(target_arch = "x86_64")]
+use super::super::epilogue::{Row, pairs, store_pair, store_two, two_rows};
 use super::{ByteSum, PIECE, Places};
 #[cfg(target_arch = "x86_64")]
 use crate::elementwise::SumRule;
@@ -141,7 +143,44 @@ impl Finish for ByteAdder<'_> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl ByteAdder<'_> {
+impl Vectors {
+    /// # Safety
+    /// AVX-512 F must be there.
+    #[inline(always)]
+    unsafe fn held(&self) -> Held {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            Held {
+                own_min: vector(&self.own_min),
+                own_max: vector(&self.own_max),
+                zero_point: vector(&self.zero_point),
+                min: vector(&self.min),
+                max: vector(&self.max),
+                bias: _mm512_set1_epi32(self.bias),
+                low: _mm512_set1_epi32(self.low),
+                high: _mm512_set1_epi32(self.high),
+                shift: vector(&self.shift),
+            }
+        }
+    }
+}
+
+/// What [`Vectors`] has, in registers.
+#[cfg(target_arch = "x86_64")]
+struct Held {
+    own_min: __m512i,
+    own_max: __m512i,
+    zero_point: __m512i,
+    min: __m512i,
+    max: __m512i,
+    bias: __m512i,
+    low: __m512i,
+    high: __m512i,
+    shift: __m512i,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Held {
     /// The sums of 32 operands as words, not yet held to their bounds. `own` is the convolution's
     /// output as words, its zero point still to be added.
     ///
@@ -149,74 +188,108 @@ impl ByteAdder<'_> {
     /// AVX-512 F, BW and VNNI must be there.
     #[inline(always)]
     unsafe fn words(&self, own: __m512i, others: __m512i) -> __m512i {
-        let Vectors { own_min, own_max, zero_point, .. } = &self.adding.vectors;
         // SAFETY: the caller has the instructions.
         unsafe {
-            let own = _mm512_min_epi16(_mm512_max_epi16(own, vector(own_min)), vector(own_max));
+            let own = _mm512_min_epi16(_mm512_max_epi16(own, self.own_min), self.own_max);
             let steps = _mm512_packs_epi32(
                 self.steps(_mm512_unpacklo_epi16(own, others)),
                 self.steps(_mm512_unpackhi_epi16(own, others)),
             );
-            _mm512_adds_epi16(steps, vector(zero_point))
+            _mm512_adds_epi16(steps, self.zero_point)
         }
     }
 
     /// The sums of pairs of words, in steps of the output.
     ///
     /// # Safety
-    /// As for [`ByteAdder::words`].
+    /// As for [`Held::words`].
     #[inline(always)]
     unsafe fn steps(&self, pairs: __m512i) -> __m512i {
-        let &Vectors { bias, low, high, ref shift, .. } = &self.adding.vectors;
         // SAFETY: the caller has the instructions.
         unsafe {
             // A multiplier has up to 22 bits, a word 16: its low 7 bits multiply the operand, the
             // rest 128 times the operand.
-            let sum = _mm512_dpwssd_epi32(_mm512_set1_epi32(bias), pairs, _mm512_set1_epi32(low));
-            let pairs = _mm512_slli_epi16::<7>(pairs);
-            let sum = _mm512_dpwssd_epi32(sum, pairs, _mm512_set1_epi32(high));
-            _mm512_srav_epi32(sum, vector(shift))
+            let sum = add_products(self.bias, pairs, self.low);
+            let sum = add_products(sum, _mm512_slli_epi16::<7>(pairs), self.high);
+            _mm512_srav_epi32(sum, self.shift)
         }
     }
 
     /// Words as bytes within their bounds, both vectors in turn by 128 bits.
     ///
     /// # Safety
-    /// As for [`ByteAdder::words`].
+    /// As for [`Held::words`].
     #[inline(always)]
     unsafe fn bytes(&self, words: [__m512i; 2]) -> __m512i {
-        let Vectors { min, max, .. } = &self.adding.vectors;
         // SAFETY: the caller has the instructions.
         unsafe {
             let bytes = _mm512_packus_epi16(words[0], words[1]);
-            _mm512_min_epu8(_mm512_max_epu8(bytes, vector(min)), vector(max))
+            _mm512_min_epu8(_mm512_max_epu8(bytes, self.min), self.max)
+        }
+    }
+}
+
+/// Adds the products of pairs of words to sums. (Of the intrinsic, LLVM makes a product and a sum.)
+///
+/// # Safety
+/// AVX-512 VNNI must be there.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn add_products(mut sums: __m512i, pairs: __m512i, factors: __m512i) -> __m512i {
+    // SAFETY: the caller has the instruction, which changes a register only.
+    unsafe {
+        asm!(
+            "vpdpwssd {sums}, {pairs}, {factors}",
+            sums = inout(zmm_reg) sums,
+            pairs = in(zmm_reg) pairs,
+            factors = in(zmm_reg) factors,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+#[cfg(target_arch = "x86_64")]
+impl ByteAdder<'_> {
+    /// The outputs of two pixels with 32 channels, one behind the other. `others` are what is added to each.
+    ///
+    /// # Safety
+    /// As for [`Held::words`].
+    #[inline(always)]
+    unsafe fn wide_two(
+        &self,
+        held: &Held,
+        scale: [__m512; 2],
+        order: __m512i,
+        sums: [[__m512i; 2]; 2],
+        others: [__m256i; 2],
+    ) -> __m512i {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let words = [
+                held.words(self.requantizer.rounded(sums[0], scale), _mm512_cvtepu8_epi16(others[0])),
+                held.words(self.requantizer.rounded(sums[1], scale), _mm512_cvtepu8_epi16(others[1])),
+            ];
+            _mm512_permutexvar_epi32(order, held.bytes(words))
         }
     }
 
-    /// The outputs of two pixels with 32 channels. `others` are what is added to each.
+    /// The scales of 32 lanes.
     ///
     /// # Safety
-    /// As for [`ByteAdder::words`]; 32 lanes must exist from `lane` on.
+    /// AVX-512 F must be there, and 32 lanes exist from `lane` on.
     #[inline(always)]
-    unsafe fn wide_two(&self, lane: usize, sums: [[__m512i; 2]; 2], others: [__m256i; 2]) -> [__m256i; 2] {
+    unsafe fn wide_scale(&self, lane: usize) -> [__m512; 2] {
+        let scale = self.requantizer.scale_at(lane);
         // SAFETY: the caller has the instructions and the lanes.
-        unsafe {
-            let scale = self.requantizer.scale_at(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
-            let words = [
-                self.words(self.requantizer.rounded(sums[0], scale), _mm512_cvtepu8_epi16(others[0])),
-                self.words(self.requantizer.rounded(sums[1], scale), _mm512_cvtepu8_epi16(others[1])),
-            ];
-            let order = vector(&self.adding.vectors.order_of_two);
-            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
-            [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)]
-        }
+        unsafe { [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))] }
     }
 
     /// What is added to two pixels of 16 channels, as words, which alternate by 4 channels.
     ///
     /// # Safety
-    /// As for [`ByteAdder::words`]; the bytes of the masks must be readable.
+    /// As for [`Held::words`]; the bytes of the masks must be readable.
     #[inline(always)]
     unsafe fn others_of_two(&self, at: [*const u8; 2], masks: [u16; 2]) -> __m512i {
         // SAFETY: the caller has the instructions and the room.
@@ -339,12 +412,13 @@ impl Epilogue for ByteAdder<'_> {
         // SAFETY: the caller has the instructions and the lanes; where it vouches for an output, the
         // addend is readable, since it is as long as the output.
         unsafe {
+            let vectors = &self.adding.vectors;
+            let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
+            let scale = self.wide_scale(lane);
             // Stores with masks are slow.
             if channels == 32 && both {
                 let others = [_mm256_loadu_si256(at[0].cast()), _mm256_loadu_si256(at[1].cast())];
-                let bytes = self.wide_two(lane, sums, others);
-                _mm256_storeu_si256(out[0].cast(), bytes[0]);
-                _mm256_storeu_si256(out[1].cast(), bytes[1]);
+                store_pair(self.wide_two(held, scale, order, sums, others), 32, out, true);
                 return;
             }
             let mask = u32::MAX >> (32 - channels);
@@ -353,9 +427,41 @@ impl Epilogue for ByteAdder<'_> {
                 _mm256_maskz_loadu_epi8(masks[0], at[0].cast()),
                 _mm256_maskz_loadu_epi8(masks[1], at[1].cast()),
             ];
-            let bytes = self.wide_two(lane, sums, others);
-            _mm256_mask_storeu_epi8(out[0].cast(), masks[0], bytes[0]);
-            _mm256_mask_storeu_epi8(out[1].cast(), masks[1], bytes[1]);
+            let bytes = self.wide_two(held, scale, order, sums, others);
+            _mm256_mask_storeu_epi8(out[0].cast(), masks[0], _mm512_castsi512_si256(bytes));
+            _mm256_mask_storeu_epi8(out[1].cast(), masks[1], _mm512_extracti64x4_epi64::<1>(bytes));
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn wide(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [*const Row; 2],
+        count: usize,
+        out: *mut u8,
+        pitch: usize,
+    ) {
+        let even = count - count % 2;
+        let at = self.places.at(out);
+        // SAFETY: as in `pair`, with the sums that the caller vouches for.
+        unsafe {
+            // All in registers over all pixels: stores could change what is in memory, for all that compilers
+            // know.
+            let vectors = &self.adding.vectors;
+            let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
+            let scale = self.wide_scale(lane);
+            for index in (0..even).step_by(2) {
+                let (first, second) = (index * pitch, (index + 1) * pitch);
+                let others =
+                    [_mm256_loadu_si256(at.add(first).cast()), _mm256_loadu_si256(at.add(second).cast())];
+                let sums = [two_rows(sums, index), two_rows(sums, index + 1)];
+                let bytes = self.wide_two(held, scale, order, sums, others);
+                store_pair(bytes, 32, [out.add(first), out.add(second)], true);
+            }
+            pairs(self, sample, lane, sums, 32, even..count, out, pitch);
         }
     }
 
@@ -377,19 +483,20 @@ impl Epilogue for ByteAdder<'_> {
         let at = out.map(|out| self.places.at(out));
         // SAFETY: as in `pair`.
         unsafe {
+            let held = &self.adding.vectors.held();
             let scale = [_mm512_loadu_ps(self.requantizer.scale_at(lane)); 2];
             let words = [
-                self.words(
+                held.words(
                     self.requantizer.rounded([sums[0], sums[1]], scale),
                     self.others_of_two([at[0], at[1]], [masks[0], masks[1]]),
                 ),
-                self.words(
+                held.words(
                     self.requantizer.rounded([sums[2], sums[3]], scale),
                     self.others_of_two([at[2], at[3]], [masks[2], masks[3]]),
                 ),
             ];
             let order = vector(&self.adding.vectors.order_of_four);
-            let bytes = _mm512_permutexvar_epi32(order, self.bytes(words));
+            let bytes = _mm512_permutexvar_epi32(order, held.bytes(words));
             _mm_mask_storeu_epi8(out[0].cast(), masks[0], _mm512_castsi512_si128(bytes));
             _mm_mask_storeu_epi8(out[1].cast(), masks[1], _mm512_extracti32x4_epi32::<1>(bytes));
             _mm_mask_storeu_epi8(out[2].cast(), masks[2], _mm512_extracti32x4_epi32::<2>(bytes));

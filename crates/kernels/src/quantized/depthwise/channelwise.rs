@@ -9,7 +9,7 @@ use crate::{Isa, ThreadPool};
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
-use super::super::split::{Grid, Target, Work, share};
+use super::super::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::portable;
@@ -225,7 +225,15 @@ impl<K: Kernel> Packed<K> {
         let target = Target::new(output, self.channels);
         let operands = Operands { weights: &self.weights, initial, channels: self.channels };
         let products = pixels.saturating_mul(self.weights.len() * COST);
-        let work = Work { pixels, rows: ROWS, unit: 1, panels: 1, weights: self.weights.len(), products };
+        let work = Work {
+            pixels,
+            rows: ROWS,
+            unit: 1,
+            panels: 1,
+            weights: self.weights.len(),
+            many_weights: MANY_WEIGHTS,
+            products,
+        };
         let grid = Grid::new(&work, pool.threads());
         pool.run(grid.tasks(), &|task| {
             let (pixels, _) = grid.part(task);

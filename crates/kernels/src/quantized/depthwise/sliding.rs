@@ -21,7 +21,7 @@ use crate::{ThreadPool, Window};
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
-use super::super::split::{Grid, Target, Work};
+use super::super::split::{Grid, MANY_WEIGHTS, Target, Work};
 use super::channelwise::{by_lane, put};
 use crate::aligned::Aligned;
 use band::{Band, border_lines};
@@ -148,7 +148,15 @@ impl<K: Kernel> Sliding<K> {
         let target = Target::new(output, self.channels);
         let products = pixels.saturating_mul(self.weights.len());
         let all = pixels / (height * width) * bands * blocks;
-        let work = Work { pixels: all, rows: 1, unit: 1, panels: 1, weights: self.weights.len(), products };
+        let work = Work {
+            pixels: all,
+            rows: 1,
+            unit: 1,
+            panels: 1,
+            weights: self.weights.len(),
+            many_weights: MANY_WEIGHTS,
+            products,
+        };
         let grid = Grid::new(&work, pool.threads());
         let borders = border_lines(source, self.channels);
         pool.run(grid.tasks(), &|task| {

@@ -4,6 +4,7 @@
 //! Written over [`Tiles`], so that packing and indexing are tested on every machine with tiles in memory.
 
 mod inputs;
+mod padded;
 #[cfg(test)]
 mod tests;
 
@@ -15,14 +16,14 @@ use std::arch::x86_64::*;
 
 use super::super::epilogue::Epilogue;
 #[cfg(target_arch = "x86_64")]
-use super::super::epilogue::packed_channel;
+use super::super::epilogue::{Row, packed_channel, pairs};
 use super::super::gather::{SLOTS, STEP, Tile};
-use super::super::split::Target;
-use super::tiles::{ROW_BYTES, ROWS, SUMS, Tiles};
+use super::super::split::{Target, share};
+use super::tiles::{ASKED_BYTES, ROW_BYTES, ROWS, SUMS, Tiles};
 #[cfg(target_arch = "x86_64")]
 use super::vnni::Vnni;
 use super::{Kernel, Layout, Operands, Panel, Part};
-use inputs::{Inputs, RowTile, Run, View};
+use inputs::{Inputs, Pair, RowTile, Run, View};
 
 /// Channels of a wide panel: two tiles of sums.
 const WIDE: usize = 2 * SUMS;
@@ -48,6 +49,14 @@ impl<T: Tiles> Layout for Tiled<T> {
     const INPUTS: usize = STEP;
     const ROWS: usize = SLOTS;
     const UNIT: usize = ROWS;
+
+    /// Inputs that another thread made are far away, and products soon done: weights may be read twice.
+    const MANY_WEIGHTS: usize = 512 << 10;
+
+    const PACE: usize = 8;
+
+    /// A tap is a block then, which need not be gathered.
+    const LONG: usize = ROW_BYTES;
 
     /// The last block of a panel may begin with its last step.
     const SLACK: usize = BLOCK_STEPS * STEP * WIDE;
@@ -83,7 +92,7 @@ impl<T: Tiles> Layout for Tiled<T> {
 #[derive(Default)]
 struct Scratch {
     inputs: Inputs,
-    sums: [Sums; 4],
+    sums: PairSums,
 }
 
 thread_local! {
@@ -113,6 +122,7 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
         let (source, tap_bytes) = (part.source, operands.steps * STEP);
         #[cfg(target_arch = "x86_64")]
         if T::VECTORS
+            && source.geometry().fold() == 1
             && leaves_tiles_empty(source.geometry().slots() * tap_bytes, target.channels(), source.pixels())
         {
             // SAFETY: the caller's promise; where the machine has these tiles it has the vectors, whose
@@ -161,12 +171,25 @@ unsafe fn by_vectors<E: Epilogue>(
 #[repr(C, align(64))]
 struct Sums([[i32; SUMS]; ROWS]);
 
+/// The sums of two tiles of pixels, one behind the other, with the first tile of channels and with the second.
+type PairSums = [[Sums; 2]; 2];
+
+/// The sums of a pixel and those behind it.
 #[cfg(target_arch = "x86_64")]
-impl Sums {
-    /// The sums of a pixel.
-    fn row(&self, row: usize) -> *const i32 {
-        self.0[row].as_ptr()
-    }
+fn rows(sums: &[Sums; 2], row: usize) -> *const Row {
+    sums.as_ptr().cast::<Row>().wrapping_add(row)
+}
+
+/// Weights that are asked for while others are multiplied: so many bytes from there on at each block, those
+/// that follow at the next.
+#[derive(Clone, Copy)]
+struct Ahead {
+    start: *const u8,
+    bytes: usize,
+}
+
+impl Ahead {
+    const NOTHING: Ahead = Ahead { start: std::ptr::null(), bytes: 0 };
 }
 
 /// What panels are computed from and for.
@@ -178,6 +201,32 @@ struct Job<'a, E: Epilogue> {
 }
 
 impl<E: Epilogue> Job<'_, E> {
+    /// Computes all panels for all inputs.
+    ///
+    /// # Safety
+    /// As for [`Kernel::tile`], with these inputs.
+    unsafe fn run<T: Tiles>(&self, panels: &[Panel], sums: &mut PairSums) {
+        // SAFETY: the caller's promise; where the machine has tiles it has the vectors.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if T::VECTORS {
+                return self.run_by_vectors::<T>(panels, sums);
+            }
+            self.run_pairs::<T>(panels, sums);
+        }
+    }
+
+    /// The same where vectors make the outputs: all in one function, so that what surrounds a tile is short.
+    ///
+    /// # Safety
+    /// As for [`Job::run`]; the machine must have AVX-512 VNNI and VBMI.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn run_by_vectors<T: Tiles>(&self, panels: &[Panel], sums: &mut PairSums) {
+        // SAFETY: the caller's promise.
+        unsafe { self.run_pairs::<T>(panels, sums) }
+    }
+
     /// Computes all panels for all inputs, two tiles of them at a time.
     ///
     /// Either the inputs of two tiles or the weights of a panel are read from the nearest cache. With few
@@ -185,27 +234,58 @@ impl<E: Epilogue> Job<'_, E> {
     /// after line.
     ///
     /// # Safety
-    /// As for [`Kernel::tile`], with these inputs.
-    unsafe fn run<T: Tiles>(&self, panels: &[Panel], sums: &mut [Sums; 4]) {
+    /// As for [`Job::run`].
+    #[inline(always)]
+    unsafe fn run_pairs<T: Tiles>(&self, panels: &[Panel], sums: &mut PairSums) {
         let depth = self.inputs.offsets.len() * ROW_BYTES;
         let by_pixels = 2 * ROWS * depth <= FEW_INPUTS && panels.len() * WIDE * depth <= FEW_WEIGHTS;
-        let pairs = || self.inputs.tiles.chunks(2).zip(0..);
+        let pairs = || self.inputs.pairs.iter().zip(0..);
         // SAFETY: the caller's promise.
         unsafe {
             let mut tiles = T::new();
             if by_pixels {
                 for (pair, index) in pairs() {
-                    panels.iter().for_each(|panel| self.panel(&mut tiles, panel, pair, index == 0, sums));
+                    for panel in panels {
+                        let ahead = if index == 0 { self.behind(panel) } else { Ahead::NOTHING };
+                        self.panel(&mut tiles, panel, pair, ahead, sums);
+                    }
                 }
             } else {
-                for panel in panels {
-                    pairs().for_each(|(pair, index)| self.panel(&mut tiles, panel, pair, index == 0, sums));
+                let count = self.inputs.pairs.len();
+                for (panel, next) in panels.iter().zip(panels.iter().skip(1).map(Some).chain([None])) {
+                    for (pair, index) in pairs() {
+                        let ahead = match next {
+                            _ if count == 1 => self.behind(panel),
+                            Some(next) => self.share(next, index, count),
+                            None => Ahead::NOTHING,
+                        };
+                        self.panel(&mut tiles, panel, pair, ahead, sums);
+                    }
                 }
             }
         }
     }
 
-    /// Computes a panel for one or two tiles of pixels, the `first` for which its weights are read.
+    /// What stands some blocks behind the weights of a panel that is read for the first time.
+    fn behind(&self, panel: &Panel) -> Ahead {
+        let block = BLOCK_STEPS * panel.width * STEP;
+        let start = self.operands.weights[panel.weights..].as_ptr().cast::<u8>();
+        Ahead { start: start.wrapping_add(AHEAD * block), bytes: block }
+    }
+
+    /// A share of the weights of the next panel: they come while all tiles are multiplied, not the first alone,
+    /// which would wait for them.
+    fn share(&self, next: &Panel, index: usize, count: usize) -> Ahead {
+        let blocks = self.inputs.offsets.len();
+        let start = self.operands.weights[next.weights..].as_ptr().cast::<u8>();
+        let asked = share(blocks * BLOCK_STEPS * next.width * STEP / ASKED_BYTES, count, index);
+        Ahead {
+            start: start.wrapping_add(asked.start * ASKED_BYTES),
+            bytes: asked.len().div_ceil(blocks) * ASKED_BYTES,
+        }
+    }
+
+    /// Computes a panel for one or two tiles of pixels, and asks for weights meanwhile.
     ///
     /// # Safety
     /// As for [`Job::run`].
@@ -214,26 +294,24 @@ impl<E: Epilogue> Job<'_, E> {
         &self,
         tiles: &mut T,
         panel: &Panel,
-        pair: &[RowTile],
-        first: bool,
-        sums: &mut [Sums; 4],
+        pair: &Pair,
+        ahead: Ahead,
+        sums: &mut PairSums,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            match (pair, panel.width) {
-                ([a, b], WIDE) => self.multiply::<T, 2, 2>(tiles, [a, b], panel, first, sums),
-                ([a, b], _) => self.multiply::<T, 2, 1>(tiles, [a, b], panel, first, sums),
-                ([a], WIDE) => self.multiply::<T, 1, 2>(tiles, [a, a], panel, first, sums),
-                ([a, ..], _) => self.multiply::<T, 1, 1>(tiles, [a, a], panel, first, sums),
-                ([], _) => {}
+            let upper = pair.upper;
+            match (pair.lower, panel.width) {
+                (Some(lower), WIDE) => self.multiply::<T, 2, 2>(tiles, [upper, lower], panel, ahead, sums),
+                (Some(lower), _) => self.multiply::<T, 2, 1>(tiles, [upper, lower], panel, ahead, sums),
+                (None, WIDE) => self.multiply::<T, 1, 2>(tiles, [upper; 2], panel, ahead, sums),
+                (None, _) => self.multiply::<T, 1, 1>(tiles, [upper; 2], panel, ahead, sums),
             }
-            for (tile, sums) in pair.iter().zip(sums.chunks_exact(2)) {
-                finish::<T, E>(self.inputs.runs(tile), panel, sums, self.epilogue, self.target);
-            }
+            finish::<T, E>(self.inputs.runs(pair), panel, sums, self.epilogue, self.target);
         }
     }
 
-    /// The sums of `R` tiles of pixels with the `C` tiles of channels of a panel: `sums[2 * r + c]`.
+    /// The sums of `R` tiles of pixels with the `C` tiles of channels of a panel: `sums[c][r]`.
     ///
     /// # Safety
     /// The machine must have the tiles, the inputs be readable, and the panel belong to the operands.
@@ -241,10 +319,10 @@ impl<E: Epilogue> Job<'_, E> {
     unsafe fn multiply<T: Tiles, const R: usize, const C: usize>(
         &self,
         tiles: &mut T,
-        [upper, lower]: [&RowTile; 2],
+        [upper, lower]: [RowTile; 2],
         panel: &Panel,
-        first: bool,
-        sums: &mut [Sums; 4],
+        mut ahead: Ahead,
+        sums: &mut PairSums,
     ) {
         let stride = panel.width * STEP;
         let mut weights = self.operands.weights[panel.weights..].as_ptr().cast::<u8>();
@@ -263,9 +341,8 @@ impl<E: Epilogue> Job<'_, E> {
                 }
             }
             for &offset in &self.inputs.offsets {
-                if first {
-                    tiles.ask(weights.wrapping_add(AHEAD * BLOCK_STEPS * stride), BLOCK_STEPS * stride);
-                }
+                tiles.ask(ahead.start, ahead.bytes);
+                ahead.start = ahead.start.wrapping_add(ahead.bytes);
                 tiles.load::<4>(upper.rows.add(offset), upper.stride);
                 tiles.load::<6>(weights, stride);
                 tiles.dot::<0, 4, 6>();
@@ -282,21 +359,21 @@ impl<E: Epilogue> Job<'_, E> {
                 }
                 weights = weights.wrapping_add(BLOCK_STEPS * stride);
             }
-            tiles.store::<0>(&mut sums[0].0);
+            tiles.store::<0>(&mut sums[0][0].0);
             if C == 2 {
-                tiles.store::<1>(&mut sums[1].0);
+                tiles.store::<1>(&mut sums[1][0].0);
             }
             if R == 2 {
-                tiles.store::<2>(&mut sums[2].0);
+                tiles.store::<2>(&mut sums[0][1].0);
                 if C == 2 {
-                    tiles.store::<3>(&mut sums[3].0);
+                    tiles.store::<3>(&mut sums[1][1].0);
                 }
             }
         }
     }
 }
 
-/// Makes outputs of the sums of a tile of pixels with a panel.
+/// Makes outputs of the sums of a pair with a panel.
 ///
 /// # Safety
 /// The pixels and the panel's channels must exist, only the caller may write them, and the machine
@@ -305,7 +382,7 @@ impl<E: Epilogue> Job<'_, E> {
 unsafe fn finish<T: Tiles, E: Epilogue>(
     runs: &[Run],
     panel: &Panel,
-    sums: &[Sums],
+    sums: &PairSums,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -322,7 +399,8 @@ unsafe fn finish<T: Tiles, E: Epilogue>(
         for run in runs {
             for index in 0..run.count {
                 let row = run.row + index;
-                let lanes: [i32; WIDE] = std::array::from_fn(|lane| sums[lane / SUMS].0[row][lane % SUMS]);
+                let lanes: [i32; WIDE] =
+                    std::array::from_fn(|lane| sums[lane / SUMS][row / ROWS].0[row % ROWS][lane % SUMS]);
                 let out = target.slice(run.pixel + index, panel.channel, panel.channels);
                 epilogue.row(run.sample, panel.lane, &lanes[..panel.channels], out);
             }
@@ -333,25 +411,24 @@ unsafe fn finish<T: Tiles, E: Epilogue>(
 /// # Safety
 /// As for [`finish`]; the machine must have AVX-512 VNNI and VBMI.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[inline(always)]
 unsafe fn wide<E: Epilogue>(
     runs: &[Run],
     panel: &Panel,
-    sums: &[Sums],
+    sums: &PairSums,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
+    let (channels, pitch) = (panel.channels, target.channels());
     for run in runs {
-        for index in (0..run.count).step_by(2) {
-            let (next, both) = ((index + 1).min(run.count - 1), index + 1 < run.count);
-            // SAFETY: the caller's promise; a row of sums is a vector.
-            unsafe {
-                let of =
-                    |sums: &Sums, index: usize| _mm512_load_si512(sums.0[run.row + index].as_ptr().cast());
-                let vectors =
-                    [[of(&sums[0], index), of(&sums[1], index)], [of(&sums[0], next), of(&sums[1], next)]];
-                let out = [index, next].map(|i| target.at(run.pixel + i, panel.channel, panel.channels));
-                epilogue.pair([run.sample; 2], panel.lane, vectors, panel.channels, out, both);
+        let rows = [rows(&sums[0], run.row), rows(&sums[1], run.row)];
+        let out = target.at(run.pixel, panel.channel, channels);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if channels == WIDE {
+                epilogue.wide(run.sample, panel.lane, rows, run.count, out, pitch);
+            } else {
+                pairs(epilogue, run.sample, panel.lane, rows, channels, 0..run.count, out, pitch);
             }
         }
     }
@@ -360,11 +437,11 @@ unsafe fn wide<E: Epilogue>(
 /// # Safety
 /// As for [`wide`].
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+#[inline(always)]
 unsafe fn narrow<E: Epilogue>(
     runs: &[Run],
     panel: &Panel,
-    sums: &[Sums],
+    sums: &PairSums,
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
@@ -373,7 +450,7 @@ unsafe fn narrow<E: Epilogue>(
             let count = (run.count - index).min(4);
             // SAFETY: the caller's promise; a row of sums is a vector.
             unsafe {
-                let rows = [0, 1, 2, 3].map(|i: usize| sums[0].row(run.row + index + i.min(count - 1)));
+                let rows = [0, 1, 2, 3].map(|i: usize| rows(&sums[0], run.row + index + i.min(count - 1)));
                 let vectors = [
                     _mm512_load_si512(rows[0].cast()),
                     _mm512_load_si512(rows[1].cast()),

@@ -9,6 +9,10 @@ pub(super) const ROWS: usize = 16;
 /// Bytes of a row.
 pub(super) const ROW_BYTES: usize = 64;
 
+/// Bytes that come for one request: the machines with tiles bring lines into the second-level cache in pairs, and
+/// requests for every line take room that others wait for.
+pub(super) const ASKED_BYTES: usize = 128;
+
 /// Sums of a row.
 pub(super) const SUMS: usize = ROW_BYTES / size_of::<i32>();
 
@@ -31,7 +35,7 @@ pub(crate) trait Tiles {
     /// Every row must be readable.
     unsafe fn load<const TILE: usize>(&mut self, rows: *const u8, stride: usize);
 
-    /// Asks for `count` bytes to be brought closer, to the second-level cache.
+    /// Asks for `count` bytes to be brought closer, to the second-level cache, in steps of [`ASKED_BYTES`].
     fn ask(&self, bytes: *const u8, count: usize);
 
     /// Adds products to the 32-bit sums of a tile: to sum `j` of row `i`, for `k` from 0 to 63, byte
@@ -100,7 +104,7 @@ mod amx {
     use std::cell::Cell;
     use std::sync::OnceLock;
 
-    use super::{ROW_BYTES, ROWS, SUMS, Tiles};
+    use super::{ASKED_BYTES, ROW_BYTES, ROWS, SUMS, Tiles};
 
     /// The tiles of AMX.
     pub(crate) struct Amx(());
@@ -257,7 +261,7 @@ mod amx {
 
         #[inline(always)]
         fn ask(&self, bytes: *const u8, count: usize) {
-            for line in (0..count).step_by(ROW_BYTES) {
+            for line in (0..count).step_by(ASKED_BYTES) {
                 // SAFETY: a request without effect but on caches, which never fails.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.wrapping_add(line).cast()) };
             }

@@ -26,7 +26,7 @@ pub(super) use form::{best, best_share, is_possible};
 
 use super::epilogue::Epilogue;
 use super::filter::Filter;
-use super::gather::{Geometry, Source};
+use super::gather::{Geometry, STEP, Source};
 use super::split::{Target, share};
 use crate::aligned::Aligned;
 use crate::float::Form;
@@ -151,7 +151,7 @@ impl Winograd {
         Winograd {
             form,
             product: Product::of(isa),
-            geometry: Geometry::of_product(filter, 1),
+            geometry: Geometry::of_product(filter, 1, STEP),
             pad_before: filter.window.pad_before,
             in_channels: filter.in_channels,
             out_channels: filter.out_channels,

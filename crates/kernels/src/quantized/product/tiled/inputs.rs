@@ -2,13 +2,16 @@
 //!
 //! A convolution over single pixels finds its rows where they are. So does one with stride 1 over whole
 //! blocks of channels, in a copy of the image with its padding around it: there the pixels of a line, and
-//! with some that nobody wants between them those of the next, stay equally far apart under every tap. All
+//! with some that nobody wants between them those of the next, stay equally far apart under every tap. Where
+//! a tap is a row of the kernel, or several, a block of bytes from each pixel on has it (in a copy that has as
+//! many lines of the image side by side, pixel by pixel), and what it has beyond meets weights of zero. All
 //! others are gathered, the taps of a pixel one behind the other.
 
 use std::ops::Range;
 
 use super::super::super::gather::{Cursor, Source, Tile};
 use super::super::tiles::{ROW_BYTES, ROWS, Tiles};
+use super::padded::Padded;
 use crate::Window;
 use crate::aligned::Aligned;
 
@@ -16,7 +19,7 @@ use crate::aligned::Aligned;
 /// all panels go through.
 const BLOCK_BYTES: usize = 384 << 10;
 
-/// Pixels next to each other in the output that have neighbouring rows in a tile.
+/// Pixels next to each other in the output that have neighbouring rows in two tiles.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) row: usize,
@@ -26,18 +29,25 @@ pub(super) struct Run {
 }
 
 /// Up to 16 pixels.
+#[derive(Clone, Copy)]
 pub(super) struct RowTile {
     /// The first input of the first pixel.
     pub(super) rows: *const u8,
     /// Bytes from one pixel to the next.
     pub(super) stride: usize,
+}
+
+/// One or two tiles, which are multiplied together.
+pub(super) struct Pair {
+    pub(super) upper: RowTile,
+    pub(super) lower: Option<RowTile>,
     runs: Range<usize>,
 }
 
 /// The inputs of some pixels.
 #[derive(Default)]
 pub(super) struct Inputs {
-    pub(super) tiles: Vec<RowTile>,
+    pub(super) pairs: Vec<Pair>,
     /// Where each block of inputs starts, from the first input of a pixel on.
     pub(super) offsets: Vec<usize>,
     runs: Vec<Run>,
@@ -63,10 +73,8 @@ impl View<'_> {
     fn is_padded(&self) -> bool {
         let geometry = self.source.geometry();
         let Window { kernel, stride, .. } = geometry.window();
-        *stride == [1; 2]
-            && *kernel != [1; 2]
-            && geometry.reads_pixels()
-            && self.tap_bytes.is_multiple_of(ROW_BYTES)
+        let by_pixels = *stride == [1; 2] && *kernel != [1; 2] && geometry.reads_pixels();
+        (by_pixels || geometry.reads_rows()) && self.tap_bytes.is_multiple_of(ROW_BYTES)
     }
 
     /// Tiles that are worked on together, of pixels that have so many bytes of inputs; an even number.
@@ -84,7 +92,7 @@ impl Inputs {
         // SAFETY: the caller's promise.
         unsafe {
             if view.is_padded() {
-                self.each_padded(view, each);
+                self.each_padded::<T>(view, each);
             } else {
                 let mut cursor = Cursor::new(view.source);
                 cursor.seek(view.pixels.start);
@@ -105,7 +113,7 @@ impl Inputs {
 
     /// Prepares for up to `tiles` tiles of pixels that have so many bytes of inputs, over all taps.
     pub(super) fn begin(&mut self, bytes: usize, tiles: usize) {
-        self.tiles.clear();
+        self.pairs.clear();
         self.runs.clear();
         self.offsets.clear();
         self.offsets.extend((0..bytes).step_by(ROW_BYTES));
@@ -136,29 +144,62 @@ impl Inputs {
             (pointers[0], stride)
         } else {
             let pitch = pitch(tile.pointers.len() * tap_bytes);
-            let start = self.tiles.len() * ROWS * pitch;
+            let start = self.tiles() * ROWS * pitch;
             let rows =
                 &mut self.copied.as_deref_mut().unwrap_or_default()[start..][..ROWS * pitch + ROW_BYTES];
             // SAFETY: the caller's promise.
             unsafe { gather::<T>(tile, tap_bytes, rows, pitch) };
             (rows.as_ptr(), pitch)
         };
-        let first = self.runs.len();
+        self.push(RowTile { rows, stride });
         let mut row = 0;
         for same in tile.samples[..tile.rows].chunk_by(|a, b| a == b) {
-            self.runs.push(Run { row, pixel: tile.pixel + row, count: same.len(), sample: same[0] });
+            self.push_run(Run { row, pixel: tile.pixel + row, count: same.len(), sample: same[0] });
             row += same.len();
         }
-        self.tiles.push(RowTile { rows, stride, runs: first..self.runs.len() });
     }
 
-    /// The pixels of a tile.
-    pub(super) fn runs(&self, tile: &RowTile) -> &[Run] {
-        &self.runs[tile.runs.clone()]
+    /// Number of tiles.
+    fn tiles(&self) -> usize {
+        2 * self.pairs.len() - usize::from(self.pairs.last().is_some_and(|pair| pair.lower.is_none()))
+    }
+
+    /// Adds a tile, whose pixels follow.
+    fn push(&mut self, tile: RowTile) {
+        match self.pairs.last_mut() {
+            Some(Pair { lower: lower @ None, .. }) => *lower = Some(tile),
+            _ => self.pairs.push(Pair { upper: tile, lower: None, runs: self.runs.len()..self.runs.len() }),
+        }
+    }
+
+    /// Adds pixels of the last tile, whose `row` counts from its first.
+    fn push_run(&mut self, mut run: Run) {
+        let Some(pair) = self.pairs.last_mut() else { return };
+        run.row += if pair.lower.is_some() { ROWS } else { 0 };
+        match self.runs[pair.runs.clone()].last_mut() {
+            Some(last)
+                if [last.row, last.pixel].map(|first| first + last.count) == [run.row, run.pixel]
+                    && last.sample == run.sample =>
+            {
+                last.count += run.count;
+            }
+            _ => {
+                self.runs.push(run);
+                pair.runs.end = self.runs.len();
+            }
+        }
+    }
+
+    /// The pixels of a pair.
+    pub(super) fn runs(&self, pair: &Pair) -> &[Run] {
+        &self.runs[pair.runs.clone()]
     }
 
     /// Calls `each` with the inputs of all pixels of each sample, in place in a padded copy.
-    fn each_padded(&mut self, view: &View, mut each: impl FnMut(&Inputs)) {
+    ///
+    /// # Safety
+    /// The machine must have the tiles.
+    unsafe fn each_padded<T: Tiles>(&mut self, view: &View, mut each: impl FnMut(&Inputs)) {
         let [height, width] = view.source.output();
         let (mut rest, image) = (view.pixels.clone(), height * width);
         while !rest.is_empty() {
@@ -166,14 +207,15 @@ impl Inputs {
             let first = sample * image;
             let end = rest.end.min(first + image);
             let padded = Padded::new(view, sample, rest.start - first..end - first);
-            padded.copy(view, self.reserve(padded.bytes()));
+            // SAFETY: the caller's promise.
+            unsafe { padded.copy::<T>(view, self.reserve(padded.bytes())) };
             self.offsets.clear();
             self.offsets.extend(padded.offsets());
             let places = padded.places();
             let count = places.len().div_ceil(ROWS);
-            let together = view.together(padded.pixel_bytes);
+            let together = view.together(padded.step);
             for some in (0..count).step_by(together) {
-                self.tiles.clear();
+                self.pairs.clear();
                 self.runs.clear();
                 for tile in some..count.min(some + together) {
                     let start = places.start + tile * ROWS;
@@ -187,20 +229,9 @@ impl Inputs {
 
     /// Adds the tile of neighbouring places of a padded image whose first pixel is `first`.
     fn add_padded(&mut self, padded: &Padded, places: Range<usize>, first: usize) {
-        let runs = self.runs.len();
-        let mut place = places.start;
-        while place < places.end {
-            let (line, column) = (place / padded.pitch, place % padded.pitch);
-            let end = places.end.min((line + 1) * padded.pitch);
-            let count = padded.width.min(column + end - place).saturating_sub(column);
-            if count > 0 {
-                let pixel = first + (padded.line + line) * padded.width + column;
-                self.runs.push(Run { row: place - places.start, pixel, count, sample: padded.sample });
-            }
-            place = end;
-        }
-        let rows = self.copied.as_deref().unwrap_or_default()[places.start * padded.pixel_bytes..].as_ptr();
-        self.tiles.push(RowTile { rows, stride: padded.pixel_bytes, runs: runs..self.runs.len() });
+        let rows = self.copied.as_deref().unwrap_or_default()[padded.address(places.start)..].as_ptr();
+        self.push(RowTile { rows, stride: padded.step });
+        padded.each_run(places, first, |run| self.push_run(run));
     }
 }
 
@@ -257,89 +288,6 @@ unsafe fn gather_vectors(tile: &Tile, tap_bytes: usize, rows: &mut [u8], pitch: 
                 _mm512_storeu_si512(to.add(whole).cast(), last);
             }
             _mm512_storeu_si512(place.add(taps * tap_bytes).cast(), _mm512_setzero_si512());
-        }
-    }
-}
-
-/// Some lines of an image with the padding around them, in a copy: every tap of its pixels is inside.
-struct Padded {
-    sample: usize,
-    /// The first line of the output, and where pixels begin and end, counted from its start.
-    line: usize,
-    pixels: Range<usize>,
-    /// Pixels of a line of the output.
-    width: usize,
-    /// Pixels of a line of the copy, and its lines.
-    pitch: usize,
-    lines: usize,
-    pixel_bytes: usize,
-    window: Window,
-}
-
-impl Padded {
-    /// What some pixels of a sample look at.
-    fn new(view: &View, sample: usize, pixels: Range<usize>) -> Padded {
-        let window = *view.source.geometry().window();
-        let width = view.source.output()[1];
-        let (line, last) = (pixels.start / width, (pixels.end - 1) / width);
-        let [down, right] = [0, 1].map(|axis| (window.kernel[axis] - 1) * window.dilation[axis]);
-        Padded {
-            sample,
-            line,
-            pixels: pixels.start - line * width..pixels.end - line * width,
-            width,
-            pitch: width + right,
-            lines: last - line + 1 + down,
-            pixel_bytes: view.tap_bytes,
-            window,
-        }
-    }
-
-    /// Bytes of the copy, of which the last tile reads a few pixels more than there are.
-    fn bytes(&self) -> usize {
-        (self.lines * self.pitch + ROWS) * self.pixel_bytes
-    }
-
-    /// Where the first tap of the first pixel is, to behind that of the last.
-    fn places(&self) -> Range<usize> {
-        let place = |pixel: usize| pixel / self.width * self.pitch + pixel % self.width;
-        place(self.pixels.start)..place(self.pixels.end - 1) + 1
-    }
-
-    /// Where the blocks of each tap start, from the first tap on.
-    fn offsets(&self) -> impl Iterator<Item = usize> {
-        let [rows, columns] = self.window.kernel;
-        let [down, right] = self.window.dilation;
-        let taps =
-            (0..rows).flat_map(move |row| (0..columns).map(move |column| [row * down, column * right]));
-        taps.flat_map(|[row, column]| {
-            let tap = (row * self.pitch + column) * self.pixel_bytes;
-            (tap..tap + self.pixel_bytes).step_by(ROW_BYTES)
-        })
-    }
-
-    /// Makes the copy.
-    fn copy(&self, view: &View, copy: &mut [u8]) {
-        let [height, width] = view.source.size();
-        let [above, left] = self.window.pad_before;
-        let border = view.source.border(self.sample);
-        let line_bytes = width * self.pixel_bytes;
-        let fill = |pixels: &mut [u8]| {
-            pixels.chunks_exact_mut(self.pixel_bytes).for_each(|p| p.copy_from_slice(border))
-        };
-        for (index, line) in copy.chunks_exact_mut(self.pitch * self.pixel_bytes).take(self.lines).enumerate()
-        {
-            let Some(row) = (self.line + index).checked_sub(above).filter(|row| *row < height) else {
-                fill(line);
-                continue;
-            };
-            let (before, rest) = line.split_at_mut(left * self.pixel_bytes);
-            let (middle, behind) = rest.split_at_mut(line_bytes);
-            fill(before);
-            middle.copy_from_slice(
-                &view.source.input()[(self.sample * height + row) * line_bytes..][..line_bytes],
-            );
-            fill(behind);
         }
     }
 }

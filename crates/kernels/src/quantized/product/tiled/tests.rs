@@ -13,10 +13,13 @@ use crate::{Isa, ThreadPool, Window};
 
 const SAME: Window = Window { kernel: [3, 3], pad_before: [1, 1], pad_after: [1, 1], ..Window::POINT };
 
-/// Image, window, groups, input and output channels: inputs in place, in place once padded, and gathered;
+const SEVEN: Window = Window { kernel: [7, 7], pad_before: [3, 3], pad_after: [3, 3], ..Window::POINT };
+
+/// Image, window, groups, input and output channels: inputs in place, in place once padded, by pixels and by rows of the
+/// kernel, and gathered;
 /// blocks that end within a tap and at its end, one to seven tiles of channels, few pixels and more than
 /// are worked on together.
-const LAYERS: [([usize; 3], Window, usize, usize, usize); 13] = [
+const LAYERS: [([usize; 3], Window, usize, usize, usize); 21] = [
     ([1, 5, 7], Window::POINT, 1, 64, 16),
     ([2, 4, 5], Window::POINT, 1, 128, 80),
     ([1, 6, 6], Window { stride: [2, 2], ..Window::POINT }, 1, 64, 48),
@@ -30,6 +33,14 @@ const LAYERS: [([usize; 3], Window, usize, usize, usize); 13] = [
     ([1, 6, 5], Window { kernel: [2, 3], pad_before: [0, 2], pad_after: [3, 0], ..SAME }, 1, 64, 100),
     ([1, 40, 33], SAME, 1, 64, 96),
     ([2, 8, 8], Window { stride: [2, 2], pad_before: [0, 0], ..SAME }, 1, 72, 64),
+    ([2, 21, 83], Window { stride: [2, 2], ..SEVEN }, 1, 3, 40),
+    ([1, 9, 6], SEVEN, 1, 3, 64),
+    ([2, 11, 23], Window { stride: [1, 3], pad_before: [0, 0], pad_after: [1, 0], ..SEVEN }, 1, 4, 33),
+    ([1, 33, 18], Window { stride: [2, 1], dilation: [2, 1], ..SAME }, 1, 16, 32),
+    ([1, 8, 70], Window { kernel: [6, 7], dilation: [2, 1], ..SEVEN }, 1, 4, 20),
+    ([1, 12, 9], Window { kernel: [5, 8], pad_before: [9, 11], ..SEVEN }, 1, 2, 16),
+    ([1, 40, 37], Window { kernel: [5, 4], stride: [3, 2], ..SEVEN }, 1, 4, 65),
+    ([1, 34, 49], Window { kernel: [16, 16], stride: [16, 16], ..Window::POINT }, 1, 3, 48),
 ];
 
 fn bytes(count: usize, step: usize) -> Vec<u8> {
