@@ -160,6 +160,7 @@ struct Interleave {
     fold: usize,
     channels: usize,
     /// Pixels that a vector has of each line.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     at_once: usize,
     /// Where each byte of a vector comes from: each line has a quarter of two vectors.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
