@@ -4,8 +4,6 @@
 use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
-#[cfg(target_arch = "x86_64")]
-use std::ops::Range;
 
 use super::requantize::Requantize;
 use crate::aligned::Aligned;
@@ -102,24 +100,15 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
         both: bool,
     );
 
-    /// 32 channels of `count` pixels of one sample, `pitch` elements apart, whose sums stand in memory, each
-    /// half of the channels for itself.
+    /// All pixels of a strip with 32 channels.
     ///
     /// # Safety
-    /// As for [`Epilogue::pair`]; there must be `count` sums of each half.
+    /// As for [`Epilogue::pair`]; the strip must be what it says.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn wide(
-        &self,
-        sample: usize,
-        lane: usize,
-        sums: [*const Row; 2],
-        count: usize,
-        out: *mut Self::Out,
-        pitch: usize,
-    ) {
+    unsafe fn wide(&self, strip: &Strip<Self::Out>) {
         // SAFETY: the caller's promise.
-        unsafe { pairs(self, sample, lane, sums, 32, 0..count, out, pitch) }
+        unsafe { strip.pairs(self, 0) }
     }
 
     /// `channels` (1 to 16) channels, in their natural order, of the first `count` of four pixels,
@@ -145,44 +134,62 @@ pub(super) trait Epilogue: Finish<Sum = i32> {
 #[cfg(target_arch = "x86_64")]
 pub(super) type Row = [i32; 16];
 
-/// `channels` (1 to 32) channels of some of the pixels that [`Epilogue::wide`] is for, two at a time.
-///
-/// # Safety
-/// As for [`Epilogue::wide`].
+/// `count` pixels of one sample, `pitch` elements apart, whose sums of up to 32 channels stand in memory, each
+/// half of the channels for itself.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "vectors and scalars of one inner loop")]
-pub(super) unsafe fn pairs<E: Epilogue + ?Sized>(
-    epilogue: &E,
-    sample: usize,
-    lane: usize,
-    sums: [*const Row; 2],
-    channels: usize,
-    pixels: Range<usize>,
-    out: *mut E::Out,
-    pitch: usize,
-) {
-    for index in pixels.clone().step_by(2) {
-        let both = index + 1 < pixels.end;
-        let two = [index, index + usize::from(both)];
-        // SAFETY: the caller's promise.
-        unsafe {
-            let vectors = [two_rows(sums, two[0]), two_rows(sums, two[1])];
-            let out = two.map(|index| out.wrapping_add(index * pitch));
-            epilogue.pair([sample; 2], lane, vectors, channels, out, both);
-        }
-    }
+pub(super) struct Strip<O> {
+    pub(super) sample: usize,
+    pub(super) lane: usize,
+    pub(super) channels: usize,
+    pub(super) sums: [*const Row; 2],
+    pub(super) count: usize,
+    pub(super) out: *mut O,
+    pub(super) pitch: usize,
 }
 
-/// The sums of a pixel of [`Epilogue::wide`].
-///
-/// # Safety
-/// AVX-512 F must be there, and so many rows.
 #[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub(super) unsafe fn two_rows(sums: [*const Row; 2], index: usize) -> [__m512i; 2] {
-    // SAFETY: the caller's promise.
-    unsafe { [_mm512_load_si512(sums[0].add(index).cast()), _mm512_load_si512(sums[1].add(index).cast())] }
+impl<O> Strip<O> {
+    /// Finishes the pixels from `start` on, two at a time.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::wide`], of a strip with any number of channels.
+    #[inline(always)]
+    pub(super) unsafe fn pairs<E: Epilogue<Out = O> + ?Sized>(&self, epilogue: &E, start: usize) {
+        for index in (start..self.count).step_by(2) {
+            let both = index + 1 < self.count;
+            let two = [index, index + usize::from(both)];
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sums = [self.sums(two[0]), self.sums(two[1])];
+                let out = two.map(|index| self.out(index));
+                epilogue.pair([self.sample; 2], self.lane, sums, self.channels, out, both);
+            }
+        }
+    }
+
+    /// Pixels that come in twos; one may be left.
+    pub(super) fn even(&self) -> usize {
+        self.count - self.count % 2
+    }
+
+    /// The sums of a pixel.
+    ///
+    /// # Safety
+    /// AVX-512 F and the pixel must be there.
+    #[inline(always)]
+    pub(super) unsafe fn sums(&self, index: usize) -> [__m512i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [first, second] = self.sums;
+            [_mm512_load_si512(first.add(index).cast()), _mm512_load_si512(second.add(index).cast())]
+        }
+    }
+
+    /// Where the outputs of a pixel go.
+    #[inline(always)]
+    pub(super) fn out(&self, index: usize) -> *mut O {
+        self.out.wrapping_add(index * self.pitch)
+    }
 }
 
 /// Stores the first `channels` (1 to 16) bytes of each half, or of the first one.
@@ -378,6 +385,17 @@ impl Requantizer {
         self.scale[lane..].as_ptr()
     }
 
+    /// The scales of 32 lanes.
+    ///
+    /// # Safety
+    /// AVX-512 F must be there, and 32 lanes exist from `lane` on.
+    #[inline(always)]
+    pub(super) unsafe fn wide_scale(&self, lane: usize) -> [__m512; 2] {
+        let scale = self.scale_at(lane);
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe { [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))] }
+    }
+
     /// 32 outputs as words, without zero point and bounds.
     ///
     /// # Safety
@@ -411,28 +429,18 @@ impl Requantizer {
     /// # Safety
     /// As there.
     #[inline(always)]
-    unsafe fn wide_pairs<const BOUNDED: bool>(
-        &self,
-        lane: usize,
-        sums: [*const Row; 2],
-        count: usize,
-        out: *mut u8,
-        pitch: usize,
-    ) {
+    unsafe fn wide_pairs<const BOUNDED: bool>(&self, strip: &Strip<u8>) {
         // SAFETY: the caller has the instructions, the lanes, the sums and the room.
         unsafe {
-            let scale = self.scale_at(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
             // All in registers over all pixels: stores could change what is in memory, for all that compilers
             // know.
+            let scale = self.wide_scale(strip.lane);
             let zero_point = _mm512_set1_epi16(i16::from(self.zero_point));
             let [min, max] = [self.min, self.max].map(|bound| _mm512_set1_epi8(bound as i8));
             let order = _mm512_loadu_si512(self.order.as_ptr().cast());
-            for index in (0..count).step_by(2) {
-                let mut words = [
-                    self.rounded(two_rows(sums, index), scale),
-                    self.rounded(two_rows(sums, index + 1), scale),
-                ];
+            for index in (0..strip.even()).step_by(2) {
+                let mut words =
+                    [self.rounded(strip.sums(index), scale), self.rounded(strip.sums(index + 1), scale)];
                 if BOUNDED {
                     words[0] = _mm512_adds_epi16(words[0], zero_point);
                     words[1] = _mm512_adds_epi16(words[1], zero_point);
@@ -442,7 +450,7 @@ impl Requantizer {
                     bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, min), max);
                 }
                 let bytes = _mm512_permutexvar_epi32(order, bytes);
-                store_pair(bytes, 32, [out.add(index * pitch), out.add((index + 1) * pitch)], true);
+                store_pair(bytes, 32, [strip.out(index), strip.out(index + 1)], true);
             }
         }
     }
@@ -558,8 +566,7 @@ impl Epilogue for Requantizer {
     ) {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
-            let scale = self.scale.as_ptr().add(lane);
-            let scale = [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))];
+            let scale = self.wide_scale(lane);
             let bytes = self.bytes([self.words(sums[0], scale), self.words(sums[1], scale)]);
             // The two pixels alternate by 8 channels.
             let bytes = _mm512_permutexvar_epi32(_mm512_loadu_si512(self.order.as_ptr().cast()), bytes);
@@ -569,24 +576,15 @@ impl Epilogue for Requantizer {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn wide(
-        &self,
-        sample: usize,
-        lane: usize,
-        sums: [*const Row; 2],
-        count: usize,
-        out: *mut u8,
-        pitch: usize,
-    ) {
-        let even = count - count % 2;
+    unsafe fn wide(&self, strip: &Strip<u8>) {
         // SAFETY: the caller has the instructions, the lanes, the sums and the room.
         unsafe {
             if self.zero_point == 0 && !self.bounded {
-                self.wide_pairs::<false>(lane, sums, even, out, pitch);
+                self.wide_pairs::<false>(strip);
             } else {
-                self.wide_pairs::<true>(lane, sums, even, out, pitch);
+                self.wide_pairs::<true>(strip);
             }
-            pairs(self, sample, lane, sums, 32, even..count, out, pitch);
+            strip.pairs(self, strip.even());
         }
     }
 

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::super::epilogue::{Epilogue, Finish, Requantizer};
 #[cfg(target_arch = "x86_64")]
-use super::super::epilogue::{Row, pairs, store_pair, store_two, two_rows};
+use super::super::epilogue::{Strip, store_pair, store_two};
 use super::{ByteSum, PIECE, Places};
 #[cfg(target_arch = "x86_64")]
 use crate::elementwise::SumRule;
@@ -275,17 +275,6 @@ impl ByteAdder<'_> {
         }
     }
 
-    /// The scales of 32 lanes.
-    ///
-    /// # Safety
-    /// AVX-512 F must be there, and 32 lanes exist from `lane` on.
-    #[inline(always)]
-    unsafe fn wide_scale(&self, lane: usize) -> [__m512; 2] {
-        let scale = self.requantizer.scale_at(lane);
-        // SAFETY: the caller has the instructions and the lanes.
-        unsafe { [_mm512_load_ps(scale), _mm512_load_ps(scale.add(16))] }
-    }
-
     /// What is added to two pixels of 16 channels, as words, which alternate by 4 channels.
     ///
     /// # Safety
@@ -414,7 +403,7 @@ impl Epilogue for ByteAdder<'_> {
         unsafe {
             let vectors = &self.adding.vectors;
             let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
-            let scale = self.wide_scale(lane);
+            let scale = self.requantizer.wide_scale(lane);
             // Stores with masks are slow.
             if channels == 32 && both {
                 let others = [_mm256_loadu_si256(at[0].cast()), _mm256_loadu_si256(at[1].cast())];
@@ -435,33 +424,23 @@ impl Epilogue for ByteAdder<'_> {
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn wide(
-        &self,
-        sample: usize,
-        lane: usize,
-        sums: [*const Row; 2],
-        count: usize,
-        out: *mut u8,
-        pitch: usize,
-    ) {
-        let even = count - count % 2;
-        let at = self.places.at(out);
+    unsafe fn wide(&self, strip: &Strip<u8>) {
+        let at = self.places.at(strip.out);
         // SAFETY: as in `pair`, with the sums that the caller vouches for.
         unsafe {
             // All in registers over all pixels: stores could change what is in memory, for all that compilers
             // know.
             let vectors = &self.adding.vectors;
             let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
-            let scale = self.wide_scale(lane);
-            for index in (0..even).step_by(2) {
-                let (first, second) = (index * pitch, (index + 1) * pitch);
-                let others =
-                    [_mm256_loadu_si256(at.add(first).cast()), _mm256_loadu_si256(at.add(second).cast())];
-                let sums = [two_rows(sums, index), two_rows(sums, index + 1)];
+            let scale = self.requantizer.wide_scale(strip.lane);
+            for index in (0..strip.even()).step_by(2) {
+                let others = [index, index + 1].map(|index| at.wrapping_add(index * strip.pitch));
+                let others = [_mm256_loadu_si256(others[0].cast()), _mm256_loadu_si256(others[1].cast())];
+                let sums = [strip.sums(index), strip.sums(index + 1)];
                 let bytes = self.wide_two(held, scale, order, sums, others);
-                store_pair(bytes, 32, [out.add(first), out.add(second)], true);
+                store_pair(bytes, 32, [strip.out(index), strip.out(index + 1)], true);
             }
-            pairs(self, sample, lane, sums, 32, even..count, out, pitch);
+            strip.pairs(self, strip.even());
         }
     }
 

@@ -16,7 +16,7 @@ use std::arch::x86_64::*;
 
 use super::super::epilogue::Epilogue;
 #[cfg(target_arch = "x86_64")]
-use super::super::epilogue::{Row, packed_channel, pairs};
+use super::super::epilogue::{Row, Strip, packed_channel};
 use super::super::gather::{SLOTS, STEP, Tile};
 use super::super::split::{Target, share};
 use super::tiles::{ASKED_BYTES, ROW_BYTES, ROWS, SUMS, Tiles};
@@ -419,16 +419,22 @@ unsafe fn wide<E: Epilogue>(
     epilogue: &E,
     target: &Target<E::Out>,
 ) {
-    let (channels, pitch) = (panel.channels, target.channels());
     for run in runs {
-        let rows = [rows(&sums[0], run.row), rows(&sums[1], run.row)];
-        let out = target.at(run.pixel, panel.channel, channels);
+        let strip = Strip {
+            sample: run.sample,
+            lane: panel.lane,
+            channels: panel.channels,
+            sums: [rows(&sums[0], run.row), rows(&sums[1], run.row)],
+            count: run.count,
+            out: target.at(run.pixel, panel.channel, panel.channels),
+            pitch: target.channels(),
+        };
         // SAFETY: the caller's promise.
         unsafe {
-            if channels == WIDE {
-                epilogue.wide(run.sample, panel.lane, rows, run.count, out, pitch);
+            if panel.channels == WIDE {
+                epilogue.wide(&strip);
             } else {
-                pairs(epilogue, run.sample, panel.lane, rows, channels, 0..run.count, out, pitch);
+                strip.pairs(epilogue, 0);
             }
         }
     }
