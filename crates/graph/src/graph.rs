@@ -3,6 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::op::Op;
+use crate::shared::Shared;
 use crate::tensor::{Tensor, TensorKind};
 
 /// Index of a tensor in its graph.
@@ -55,9 +56,9 @@ pub struct Graph {
     /// Its name.
     pub name: String,
     /// All tensors; ids are indices.
-    pub tensors: Vec<Tensor>,
+    pub tensors: Shared<Tensor>,
     /// All nodes, each after those whose outputs it reads.
-    pub nodes: Vec<Node>,
+    pub nodes: Shared<Node>,
     /// Tensors given by the caller, in order.
     pub inputs: Vec<TensorId>,
     /// Tensors given to the caller, in order.
@@ -235,7 +236,7 @@ impl Graph {
             }
         }
         kept.reverse();
-        self.nodes = kept;
+        self.nodes = kept.into();
         self.remove_unused_tensors();
         before - self.nodes.len()
     }
@@ -255,7 +256,7 @@ impl Graph {
                 tensors.push(tensor);
             }
         }
-        self.tensors = tensors;
+        self.tensors = tensors.into();
         let nodes = self.nodes.iter_mut();
         let ids = nodes.flat_map(|node| node.inputs.iter_mut().flatten().chain(&mut node.outputs));
         for id in ids.chain(&mut self.inputs).chain(&mut self.outputs) {

@@ -34,8 +34,8 @@ pub struct Tensor {
     pub kind: TensorKind,
     /// How integers stand for real numbers, if they do.
     pub quantization: Option<Quantization>,
-    /// How a sparse constant is stored, if it is.
-    pub sparsity: Option<Sparsity>,
+    /// How a sparse constant is stored, if it is, which is rare.
+    pub sparsity: Option<Box<Sparsity>>,
 }
 
 impl Tensor {

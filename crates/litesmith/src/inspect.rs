@@ -164,7 +164,7 @@ pub(crate) fn describe(id: TensorId, tensor: &Tensor) -> TensorDetails {
             "zero_points": quantization.zero_points,
             "quantized_dimension": quantization.axis.unwrap_or(0),
         }),
-        sparsity_parameters: tensor.sparsity.as_ref().map_or_else(|| json!({}), sparsity_parameters),
+        sparsity_parameters: tensor.sparsity.as_deref().map_or_else(|| json!({}), sparsity_parameters),
     }
 }
 

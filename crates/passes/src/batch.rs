@@ -53,7 +53,7 @@ pub fn set_batch(model: &mut Model, size: &Dim) -> Result<(), BatchError> {
     for node in std::mem::take(&mut model.main_mut().nodes) {
         change.node(model, node)?;
     }
-    model.main_mut().nodes = change.nodes;
+    model.main_mut().nodes = change.nodes.into();
     Ok(infer_model(model)?)
 }
 

@@ -26,7 +26,7 @@ pub fn encode(model: &mut Model) -> usize {
             let tensor = &mut graph[id];
             tensor.kind = TensorKind::Constant(data);
             let blocks = !sparsity.block_map.is_empty();
-            tensor.sparsity = Some(sparsity);
+            tensor.sparsity = Some(Box::new(sparsity));
             if !blocks {
                 spell_out(graph, id);
             }

@@ -12,9 +12,7 @@
 use std::collections::HashMap;
 
 use litesmith_graph::ops::{Padding, StridedSlice};
-use litesmith_graph::{
-    DType, Dim, Facts, Graph, GraphId, Model, Node, Op, Symbol, Tensor, TensorId, TensorKind, infer_shapes,
-};
+use litesmith_graph::{DType, Dim, Facts, Graph, Node, Op, Symbol, Tensor, TensorId, TensorKind};
 
 /// Rows and columns from one pixel to the next.
 type Step = [usize; 2];
@@ -22,17 +20,14 @@ type Step = [usize; 2];
 /// To every pixel.
 const EACH: Step = [1, 1];
 
-/// Rewrites the main graph. Tensor ids stay; nodes do not keep their numbers.
-pub(crate) fn skip_dead_pixels(model: &mut Model) {
-    // A graph whose shapes cannot be inferred is complained about when it is planned.
-    let Ok(facts) = infer_shapes(model, GraphId(0), None) else { return };
-    let graph = &mut model.graphs[0];
-    let images = Images { graph, facts: &facts, sizes: Sizes::of(graph, &facts) };
+/// Rewrites the main graph, of whose tensors this is known. Tensor ids stay; nodes do not keep their numbers.
+pub(crate) fn skip_dead_pixels(graph: &mut Graph, facts: &[Facts]) {
+    let images = Images { graph, facts, sizes: Sizes::of(graph, facts) };
     let steps = images.steps();
     if steps.iter().any(|step| *step != EACH) {
         let nodes = images.thinned(&steps);
         let sizes = images.sizes.of_image;
-        rewrite(graph, &facts, &sizes, &steps, nodes);
+        rewrite(graph, facts, &sizes, &steps, nodes);
     }
 }
 

@@ -1,20 +1,20 @@
 //! Nodes that one kernel can do together, in the graph that `run` runs.
 
 use litesmith_graph::ops::{BinaryKind, PadMode, Padding, PoolKind, Unary, UnaryKind};
-use litesmith_graph::{Graph, Model, NodeId, Op, TensorId};
+use litesmith_graph::{Facts, Graph, Model, NodeId, Op, TensorId};
 
 use crate::dead_pixels::skip_dead_pixels;
 use crate::updates::fuse_updates;
 
-/// Rewrites all graphs; results keep every bit, but for floats of convolutions that another kernel
-/// computes once they have another stride. Tensor ids stay.
-pub(crate) fn fuse(model: &mut Model) {
+/// Rewrites all graphs, given what is known of the tensors of the main one; results keep every bit, but for
+/// floats of convolutions that another kernel computes once they have another stride. Tensor ids stay.
+pub(crate) fn fuse(model: &mut Model, facts: &[Facts]) {
     for graph in &mut model.graphs {
         fuse_padding(graph);
         fuse_silu(graph);
         fuse_updates(graph);
     }
-    skip_dead_pixels(model);
+    skip_dead_pixels(model.main_mut(), facts);
 }
 
 /// Moves zero padding of height and width that only a convolution or a pooling reads into that node,

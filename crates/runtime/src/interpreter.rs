@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 
-use litesmith_graph::{DType, Dim, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate};
+use litesmith_graph::{
+    DType, Dim, Facts, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate,
+};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool};
 
@@ -12,7 +14,7 @@ use crate::eager::{CalledPlans, Computed, Eager, Watch};
 use crate::error::RuntimeError;
 use crate::fuse::fuse;
 use crate::options::{Interrupt, Options};
-use crate::plan::{Mode, NoPlan, Plan, Shared, enter};
+use crate::plan::{Mode, NoPlan, Plan, Shared, enter, facts};
 use crate::prepare;
 use crate::profile::{StepTime, Times};
 use crate::states::States;
@@ -72,8 +74,8 @@ impl Interpreter {
     /// be used, or memory does not suffice.
     pub fn new(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
         let mut interpreter = Interpreter::unplanned(model, options)?;
-        if let Some(shapes) = prepare::trial_shapes(&interpreter.fused) {
-            interpreter.plan(Mode::Inference, shapes)?;
+        if let Some((shapes, facts)) = prepare::trial_shapes(&interpreter.fused) {
+            interpreter.add_plan(Mode::Inference, shapes, &facts)?;
         }
         Ok(interpreter)
     }
@@ -98,10 +100,10 @@ impl Interpreter {
         let states = States::new(model, options.max_memory)?;
         let machine = Machine { isa, pool: &shared.pool, interrupt: &interrupt };
         let folded = prepare::fold(model, machine, &shared)?;
-        let mut fused = folded.clone();
-        fuse(&mut fused);
-        let graph = model.main();
         let facts = infer_shapes(&folded, GraphId(0), None)?;
+        let mut fused = folded.clone();
+        fuse(&mut fused, &facts);
+        let graph = model.main();
         let info = |id: &TensorId| TensorInfo {
             name: graph[*id].name.clone(),
             tensor: *id,
@@ -354,18 +356,37 @@ impl Interpreter {
     fn plan(&mut self, mode: Mode, shapes: Vec<Vec<usize>>) -> Result<(), RuntimeError> {
         let fits = |cached: &CachedPlan| cached.mode == mode && cached.shapes == shapes;
         match self.plans.iter().position(fits) {
-            Some(index) => self.plans[..=index].rotate_right(1),
+            Some(index) => {
+                self.plans[..=index].rotate_right(1);
+                self.reserve_arena()
+            }
             None => {
-                let model = if mode == Mode::Observe { &self.folded } else { &self.fused };
-                let batch = match Batch::make(model, &shapes, mode, &self.activations, &self.shared) {
-                    Ok(batch) => Some(batch),
-                    Err(NoPlan::Computed) => None,
-                    Err(NoPlan::Error(error)) => return Err(error),
-                };
-                self.plans.truncate(MOST_PLANS - 1);
-                self.plans.insert(0, CachedPlan { mode, shapes, batch });
+                let facts = facts(self.model(mode), &shapes)?;
+                self.add_plan(mode, shapes, &facts)
             }
         }
+    }
+
+    /// Plans for inputs of these shapes, with which this is known of the tensors.
+    fn add_plan(&mut self, mode: Mode, shapes: Vec<Vec<usize>>, facts: &[Facts]) -> Result<(), RuntimeError> {
+        let made = Batch::make(self.model(mode), &shapes, facts, mode, &self.activations, &self.shared);
+        let batch = match made {
+            Ok(batch) => Some(batch),
+            Err(NoPlan::Computed) => None,
+            Err(NoPlan::Error(error)) => return Err(error),
+        };
+        self.plans.truncate(MOST_PLANS - 1);
+        self.plans.insert(0, CachedPlan { mode, shapes, batch });
+        self.reserve_arena()
+    }
+
+    /// The model that is planned.
+    fn model(&self, mode: Mode) -> &Model {
+        if mode == Mode::Observe { &self.folded } else { &self.fused }
+    }
+
+    /// Makes the arena as large as the plan in front needs it.
+    fn reserve_arena(&mut self) -> Result<(), RuntimeError> {
         let needed = self.plans[0].batch.as_ref().map_or(0, |batch| batch.arena);
         if self.arena.len() < needed {
             // The old one goes first, so that both are never there.

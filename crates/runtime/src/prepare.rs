@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use litesmith_graph::infer::{infer_node, stated_facts};
 use litesmith_graph::operator::Number;
-use litesmith_graph::{
-    DType, Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind, infer_shapes,
-};
+use litesmith_graph::{DType, Data, Facts, Graph, GraphId, Model, NodeId, Op, Shape, TensorId, TensorKind};
 
 use crate::alone::Bench;
 use crate::bind::{Bound, Machine, Operand, bind};
 use crate::error::RuntimeError;
-use crate::plan::{Mode, Shared, Source, Stored, enter, site};
+use crate::plan::{Mode, Shared, Source, Stored, enter, facts, site};
 use crate::states::States;
 
 /// Longest constant whose integers are followed through shape arithmetic.
@@ -43,6 +41,9 @@ pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Resu
 
 /// Spells sparse constants out.
 fn make_dense(graph: &mut Graph, shared: &Shared) -> Result<(), RuntimeError> {
+    if graph.tensors.iter().all(|tensor| tensor.sparsity.is_none()) {
+        return Ok(());
+    }
     for tensor in &mut graph.tensors {
         let (Some(sparsity), TensorKind::Constant(data)) = (&tensor.sparsity, &tensor.kind) else { continue };
         let length = tensor.shape.elements().and_then(|elements| tensor.dtype.bytes(elements));
@@ -108,7 +109,9 @@ fn fold_graph(
         }
     }
     let graph = &mut model.graphs[index];
-    graph.nodes = kept.into_iter().map(|id| graph[id].clone()).collect();
+    if kept.len() < graph.nodes.len() {
+        graph.nodes = kept.into_iter().map(|id| graph[id].clone()).collect();
+    }
     Ok(())
 }
 
@@ -187,8 +190,8 @@ fn run_once(
 }
 
 /// Shapes of the inputs to try a model with whose inputs are partly free: the first for which shapes
-/// can be inferred throughout; `None` if there is none among those tried.
-pub(crate) fn trial_shapes(model: &Model) -> Option<Vec<Vec<usize>>> {
+/// can be inferred throughout, and what is known of the tensors then; `None` if there is none among those tried.
+pub(crate) fn trial_shapes(model: &Model) -> Option<(Vec<Vec<usize>>, Vec<Facts>)> {
     const SIZES: [usize; 14] = [1, 2, 4, 8, 16, 32, 64, 96, 128, 160, 224, 256, 299, 512];
     let graph = model.main();
     let sized = |size: usize| {
@@ -198,9 +201,5 @@ pub(crate) fn trial_shapes(model: &Model) -> Option<Vec<Vec<usize>>> {
         };
         graph.inputs.iter().map(shape).collect::<Vec<Vec<usize>>>()
     };
-    let fits = |shapes: &Vec<Vec<usize>>| {
-        let shapes: Vec<Shape> = shapes.iter().map(|shape| Shape::fixed(shape)).collect();
-        infer_shapes(model, GraphId(0), Some(&shapes)).is_ok()
-    };
-    SIZES.into_iter().map(sized).find(fits)
+    SIZES.into_iter().map(sized).find_map(|shapes| facts(model, &shapes).ok().map(|facts| (shapes, facts)))
 }

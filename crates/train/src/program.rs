@@ -324,7 +324,7 @@ impl<'a> Drafting<'a> {
                 readers.iter().any(|reader| node.outputs == self.graph[*reader].outputs)
             };
             let kept: Vec<_> = self.graph.nodes.iter().filter(|node| !dead(node)).cloned().collect();
-            self.graph.nodes = kept;
+            self.graph.nodes = kept.into();
             tensor = first.outputs[0];
         }
         (tensor, arrangement)

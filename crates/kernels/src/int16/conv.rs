@@ -1,6 +1,7 @@
 //! Convolution of 16-bit activations with 8-bit weights.
 
 use crate::quantized::gather::Source;
+use crate::quantized::lane::Lane;
 use crate::quantized::{Filter, WeightOrder};
 use crate::{Isa, ThreadPool, Window};
 
@@ -71,8 +72,8 @@ impl Conv2d {
 }
 
 /// The bias by lane.
-pub(super) fn initial_sums(lanes: &[Option<usize>], filter: &Filter, bias: Option<&[i64]>) -> Vec<i64> {
+pub(super) fn initial_sums(lanes: &[Lane], filter: &Filter, bias: Option<&[i64]>) -> Vec<i64> {
     assert!(bias.is_none_or(|bias| bias.len() == filter.out_channels), "one bias per output channel");
     let of_channel = |channel: usize| bias.map_or(0, |bias| bias[channel]);
-    lanes.iter().map(|channel| channel.map_or(0, of_channel)).collect()
+    lanes.iter().map(|lane| lane.channel().map_or(0, of_channel)).collect()
 }

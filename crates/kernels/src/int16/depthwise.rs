@@ -8,6 +8,7 @@ use crate::quantized::Filter;
 #[cfg(target_arch = "x86_64")]
 use crate::quantized::epilogue::packed_channel;
 use crate::quantized::gather::{Cursor, Geometry, SLOTS, Source, Tile};
+use crate::quantized::lane::Lane;
 use crate::quantized::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 use crate::{Isa, ThreadPool, Window};
 
@@ -112,10 +113,9 @@ impl Channelwise {
             #[cfg(target_arch = "x86_64")]
             Layout::Pairs => lane / WIDTH * WIDTH + packed_channel(lane % WIDTH),
         };
-        let lanes: Vec<_> = (0..channels.next_multiple_of(WIDTH))
-            .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
-            .collect();
-        let weight = |channel: Option<usize>, tap: usize| match channel {
+        let lanes: Vec<_> =
+            (0..channels.next_multiple_of(WIDTH)).map(|lane| Lane::new(place(lane), channels)).collect();
+        let weight = |lane: Lane, tap: usize| match lane.channel() {
             Some(channel) if tap < filter.depth() => i16::from(filter.weight(channel, tap)),
             _ => 0,
         };

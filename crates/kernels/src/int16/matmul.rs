@@ -6,6 +6,7 @@ use super::requantize::{Requantize, Requantizer};
 use crate::float::MatMul;
 use crate::float::matmul::Batch;
 use crate::multiversion::multiversion;
+use crate::quantized::lane::Lane;
 use crate::{Isa, ThreadPool};
 
 /// An operand of a product: matrices of words with leading dimensions that broadcast.
@@ -49,7 +50,7 @@ pub fn matmul(
     let reals = |words: &[i16]| -> Vec<f64> { words.iter().map(|&x| f64::from(x)).collect() };
     let a_rows = batch.arranged_a(pool, Cow::Owned(reals(a.data)));
     let b_rows = batch.arranged_b(pool, Cow::Owned(reals(b.data)));
-    let requantizer = Requantizer::new(requantize, &vec![Some(0); columns]);
+    let requantizer = Requantizer::new(requantize, &vec![Lane::new(0, 1); columns]);
     let least = (1 << 16) / (depth * columns).max(1) + 1;
     batch.by_rows(pool, (&a_rows, &b_rows), least, output, |a, b, sums: &mut [f64], out| {
         multiply(isa, a, b, sums);

@@ -6,6 +6,7 @@ pub(super) mod avx512;
 use crate::Isa;
 use crate::elementwise::fixed_point::FixedPoint;
 use crate::quantized::epilogue::Finish;
+use crate::quantized::lane::Lane;
 
 /// How a sum is scaled and rounded. LiteRT has three ways, by operator and type of bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +81,9 @@ enum Constants {
 
 impl Requantizer {
     /// `lanes` gives the output channel at each lane.
-    pub(super) fn new(requantize: &Requantize, lanes: &[Option<usize>]) -> Requantizer {
-        let scales = lanes.iter().map(|lane| lane.map_or(0.0, |channel| requantize.scale_of(channel)));
+    pub(super) fn new(requantize: &Requantize, lanes: &[Lane]) -> Requantizer {
+        let scales =
+            lanes.iter().map(|lane| lane.channel().map_or(0.0, |channel| requantize.scale_of(channel)));
         let constants = match requantize.rule {
             Rule::Real => Constants::Real(scales.collect()),
             Rule::Doubling => Constants::Doubling(scales.map(FixedPoint::new).collect()),
@@ -163,7 +165,7 @@ mod tests {
         let requantize = Requantize { scale: vec![scale], rule, min: i16::MIN, max: i16::MAX };
         requantize.check(1);
         let mut out = [0];
-        Requantizer::new(&requantize, &[Some(0)]).row(0, &[sum], &mut out);
+        Requantizer::new(&requantize, &[Lane::new(0, 1)]).row(0, &[sum], &mut out);
         out[0]
     }
 

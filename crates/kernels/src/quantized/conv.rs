@@ -9,6 +9,7 @@ use super::epilogue::{Epilogue, Requantizer};
 use super::filter::{Filter, WeightOrder};
 use super::formed::FormedProduct;
 use super::gather::Source;
+use super::lane::Lane;
 use super::requantize::Requantize;
 
 /// A quantized convolution (grouped or not) with its weights packed for one instruction set.
@@ -139,7 +140,7 @@ pub(super) fn check_bias(bias: Option<&[i32]>, filter: &Filter) {
 /// What the sums of each lane start from: the bias, and the share of the input's zero point, which
 /// the products then need not know of. Wraps around, as the sums do.
 pub(super) fn initial_sums(
-    lanes: &[Option<usize>],
+    lanes: &[Lane],
     filter: &Filter,
     bias: Option<&[i32]>,
     input_zero_point: u8,
@@ -150,5 +151,5 @@ pub(super) fn initial_sums(
         let share = sums[channel].wrapping_mul(i32::from(input_zero_point));
         bias.map_or(0, |bias| bias[channel]).wrapping_sub(share)
     };
-    lanes.iter().map(|channel| channel.map_or(0, of_channel)).collect()
+    lanes.iter().map(|lane| lane.channel().map_or(0, of_channel)).collect()
 }

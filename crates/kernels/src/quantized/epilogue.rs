@@ -5,6 +5,7 @@ use std::arch::aarch64::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::lane::Lane;
 use super::requantize::Requantize;
 use crate::aligned::Aligned;
 
@@ -313,9 +314,9 @@ pub(super) struct Requantizer {
 
 impl Requantizer {
     /// `lanes` gives the output channel at each lane.
-    pub(super) fn new(requantize: &Requantize, lanes: &[Option<usize>]) -> Requantizer {
+    pub(super) fn new(requantize: &Requantize, lanes: &[Lane]) -> Requantizer {
         Requantizer {
-            scale: lanes.iter().map(|c| c.map_or(0.0, |c| requantize.scale_of(c))).collect(),
+            scale: lanes.iter().map(|c| c.channel().map_or(0.0, |c| requantize.scale_of(c))).collect(),
             zero_point: requantize.zero_point,
             min: requantize.min,
             max: requantize.max,

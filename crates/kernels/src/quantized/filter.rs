@@ -1,8 +1,10 @@
 //! What a quantized convolution multiplies by.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::multiversion::multiversion;
+use crate::prefetch::prefetch;
 use crate::{Isa, Window};
 
 /// The order in which weights are stored.
@@ -84,6 +86,13 @@ impl<'a> Filter<'a> {
         match self.order {
             WeightOrder::OutputFirst => Cow::Borrowed(&self.weights[out * depth..][..depth]),
             WeightOrder::OutputLast => (0..depth).map(|index| self.weight(out, index)).collect(),
+        }
+    }
+
+    /// Asks for the weights of some output channels, which are then read in many short pieces.
+    pub(crate) fn fetch(&self, channels: Range<usize>) {
+        if self.order == WeightOrder::OutputFirst {
+            prefetch(&self.weights[channels.start * self.depth()..channels.end * self.depth()]);
         }
     }
 

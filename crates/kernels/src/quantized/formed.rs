@@ -9,6 +9,7 @@ use crate::{Isa, ThreadPool};
 use super::epilogue::Epilogue;
 use super::filter::{Filter, WeightOrder};
 use super::gather::{Geometry, STEP, Source};
+use super::lane::Lane;
 use super::product::ByteProduct;
 use super::product::sparse::SparseProduct;
 #[cfg(target_arch = "x86_64")]
@@ -96,7 +97,7 @@ impl FormedProduct {
     }
 
     /// The output channel at each lane.
-    pub(super) fn lanes(&self) -> &[Option<usize>] {
+    pub(super) fn lanes(&self) -> &[Lane] {
         match self {
             FormedProduct::Direct(product) => product.lanes(),
             FormedProduct::Sparse(product) => product.lanes(),

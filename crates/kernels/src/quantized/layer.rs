@@ -18,6 +18,7 @@ use super::filter::Filter;
 use super::formed::FormedProduct;
 use super::gather::{Geometry, Source};
 use super::hybrid::{HybridOutput, Rescale};
+use super::lane::Lane;
 use super::range::{Extremes, SharedExtremes, SharedRange, Tally};
 use super::requantizing::Requantizing;
 use super::rescaler::{Rescaler, Rescaling, SampleRescaling};
@@ -29,7 +30,7 @@ const LARGE: usize = 196;
 pub(super) trait Products: Sync {
     fn new(isa: Isa, filter: &Filter) -> Self;
     fn geometry(&self) -> &Geometry;
-    fn lanes(&self) -> &[Option<usize>];
+    fn lanes(&self) -> &[Lane];
 
     /// Computes all outputs: for each channel `initial` (by lane) plus the products, through the
     /// epilogue that each task begins with.
@@ -54,7 +55,7 @@ macro_rules! products {
                 self.geometry()
             }
 
-            fn lanes(&self) -> &[Option<usize>] {
+            fn lanes(&self) -> &[Lane] {
                 self.lanes()
             }
 
@@ -268,13 +269,9 @@ const MANY_OUTPUTS: usize = 1 << 16;
 
 /// The smallest and the largest result before bounds, which grow with the sums or fall with them, of
 /// a sample; `None` if one is not finite.
-fn raw_range(
-    rescaling: &SampleRescaling<'_>,
-    lanes: &[Option<usize>],
-    extremes: &[[i32; 2]],
-) -> Option<[f32; 2]> {
+fn raw_range(rescaling: &SampleRescaling<'_>, lanes: &[Lane], extremes: &[[i32; 2]]) -> Option<[f32; 2]> {
     let (mut low, mut high) = (0.0_f32, 0.0_f32);
-    let used = lanes.iter().zip(extremes).enumerate().filter(|(_, (channel, _))| channel.is_some());
+    let used = lanes.iter().zip(extremes).enumerate().filter(|(_, (lane, _))| lane.channel().is_some());
     for (lane, (_, extremes)) in used {
         // Without pixels there are no extremes.
         for &sum in extremes.iter().filter(|_| extremes[0] <= extremes[1]) {

@@ -21,6 +21,7 @@ mod filter;
 mod formed;
 pub(crate) mod gather;
 mod hybrid;
+pub(crate) mod lane;
 mod layer;
 mod mapped;
 mod matmul;

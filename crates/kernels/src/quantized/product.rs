@@ -28,7 +28,7 @@ pub(crate) use neondot::dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
@@ -38,6 +38,7 @@ use crate::{Isa, ThreadPool, Window};
 use super::epilogue::Finish;
 use super::filter::{Filter, WeightOrder};
 use super::gather::{Cursor, Geometry, STEP, Source, Tile};
+use super::lane::Lane;
 use super::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 use crate::aligned::Aligned;
 
@@ -276,7 +277,7 @@ macro_rules! product {
             }
 
             /// The output channel at each lane.
-            pub(crate) fn lanes(&self) -> &[Option<usize>] {
+            pub(crate) fn lanes(&self) -> &[Lane] {
                 match self {
                     Product::Portable(packed) => &packed.lanes,
                     $(Product::$name(packed) => &packed.lanes,)*
@@ -352,23 +353,23 @@ pub(crate) type PortableProduct<P> = Product<P>;
 /// Steps whose weights stay in the first-level cache while all lanes are put into them.
 const PACKED_TOGETHER: usize = 64;
 
-/// Packs the weights of a panel, which has these lanes: `run` inputs at each tap, in `steps` steps. A long
-/// tap is several taps of the filter, one after the other as there.
-fn pack<L: Layout>(
-    filter: &Filter,
-    lanes: &[Option<usize>],
+/// Packs the weights of a panel, whose lanes have these (none where there is no channel): `run` inputs at each
+/// tap, in `steps` steps. A long tap is several taps of the filter, one after the other as there.
+fn pack<'a, L: Layout>(
+    lanes: &'a [Cow<[i8]>],
     [taps, steps, run]: [usize; 3],
+    rows: &mut Vec<&'a [i8]>,
     weights: &mut [L::Weight],
 ) {
-    let channels: Vec<_> = lanes.iter().map(|channel| channel.map(|channel| filter.row(channel))).collect();
     let step = L::INPUTS * lanes.len();
     for (tap, weights) in weights.chunks_exact_mut(steps * step).enumerate().take(taps) {
         let inputs = tap * run..(tap + 1) * run;
         for (block, weights) in weights.chunks_mut(PACKED_TOGETHER * step).enumerate() {
             let start = inputs.start + block * PACKED_TOGETHER * L::INPUTS;
             let end = inputs.end.min(start + PACKED_TOGETHER * L::INPUTS);
-            let rows = channels.iter().map(|row| row.as_ref().map_or(&[][..], |row| &row[start..end]));
-            L::put(&rows.collect::<Vec<_>>(), weights);
+            rows.clear();
+            rows.extend(lanes.iter().map(|lane| lane.get(start..end).unwrap_or_default()));
+            L::put(rows, weights);
         }
     }
 }
@@ -401,7 +402,7 @@ pub(crate) struct Packed<L: Layout> {
     /// Steps at each tap.
     steps: usize,
     panels: Vec<Panel>,
-    lanes: Vec<Option<usize>>,
+    lanes: Vec<Lane>,
     weights: Aligned<L::Weight>,
     /// The steps of each panel, where the layout is sparse.
     list: Vec<Step>,
@@ -450,12 +451,13 @@ fn folded(filter: &Filter, fold: usize) -> Option<(Window, Vec<i8>)> {
 }
 
 /// What sums lack, by lane, where a kernel takes something off its inputs. Wraps around, as they do.
-fn taken<L: Layout>(filter: &Filter, lanes: &[Option<usize>]) -> Vec<i32> {
+fn taken<L: Layout>(filter: &Filter, lanes: &[Lane]) -> Vec<i32> {
     if L::TAKEN == 0 {
         return Vec::new();
     }
     let sums = filter.weight_sums();
-    lanes.iter().map(|channel| channel.map_or(0, |channel| sums[channel].wrapping_mul(L::TAKEN))).collect()
+    let of_channel = |channel: usize| sums[channel].wrapping_mul(L::TAKEN);
+    lanes.iter().map(|lane| lane.channel().map_or(0, of_channel)).collect()
 }
 
 impl<L: Layout> Packed<L> {
@@ -465,7 +467,7 @@ impl<L: Layout> Packed<L> {
         let geometry = Geometry::of_product(filter, size, L::LONG);
         let (run, steps, taps) = (geometry.run() / size, geometry.read() / STEP, geometry.slots());
         let group_bytes = filter.group_in() * size;
-        let (mut panels, mut lanes) = (Vec::new(), Vec::new());
+        let (mut panels, mut lanes) = (Vec::new(), Vec::with_capacity(filter.out_channels));
         for group in 0..filter.groups {
             let end = (group + 1) * filter.group_out();
             let mut channel = group * filter.group_out();
@@ -474,8 +476,8 @@ impl<L: Layout> Packed<L> {
                 let channels = width.min(end - channel);
                 let (lane, weights) = (lanes.len(), lanes.len() * taps * steps * L::INPUTS);
                 panels.push(Panel { group, channel, channels, lane, width, weights, list: 0..0 });
-                let place = |lane| L::channel(lane, width, packed);
-                lanes.extend((0..width).map(|l| (place(l) < channels).then(|| channel + place(l))));
+                let lane = |lane| Lane::new(channel + L::channel(lane, width, packed), channel + channels);
+                lanes.extend((0..width).map(lane));
                 channel += channels;
             }
         }
@@ -487,8 +489,13 @@ impl<L: Layout> Packed<L> {
             weights,
             ..*filter
         });
-        let pack = |panel: &Panel, weights: &mut [L::Weight]| {
-            pack::<L>(filter, &lanes[panel.lane..][..panel.width], [taps, steps, run], weights);
+        let of_lane =
+            |lane: &Lane| lane.channel().map_or(Cow::Borrowed(&[][..]), |channel| filter.row(channel));
+        let of_lanes: Vec<Cow<[i8]>> = lanes.iter().map(of_lane).collect();
+        let mut rows = Vec::new();
+        let mut pack = |panel: &Panel, weights: &mut [L::Weight]| {
+            filter.fetch(panel.channel..panel.channel + panel.channels);
+            pack::<L>(&of_lanes[panel.lane..][..panel.width], [taps, steps, run], &mut rows, weights);
         };
         let mut list = Vec::new();
         let weights = if L::SPARSE {

@@ -8,6 +8,7 @@ use crate::float::Clamp;
 
 use super::dynamic::SampleQuantization;
 use super::epilogue::{Epilogue, Finish};
+use super::lane::Lane;
 use super::range::Tally;
 
 /// The constants of a layer, by lane.
@@ -22,16 +23,16 @@ pub(super) struct Rescaling {
 impl Rescaling {
     /// `lanes` gives the output channel at each lane.
     pub(super) fn new(
-        lanes: &[Option<usize>],
+        lanes: &[Lane],
         weight_sum: impl Fn(usize) -> i32,
         scale: impl Fn(usize) -> f32,
         bias: impl Fn(usize) -> f32,
         clamp: Clamp,
     ) -> Rescaling {
         Rescaling {
-            weight_sums: lanes.iter().map(|c| c.map_or(0, &weight_sum)).collect(),
-            scale: lanes.iter().map(|c| c.map_or(0.0, &scale)).collect(),
-            bias: lanes.iter().map(|c| c.map_or(0.0, &bias)).collect(),
+            weight_sums: lanes.iter().map(|c| c.channel().map_or(0, &weight_sum)).collect(),
+            scale: lanes.iter().map(|c| c.channel().map_or(0.0, &scale)).collect(),
+            bias: lanes.iter().map(|c| c.channel().map_or(0.0, &bias)).collect(),
             clamp,
         }
     }

@@ -84,25 +84,25 @@ pub(crate) struct Part<'a> {
 pub(crate) type Watch<'a> = &'a mut dyn FnMut(Moment, &Plan, &[u8]);
 
 impl Batch {
-    /// Plans the main graph of a prepared model for inputs of these shapes. `order` lists the activations
-    /// that `Mode::Observe` is to show, which one plan then computes.
+    /// Plans the main graph of a prepared model for inputs of these shapes, with which this is known of its
+    /// tensors. `order` lists the activations that `Mode::Observe` is to show, which one plan then computes.
     pub(crate) fn make(
         model: &Model,
         shapes: &[Vec<usize>],
+        facts: &[Facts],
         mode: Mode,
         order: &[TensorId],
         shared: &Shared,
     ) -> Result<Batch, NoPlan> {
-        let facts = plan::facts(model, shapes)?;
         if mode == Mode::Inference
             && let Some(samples) = samples(model.main(), shapes)
-            && let Some(spans) = spans(model, shapes, &facts, samples, shared.pool.threads())
+            && let Some(spans) = spans(model, shapes, facts, samples, shared.pool.threads())
         {
-            return Batch::in_stages(model, shapes, &facts, samples, &spans, shared);
+            return Batch::in_stages(model, shapes, facts, samples, &spans, shared);
         }
-        let plan = plan::make(model, &facts, mode, order, shared)?;
+        let plan = plan::make(model, facts, mode, order, shared)?;
         let graph = model.main();
-        let (room, outputs) = (plan.arena, outputs(graph, &facts, shared)?);
+        let (room, outputs) = (plan.arena, outputs(graph, facts, shared)?);
         let stage = Stage {
             first: 0,
             inputs: (0..graph.inputs.len()).map(Home::Array).collect(),
@@ -305,7 +305,7 @@ fn part_of(model: &Model, cut: &Cut) -> Model {
     let part = Graph {
         name: graph.name.clone(),
         tensors: graph.tensors.clone(),
-        nodes: graph.nodes[cut.nodes.clone()].to_vec(),
+        nodes: graph.nodes[cut.nodes.clone()].to_vec().into(),
         inputs: [cut.inputs.as_slice(), &cut.received].concat(),
         outputs: outputs.chain(cut.sent.iter().copied()).collect(),
     };

@@ -33,7 +33,7 @@ fn sparse_weights_are_spelled_out() {
     };
     let stored: Vec<f32> = (1..=12).map(|i| i as f32).collect();
     let mut weights = Tensor::constant("w", DType::F32, Shape::from([3, 8]), Data::from_vec(stored));
-    weights.sparsity = Some(sparsity);
+    weights.sparsity = Some(Box::new(sparsity));
     let x: Vec<f32> = (0..8).map(|i| i as f32).collect();
     let run = |weights: Tensor| {
         let mut interpreter = Interpreter::new(&product(weights), &Options::default().with_threads(1))?;

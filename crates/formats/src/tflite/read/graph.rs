@@ -14,7 +14,7 @@ use super::call::{Call, Refusal};
 use super::calls::Progress;
 use super::operators::{Decoded, Link, Source, decode};
 use super::states::States;
-use super::tensors::{MOST_AXES, Role, read_tensor};
+use super::tensors::{MOST_AXES, Role, Zeros, read_tensor};
 use super::{OperatorCode, display_name, unsupported};
 use crate::error::{FormatError, Unsupported};
 use crate::tflite::flatbuffer::reader::Table;
@@ -57,6 +57,7 @@ pub(super) struct Context<'a> {
     codes: &'a [OperatorCode],
     pub subgraphs: &'a [Subgraph<'a>],
     pub states: States,
+    pub zeros: Zeros,
     /// How far each subgraph has been read.
     pub progress: Vec<Progress>,
     /// The model in the making: its graphs are those that have been read, at the places of the
@@ -80,6 +81,7 @@ impl<'a> Context<'a> {
             codes,
             subgraphs,
             states: States::default(),
+            zeros: Zeros::default(),
             progress: subgraphs.iter().map(|_| Progress::Waiting).collect(),
             model: Model { graphs, ..Model::default() },
             refused: Vec::new(),

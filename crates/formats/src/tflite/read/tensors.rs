@@ -1,5 +1,6 @@
 //! Reading of tensors: type, shape, elements, quantization.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,7 +54,7 @@ pub(super) fn read_tensor(
     if role == Role::Input && !has_rank && !table.has(schema::tensor::SHAPE)? {
         refuse("the number of its axes is not known".into());
     }
-    let quantization = match read_quantization(table, dtype, &shape)? {
+    let quantization = match read_quantization(table, dtype, &shape, &mut context.zeros)? {
         Ok(quantization) => quantization,
         Err(Problem::Unsupported(reason)) => {
             refuse(reason);
@@ -67,7 +68,7 @@ pub(super) fn read_tensor(
     };
     let sparsity = match table.table(schema::tensor::SPARSITY)? {
         Some(sparsity) if !bytes.is_empty() => {
-            Some(read_sparsity(&sparsity, &shape, dtype, bytes.len())?.map_err(broken)?)
+            Some(Box::new(read_sparsity(&sparsity, &shape, dtype, bytes.len())?.map_err(broken)?))
         }
         _ => None,
     };
@@ -144,6 +145,7 @@ fn read_quantization(
     table: &Table<'_>,
     dtype: DType,
     shape: &Shape,
+    zeros: &mut Zeros,
 ) -> Result<Result<Option<Quantization>, Problem>, FormatError> {
     let Some(table) = table.table(schema::tensor::QUANTIZATION)? else { return Ok(Ok(None)) };
     let details: u8 = table.scalar(schema::quantization::DETAILS_TYPE, 0)?;
@@ -156,21 +158,54 @@ fn read_quantization(
     if scales.is_empty() || !dtype.is_integer() {
         return Ok(Ok(None));
     }
-    let zero_points: SmallVec<[i64; 4]> =
-        table.numbers(schema::quantization::ZERO_POINT)?.unwrap_or_default();
+    let zero_points: ZeroPoints = table.numbers(schema::quantization::ZERO_POINT)?.unwrap_or_default();
     let axis: i32 = table.scalar(schema::quantization::QUANTIZED_DIMENSION, 0)?;
-    Ok(quantization(scales, &zero_points, axis, dtype, shape).map_err(Problem::Broken))
+    Ok(quantization(scales, &zero_points, axis, dtype, shape, zeros).map_err(Problem::Broken))
+}
+
+/// The zero points in a file. Those of per-channel tensors are all 0 and not kept one by one.
+#[derive(Default)]
+struct ZeroPoints {
+    count: usize,
+    /// From the first one on that is not 0.
+    others: SmallVec<[i64; 1]>,
+}
+
+impl FromIterator<i64> for ZeroPoints {
+    fn from_iter<I: IntoIterator<Item = i64>>(points: I) -> ZeroPoints {
+        let mut points = points.into_iter();
+        let mut zeros = 0;
+        match points.by_ref().inspect(|_| zeros += 1).find(|point| *point != 0) {
+            None => ZeroPoints { count: zeros, others: SmallVec::new() },
+            Some(first) => {
+                let others: SmallVec<[i64; 1]> = std::iter::once(first).chain(points).collect();
+                ZeroPoints { count: zeros - 1 + others.len(), others }
+            }
+        }
+    }
+}
+
+/// Zero points that are all 0, which tensors with as many channels share.
+#[derive(Default)]
+pub(super) struct Zeros(HashMap<usize, Arc<[i32]>>);
+
+impl Zeros {
+    fn of(&mut self, count: usize) -> Arc<[i32]> {
+        self.0.entry(count).or_insert_with(|| vec![0; count].into()).clone()
+    }
 }
 
 fn quantization(
     scales: Arc<[f32]>,
-    zero_points: &[i64],
+    zero_points: &ZeroPoints,
     axis: i32,
     dtype: DType,
     shape: &Shape,
+    zeros: &mut Zeros,
 ) -> Result<Option<Quantization>, String> {
-    if scales.len() != zero_points.len() {
-        return Err(format!("it has {} scales and {} zero points", scales.len(), zero_points.len()));
+    let ZeroPoints { count, ref others } = *zero_points;
+    if scales.len() != count {
+        return Err(format!("it has {} scales and {count} zero points", scales.len()));
     }
     if *scales == [0.0] {
         return Ok(None);
@@ -183,11 +218,16 @@ fn quantization(
         DType::U16 => (0, 65_535),
         _ => (i64::from(i32::MIN), i64::from(i32::MAX)),
     };
-    if let Some(point) = zero_points.iter().find(|point| !(low..=high).contains(point)) {
+    if let Some(point) = others.iter().find(|point| !(low..=high).contains(point)) {
         return Err(format!("zero point {point} is no {dtype}"));
     }
-    let zero_points: Arc<[i32]> = zero_points.iter().map(|point| *point as i32).collect();
-    if zero_points.len() == 1 {
+    let zero_points = if others.is_empty() {
+        zeros.of(count)
+    } else {
+        let zeros = std::iter::repeat_n(0, count - others.len());
+        zeros.chain(others.iter().map(|point| *point as i32)).collect()
+    };
+    if count == 1 {
         return Ok(Some(Quantization { scales, zero_points, axis: None }));
     }
     match usize::try_from(axis) {

@@ -125,7 +125,7 @@ fn elementwise() -> Vec<(String, Model)> {
 fn quantized_product(depth: usize, dtype: DType, weights: Vec<i8>, sparsity: Option<Sparsity>) -> Model {
     let rows = Tensor::input("x", DType::I8, Shape::from([Dim::free("batch"), depth.into()]));
     let mut weights = Tensor::constant("w", dtype, Shape::from([3, depth]), Data::from_vec(weights));
-    weights.sparsity = sparsity;
+    weights.sparsity = sparsity.map(Box::new);
     let bias = Tensor::integers("b", &[5, -6, 7]);
     let inputs = vec![
         rows.with_quantization(Quantization::per_tensor(0.05, 3)),

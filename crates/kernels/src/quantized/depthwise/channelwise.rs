@@ -9,6 +9,7 @@ use crate::{Isa, ThreadPool};
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Cursor, Geometry, SLOTS, Source, Tile};
+use super::super::lane::Lane;
 use super::super::split::{Grid, MANY_WEIGHTS, Target, Work, share};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
@@ -123,7 +124,7 @@ impl Channelwise {
     }
 
     /// The output channel at each lane.
-    pub(in super::super) fn lanes(&self) -> &[Option<usize>] {
+    pub(in super::super) fn lanes(&self) -> &[Lane] {
         with_packed!(self, packed => packed.lanes())
     }
 
@@ -153,9 +154,22 @@ impl Channelwise {
     }
 }
 
-/// The weights that the lanes of a block have at one tap; `order` says which channel of the block a lane holds.
-pub(super) fn by_lane<'a>(of_block: &'a [i8], order: &'a [usize]) -> impl Iterator<Item = i8> + 'a {
-    order.iter().map(|&channel| of_block.get(channel).copied().unwrap_or(0))
+/// Calls `put` with each tap, each block of channels, and the weights that its lanes have at the tap (the last ones
+/// may be missing, and are zero); `order` says which channel of a block a lane holds.
+pub(super) fn each_block(filter: &Filter, order: &[usize], mut put: impl FnMut(usize, usize, &[i8])) {
+    let in_order = order.iter().enumerate().all(|(lane, channel)| lane == *channel);
+    let mut by_lane = Vec::with_capacity(order.len());
+    for (tap, of_tap) in filter.weights.chunks_exact(filter.out_channels).enumerate() {
+        for (block, own) in of_tap.chunks(order.len()).enumerate() {
+            if in_order {
+                put(tap, block, own);
+            } else {
+                by_lane.clear();
+                by_lane.extend(order.iter().map(|&channel| own.get(channel).copied().unwrap_or(0)));
+                put(tap, block, &by_lane);
+            }
+        }
+    }
 }
 
 /// Puts the weights of all lanes at index `at` of the `bundle` weights that each of them has.
@@ -170,7 +184,7 @@ pub(super) fn put<W: From<i8>>(lanes: &[i8], out: &mut [W], [bundle, at]: [usize
 pub(in super::super) struct Packed<K: Kernel> {
     geometry: Geometry,
     channels: usize,
-    lanes: Vec<Option<usize>>,
+    lanes: Vec<Lane>,
     weights: Aligned<K::Weight>,
 }
 
@@ -179,24 +193,14 @@ impl<K: Kernel> Packed<K> {
         let channels = filter.out_channels;
         let geometry = Geometry::of_channels(filter.window, channels, K::BUNDLE);
         let place = |lane: usize| lane / K::WIDTH * K::WIDTH + K::channel(lane % K::WIDTH, packed);
-        let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
-            .map(|lane| Some(place(lane)).filter(|&channel| channel < channels))
-            .collect();
+        let lanes: Vec<_> =
+            (0..channels.next_multiple_of(K::WIDTH)).map(|lane| Lane::new(place(lane), channels)).collect();
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::channel(lane, packed)).collect();
-        let mut lane_weights = Vec::with_capacity(K::WIDTH);
         let mut weights = Aligned::lasting(lanes.len() * geometry.slots());
-        for (tap, of_tap) in filter.weights.chunks_exact(channels).enumerate() {
-            let blocks = weights.chunks_exact_mut(K::WIDTH * geometry.slots());
-            for (block, of_block) in blocks.zip(of_tap.chunks(K::WIDTH)) {
-                lane_weights.clear();
-                lane_weights.extend(by_lane(of_block, &order));
-                put(
-                    &lane_weights,
-                    &mut block[tap / K::BUNDLE * K::WIDTH * K::BUNDLE..],
-                    [K::BUNDLE, tap % K::BUNDLE],
-                );
-            }
-        }
+        each_block(filter, &order, |tap, block, own| {
+            let at = block * K::WIDTH * geometry.slots() + tap / K::BUNDLE * K::WIDTH * K::BUNDLE;
+            put(own, &mut weights[at..], [K::BUNDLE, tap % K::BUNDLE]);
+        });
         Packed { geometry, channels, lanes, weights }
     }
 
@@ -204,7 +208,7 @@ impl<K: Kernel> Packed<K> {
         &self.geometry
     }
 
-    fn lanes(&self) -> &[Option<usize>] {
+    fn lanes(&self) -> &[Lane] {
         &self.lanes
     }
 

@@ -21,8 +21,9 @@ use crate::{ThreadPool, Window};
 use super::super::epilogue::Epilogue;
 use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
+use super::super::lane::Lane;
 use super::super::split::{Grid, MANY_WEIGHTS, Target, Work};
-use super::channelwise::{by_lane, put};
+use super::channelwise::{each_block, put};
 use crate::aligned::Aligned;
 use band::{Band, border_lines};
 
@@ -70,7 +71,7 @@ pub(in super::super) struct Sliding<K: Kernel> {
     /// Bundles of a column, and rows of the output made of them (1, 2 or 4).
     bundles: usize,
     rows: usize,
-    lanes: Vec<Option<usize>>,
+    lanes: Vec<Lane>,
     /// `[block][horizontal tap][bundle][row of the output][lane][row of the bundle]`.
     weights: Aligned<K::Weight>,
 }
@@ -89,7 +90,7 @@ impl<K: Kernel> Sliding<K> {
         let (channels, window) = (filter.out_channels, filter.window);
         let [height, width] = window.kernel;
         let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
-            .map(|lane| Some(K::place(lane, packed)).filter(|&channel| channel < channels))
+            .map(|lane| Lane::new(K::place(lane, packed), channels))
             .collect();
         let bundles = height.div_ceil(K::BUNDLE);
         let rows = match (bundles * K::BUNDLE - height) / window.stride[0] + 1 {
@@ -98,21 +99,16 @@ impl<K: Kernel> Sliding<K> {
             _ => 4,
         };
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::place(lane, packed)).collect();
-        let mut lane_weights = Vec::with_capacity(K::WIDTH);
         let of_block = width * bundles * rows * K::WIDTH * K::BUNDLE;
         let mut weights = Aligned::lasting(lanes.len() / K::WIDTH * of_block);
-        for (tap, of_tap) in filter.weights.chunks_exact(channels).enumerate() {
-            for (block, own) in weights.chunks_exact_mut(of_block).zip(of_tap.chunks(K::WIDTH)) {
-                lane_weights.clear();
-                lane_weights.extend(by_lane(own, &order));
-                for row in 0..rows {
-                    let down = row * window.stride[0] + tap / width;
-                    let bundle = (tap % width * bundles + down / K::BUNDLE) * rows + row;
-                    let bundle = &mut block[bundle * K::WIDTH * K::BUNDLE..];
-                    put(&lane_weights, bundle, [K::BUNDLE, down % K::BUNDLE]);
-                }
+        each_block(filter, &order, |tap, block, own| {
+            for row in 0..rows {
+                let down = row * window.stride[0] + tap / width;
+                let bundle = (tap % width * bundles + down / K::BUNDLE) * rows + row;
+                let at = block * of_block + bundle * K::WIDTH * K::BUNDLE;
+                put(own, &mut weights[at..], [K::BUNDLE, down % K::BUNDLE]);
             }
-        }
+        });
         let geometry = Geometry::of_channels(window, channels, 1);
         Sliding { geometry, window, channels, bundles, rows, lanes, weights }
     }
@@ -123,7 +119,7 @@ impl<K: Kernel> Sliding<K> {
     }
 
     /// The output channel at each lane.
-    pub(super) fn lanes(&self) -> &[Option<usize>] {
+    pub(super) fn lanes(&self) -> &[Lane] {
         &self.lanes
     }
 

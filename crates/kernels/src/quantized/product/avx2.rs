@@ -99,13 +99,15 @@ unsafe fn put_square<W: Weight>(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [W
     // The first pair of inputs of each lane, then the second, in each half of a vector.
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-    for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP * WIDTH)) {
+    // Of each step four places, two of them for the other half of the lanes.
+    let steps = out.as_chunks_mut().0.chunks_mut(4);
+    for (step, places) in transpose::short_square(rows).into_iter().zip(steps) {
+        let [first, _, second, ..] = places else { break };
         let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(step, pairs));
-        let halves = [_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs)];
-        for (pair, bytes) in halves.into_iter().enumerate() {
-            let place = out[pair * 2 * WIDTH..].first_chunk_mut().expect("sixteen weights of a pair");
-            // SAFETY: the caller's promise.
-            unsafe { W::store(bytes, place) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            W::store(_mm256_castsi256_si128(pairs), first);
+            W::store(_mm256_extracti128_si256::<1>(pairs), second);
         }
     }
 }

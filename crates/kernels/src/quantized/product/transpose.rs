@@ -60,29 +60,20 @@ pub(super) fn each_short_square(
     rows: &[&[i8]],
     mut put: impl FnMut(usize, usize, [&[i8; SHORT * INPUTS]; SHORT]),
 ) {
-    let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    for from in (0..longest).step_by(SHORT * INPUTS) {
-        for (place, rows) in rows.chunks_exact(SHORT).enumerate() {
-            let mut square = [&[0; SHORT * INPUTS]; SHORT];
-            let mut ends = false;
-            for (part, row) in square.iter_mut().zip(rows) {
-                match row.get(from..).and_then(<[i8]>::first_chunk) {
-                    Some(whole) => *part = whole,
-                    None => ends |= row.len() > from,
-                }
-            }
-            if ends {
-                let ends = ends_of_rows(rows, from);
-                put(from, place, ends.each_ref());
-            } else {
-                put(from, place, square);
-            }
+    for (place, rows) in rows.as_chunks::<SHORT>().0.iter().enumerate() {
+        let parts = rows.map(|row| row.as_chunks::<{ SHORT * INPUTS }>().0);
+        let whole = parts.iter().map(|parts| parts.len()).min().unwrap_or(0);
+        for part in 0..whole {
+            put(part * SHORT * INPUTS, place, parts.map(|parts| &parts[part]));
+        }
+        let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        for from in (whole * SHORT * INPUTS..longest).step_by(SHORT * INPUTS) {
+            put(from, place, ends_of_rows(rows, from).each_ref());
         }
     }
 }
 
 /// The last bytes of rows, from `from` on, and zeros behind them.
-#[cold]
 fn ends_of_rows(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
     let mut ends = [[0; SHORT * INPUTS]; SHORT];
     for (end, row) in ends.iter_mut().zip(rows) {

@@ -94,22 +94,33 @@ fn is_exact(form: Form, filter: &Filter) -> bool {
     i64::from(largest) * i64::from(u8::MAX) < most
 }
 
+/// Sums that run side by side.
+const LANES: usize = 32;
+
 multiversion! {
     /// The sum of the weights above zero, and that of those below, less its sign, of at most [`MOST_DEPTH`].
     fn one_sided_sums(weights: &[i8]) -> [i32; 2] {
-        let (mut positive, mut all) = ([0_i32; 32], [0_i32; 32]);
-        let mut chunks = weights.chunks_exact(32);
-        for chunk in &mut chunks {
-            for ((positive, all), &weight) in positive.iter_mut().zip(&mut all).zip(chunk) {
-                *positive += i32::from(weight.max(0));
-                *all += i32::from(weight);
+        let mut sums = [0_i32; 2];
+        // A word holds the sum of 256 bytes.
+        for block in weights.chunks(256 * LANES) {
+            let mut lanes = [[0_i16; LANES]; 2];
+            let [positive, all] = &mut lanes;
+            let mut chunks = block.chunks_exact(LANES);
+            for chunk in &mut chunks {
+                for ((positive, all), &weight) in positive.iter_mut().zip(&mut *all).zip(chunk) {
+                    *positive += i16::from(weight.max(0));
+                    *all += i16::from(weight);
+                }
+            }
+            for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                *sum += lanes.into_iter().map(i32::from).sum::<i32>();
+            }
+            for &weight in chunks.remainder() {
+                sums[0] += i32::from(weight.max(0));
+                sums[1] += i32::from(weight);
             }
         }
-        for ((positive, all), &weight) in positive.iter_mut().zip(&mut all).zip(chunks.remainder()) {
-            *positive += i32::from(weight.max(0));
-            *all += i32::from(weight);
-        }
-        let [positive, all] = [positive, all].map(|sums| sums.into_iter().sum::<i32>());
+        let [positive, all] = sums;
         [positive, positive - all]
     }
 }

@@ -27,6 +27,7 @@ pub(super) use form::{best, best_share, is_possible};
 use super::epilogue::Epilogue;
 use super::filter::Filter;
 use super::gather::{Geometry, STEP, Source};
+use super::lane::Lane;
 use super::split::{Target, share};
 use crate::aligned::Aligned;
 use crate::float::Form;
@@ -59,7 +60,7 @@ pub(super) struct Winograd {
     pad_before: [usize; 2],
     in_channels: usize,
     out_channels: usize,
-    lanes: Vec<Option<usize>>,
+    lanes: Vec<Lane>,
     /// `[panel][point][pair of inputs][lane][2]`.
     weights: Aligned<i16>,
 }
@@ -155,7 +156,7 @@ impl Winograd {
             pad_before: filter.window.pad_before,
             in_channels: filter.in_channels,
             out_channels: filter.out_channels,
-            lanes: (0..panels * WIDTH).map(|lane| (lane < filter.out_channels).then_some(lane)).collect(),
+            lanes: (0..panels * WIDTH).map(|lane| Lane::new(lane, filter.out_channels)).collect(),
             weights: weights::pack(form, filter),
         }
     }
@@ -166,7 +167,7 @@ impl Winograd {
     }
 
     /// The output channel at each lane.
-    pub(super) fn lanes(&self) -> &[Option<usize>] {
+    pub(super) fn lanes(&self) -> &[Lane] {
         &self.lanes
     }
 

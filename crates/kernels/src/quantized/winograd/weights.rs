@@ -8,6 +8,7 @@ use crate::Isa;
 use crate::aligned::Aligned;
 use crate::float::Form;
 use crate::multiversion::multiversion;
+use crate::prefetch::prefetch;
 use crate::quantized::filter::Filter;
 use crate::quantized::product::avx2::put_words;
 
@@ -28,6 +29,7 @@ pub(super) fn pack(form: Form, filter: &Filter) -> Aligned<i16> {
     let own = filter.weights.chunks(WIDTH * TAPS * inputs);
     let mut taps = vec![0; TAPS * WIDTH * BLOCK];
     for (filters, panel) in own.zip(packed.chunks_exact_mut(WIDTH * points * inputs)) {
+        prefetch(filters);
         if filters.len() < WIDTH * TAPS * inputs {
             // Lanes without a channel.
             taps.fill(0);
