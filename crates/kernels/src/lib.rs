@@ -36,5 +36,6 @@ pub mod volume;
 pub mod window;
 
 pub use isa::Isa;
+pub use pages::Ahead;
 pub use pool::ThreadPool;
 pub use window::Window;

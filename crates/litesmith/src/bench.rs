@@ -120,8 +120,9 @@ pub fn bench(model: &Path, options: &BenchOptions, observer: &dyn Observer) -> R
         return Err(Error::Usage("the batch and the number of runs must be at least 1".into()));
     }
     let start = Instant::now();
-    let file = crate::source::read(model)?;
+    let (file, ahead) = crate::source::read_to_run(model, &options.run)?;
     let mut interpreter = Interpreter::new(&file, &options.run)?;
+    drop(ahead);
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let inputs = match &options.data {
         Some(data) => samples(&file, &interpreter, data, options.batch)?,

@@ -41,8 +41,9 @@ pub fn evaluate(
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<EvaluateResult, Error> {
-    let model_file = crate::source::read(model)?;
+    let (model_file, ahead) = crate::source::read_to_run(model, options)?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
+    drop(ahead);
     let feed = Feed::open(&model_file, interpreter.inputs(), data)?;
     if feed.dataset.labels().is_none() {
         return Err(Error::Usage(format!("{}: the data have no labels", data.path.display())));

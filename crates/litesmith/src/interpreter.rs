@@ -5,11 +5,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use litesmith_graph::{DType, GraphId, Model, Shape, TensorId, infer_shapes};
-use litesmith_runtime::{Array, Interpreter as Engine, Options as RunOptions};
+use litesmith_runtime::{Ahead, Array, Interpreter as Engine, Options as RunOptions};
 
 use crate::error::Error;
 use crate::inspect::{TensorDetails, describe};
 use crate::shapes::set_input_shapes;
+use crate::source::memory_ahead;
 
 /// A named entry point of a model: tensors under the names that its signature gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Interpreter {
     /// Whether [`Interpreter::value`] knows every tensor behind a run.
     keep_all: bool,
     engine: Engine,
+    /// For the weights, until they are packed.
+    ahead: Option<Ahead>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
     arrays: Vec<Array>,
@@ -60,8 +63,9 @@ impl Interpreter {
     /// # Errors
     /// If the file cannot be read, or the model cannot be run.
     pub fn open(path: &Path, options: RunOptions) -> Result<Interpreter, Error> {
+        let ahead = memory_ahead(path, &options);
         let model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
-        Interpreter::of(model, options)
+        Ok(Interpreter { ahead, ..Interpreter::of(model, options)? })
     }
 
     /// Reads the bytes of a `.tflite`, `.keras` or `.h5` file.
@@ -83,6 +87,7 @@ impl Interpreter {
             options,
             keep_all: false,
             engine,
+            ahead: None,
             inputs,
             outputs,
             arrays: Vec::new(),
@@ -201,7 +206,9 @@ impl Interpreter {
     /// If the shapes do not fit each other or the model, or memory does not suffice.
     pub fn allocate(&mut self) -> Result<(), Error> {
         self.forget();
-        Ok(self.engine.prepare(self.arrays.iter().map(|array| array.shape.clone()).collect())?)
+        self.engine.prepare(self.arrays.iter().map(|array| array.shape.clone()).collect())?;
+        self.ahead = None;
+        Ok(())
     }
 
     /// Sets an input. Its shape may differ from what it had where the model leaves sizes free.
@@ -236,6 +243,7 @@ impl Interpreter {
     pub fn run(&mut self) -> Result<(), Error> {
         if !self.keep_all {
             self.results = self.engine.run(&self.arrays)?;
+            self.ahead = None;
             return Ok(());
         }
         let kept = &mut self.kept;

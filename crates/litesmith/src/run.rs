@@ -59,8 +59,9 @@ pub fn run(
     options: &RunOptions,
     observer: &dyn Observer,
 ) -> Result<RunResult, Error> {
-    let model_file = crate::source::read(model)?;
+    let (model_file, ahead) = crate::source::read_to_run(model, options)?;
     let mut interpreter = Interpreter::new(&model_file, options)?;
+    drop(ahead);
     let infos = interpreter.outputs().to_vec();
     let names = output_names(&model_file, &infos);
     if let Some(whole) = Whole::open(&model_file, interpreter.inputs(), data)? {

@@ -38,7 +38,7 @@ mod updates;
 pub use array::{Array, TensorView};
 pub use error::{RuntimeError, Unsupported};
 pub use interpreter::{Interpreter, TensorInfo};
-pub use litesmith_kernels::Isa;
+pub use litesmith_kernels::{Ahead, Isa};
 pub use options::{Interrupt, Options};
 pub use profile::StepTime;
 pub use training::{Roles, Training};

@@ -3,9 +3,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-use litesmith_kernels::Isa;
+use litesmith_kernels::{Ahead, Isa};
 
 use crate::error::RuntimeError;
+
+/// Bytes of a model for which the system takes longer to hand out memory than to start a thread.
+const LEAST_AHEAD: u64 = 1 << 20;
 
 /// Ends loops of a model early, from another thread or a signal handler. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +94,15 @@ impl Options {
             }),
             (None, Err(_)) => Ok(available_parallelism().map_or(1, NonZero::get)),
         }
+    }
+
+    /// Memory for the weights of a model of so many bytes that is about to be read, handed out by the system
+    /// meanwhile on a second thread. To be kept until the model is prepared. `None` where it does not pay: with one
+    /// thread, or for a small model.
+    #[must_use]
+    pub fn memory_ahead(&self, bytes: u64) -> Option<Ahead> {
+        let pays = bytes >= LEAST_AHEAD && self.threads().is_ok_and(|threads| threads > 1);
+        usize::try_from(bytes).ok().filter(|_| pays).and_then(Ahead::new)
     }
 
     /// The instruction set that these options mean on this machine.

@@ -18,3 +18,16 @@ impl Lane {
         self.0.map(|next| next.get() - 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_hold_the_channels_that_are_there() {
+        let lanes: Vec<Option<usize>> = (0..4).map(|channel| Lane::new(channel, 3).channel()).collect();
+        assert_eq!(lanes, [Some(0), Some(1), Some(2), None]);
+        assert_eq!(Lane::new(usize::MAX - 1, usize::MAX).channel(), Some(usize::MAX - 1));
+        assert_eq!(size_of::<Lane>(), size_of::<usize>());
+    }
+}

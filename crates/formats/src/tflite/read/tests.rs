@@ -1,5 +1,7 @@
 //! Files that the writer does not write: built field by field.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use litesmith_graph::ops::{Reshape, ReshapeDim, Select, Split, StridedSlice};
 use litesmith_graph::{DType, Model, Op, TensorKind};
@@ -304,6 +306,11 @@ fn quantization_is_held_to_the_rules_of_runtimes() {
     let read = |dtype, more| model(tensors(dtype, more), steps()).main().tensors[0].quantization.clone();
     let per_channel = read(DType::I8, |t| of(t, &[0.5, 1.0, 2.0], &[0, 1, 2], 1)).unwrap();
     assert_eq!((per_channel.axis, &*per_channel.zero_points), (Some(1), &[0, 1, 2][..]));
+    let zeros = |t| of(t, &[0.5, 1.0, 2.0], &[0, 0, 0], 1);
+    let both = model([0, 1].map(|_| floats(&[2, 3]).of(DType::I8).with(zeros)).into(), steps());
+    let [first, second] = [0, 1].map(|index| both.main().tensors[index].quantization.as_ref().unwrap());
+    assert_eq!(first.zero_points[..], [0, 0, 0]);
+    assert!(Arc::ptr_eq(&first.zero_points, &second.zero_points));
     assert_eq!(read(DType::I8, |t| of(t, &[0.5], &[3], 7)).unwrap().axis, None);
     assert_eq!(read(DType::I8, |t| of(t, &[0.0], &[0], 0)), None);
     assert_eq!(read(DType::F32, |t| of(t, &[0.5], &[], 0)), None);
