@@ -17,8 +17,8 @@ unsafe impl Zeroable for Line {}
 // SAFETY: as above, and 64 bytes with an alignment of 64 have no padding.
 unsafe impl Pod for Line {}
 
-/// Bytes from which on packed weights are cut from maps.
-const PAGES_FROM: usize = 16 << 10;
+/// Bytes from which on what lasts is cut from maps.
+const PAGES_FROM: usize = 1 << 10;
 
 /// A slice whose first element starts a cache line, so that no full vector of it crosses one.
 pub(crate) struct Aligned<T> {
@@ -48,7 +48,7 @@ impl<T: Pod> Aligned<T> {
         Aligned { start, len, _memory: Memory::Lines { _lines: lines } }
     }
 
-    /// `len` elements of zero for packed weights, which are written once, at once, and stay.
+    /// `len` elements of zero for packed weights and what goes with them, which are written once, at once, and stay.
     pub(crate) fn lasting(len: usize) -> Aligned<T> {
         let bytes = (len * size_of::<T>()).next_multiple_of(size_of::<Line>());
         match (bytes >= PAGES_FROM).then(|| Pages::zeroed(bytes)).flatten() {
@@ -59,6 +59,13 @@ impl<T: Pod> Aligned<T> {
             }
             None => Aligned::zeroed(len),
         }
+    }
+
+    /// Elements that [last](Aligned::lasting).
+    pub(crate) fn lasting_from(items: impl ExactSizeIterator<Item = T>) -> Aligned<T> {
+        let mut aligned = Aligned::lasting(items.len());
+        aligned.iter_mut().zip(items).for_each(|(place, item)| *place = item);
+        aligned
     }
 }
 

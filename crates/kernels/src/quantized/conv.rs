@@ -151,5 +151,5 @@ pub(super) fn initial_sums(
         let share = sums[channel].wrapping_mul(i32::from(input_zero_point));
         bias.map_or(0, |bias| bias[channel]).wrapping_sub(share)
     };
-    lanes.iter().map(|lane| lane.channel().map_or(0, of_channel)).collect()
+    Aligned::lasting_from(lanes.iter().map(|lane| lane.channel().map_or(0, of_channel)))
 }

@@ -315,8 +315,9 @@ pub(super) struct Requantizer {
 impl Requantizer {
     /// `lanes` gives the output channel at each lane.
     pub(super) fn new(requantize: &Requantize, lanes: &[Lane]) -> Requantizer {
+        let of_lane = |lane: &Lane| lane.channel().map_or(0.0, |channel| requantize.scale_of(channel));
         Requantizer {
-            scale: lanes.iter().map(|c| c.channel().map_or(0.0, |c| requantize.scale_of(c))).collect(),
+            scale: Aligned::lasting_from(lanes.iter().map(of_lane)),
             zero_point: requantize.zero_point,
             min: requantize.min,
             max: requantize.max,

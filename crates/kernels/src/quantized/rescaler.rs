@@ -29,10 +29,11 @@ impl Rescaling {
         bias: impl Fn(usize) -> f32,
         clamp: Clamp,
     ) -> Rescaling {
+        let channels = || lanes.iter().map(|lane| lane.channel());
         Rescaling {
-            weight_sums: lanes.iter().map(|c| c.channel().map_or(0, &weight_sum)).collect(),
-            scale: lanes.iter().map(|c| c.channel().map_or(0.0, &scale)).collect(),
-            bias: lanes.iter().map(|c| c.channel().map_or(0.0, &bias)).collect(),
+            weight_sums: Aligned::lasting_from(channels().map(|channel| channel.map_or(0, &weight_sum))),
+            scale: Aligned::lasting_from(channels().map(|channel| channel.map_or(0.0, &scale))),
+            bias: Aligned::lasting_from(channels().map(|channel| channel.map_or(0.0, &bias))),
             clamp,
         }
     }
