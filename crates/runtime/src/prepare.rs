@@ -41,6 +41,7 @@ pub(crate) fn fold(model: &Model, machine: Machine<'_>, shared: &Shared) -> Resu
 
 /// Spells sparse constants out.
 fn make_dense(graph: &mut Graph, shared: &Shared) -> Result<(), RuntimeError> {
+    // To be asked for tensors to change would copy those that the source shares.
     if graph.tensors.iter().all(|tensor| tensor.sparsity.is_none()) {
         return Ok(());
     }
@@ -109,6 +110,7 @@ fn fold_graph(
         }
     }
     let graph = &mut model.graphs[index];
+    // Where nothing was folded, nodes stay shared with the source.
     if kept.len() < graph.nodes.len() {
         graph.nodes = kept.into_iter().map(|id| graph[id].clone()).collect();
     }

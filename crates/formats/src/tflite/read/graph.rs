@@ -57,6 +57,7 @@ pub(super) struct Context<'a> {
     codes: &'a [OperatorCode],
     pub subgraphs: &'a [Subgraph<'a>],
     pub states: States,
+    /// Zero points that tensors share.
     pub zeros: Zeros,
     /// How far each subgraph has been read.
     pub progress: Vec<Progress>,
