@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::scales::Scales;
+
 /// `real = scale * (integer - zero_point)`, for the whole tensor or for each slice of one axis. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Quantization {
     /// One scale, or one for each slice of `axis`; finite and positive.
-    pub scales: Arc<[f32]>,
+    pub scales: Scales,
     /// As many as `scales`.
     pub zero_points: Arc<[i32]>,
     /// The quantized dimension; `None` means per-tensor.

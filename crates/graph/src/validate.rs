@@ -57,6 +57,20 @@ pub enum ModelError {
 /// # Errors
 /// The first invariant that does not hold, with its place.
 pub fn validate(model: &Model) -> Result<(), ModelError> {
+    validate_structure(model)?;
+    // Called graphs are inferred with the shapes of their calls.
+    let called = called_graphs(model);
+    for index in (0..model.graphs.len()).filter(|index| !called[*index]) {
+        infer_shapes(model, GraphId(index as u32), None)?;
+    }
+    Ok(())
+}
+
+/// Checks every invariant but that shapes can be inferred, for those who infer them next.
+///
+/// # Errors
+/// As [`validate`].
+pub fn validate_structure(model: &Model) -> Result<(), ModelError> {
     if model.graphs.is_empty() {
         return Err(ModelError::Model("it has no graph".into()));
     }
@@ -70,11 +84,6 @@ pub fn validate(model: &Model) -> Result<(), ModelError> {
     }
     check_states(model)?;
     check_calls(model)?;
-    // Called graphs are inferred with the shapes of their calls.
-    let called = called_graphs(model);
-    for index in (0..model.graphs.len()).filter(|index| !called[*index]) {
-        infer_shapes(model, GraphId(index as u32), None)?;
-    }
     check_signatures(model)
 }
 

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use litesmith_graph::{
-    DType, Dim, Facts, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate,
+    DType, Dim, Facts, GraphId, Model, Quantization, Shape, TensorId, infer_shapes, validate_structure,
 };
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool};
@@ -86,7 +86,8 @@ impl Interpreter {
     /// # Errors
     /// As [`Interpreter::new`]; operators without kernel are an error of the first run.
     pub fn unplanned(model: &Model, options: &Options) -> Result<Interpreter, RuntimeError> {
-        validate(model)?;
+        // Shapes are inferred once the model is folded.
+        validate_structure(model)?;
         let isa = options.isa()?;
         let shared = Shared {
             isa,

@@ -51,6 +51,29 @@ struct ByteFunction {
     node: usize,
 }
 
+/// What an operand is, byte by byte.
+enum Argument<'a> {
+    Constant(u8),
+    /// A function of a tensor, or the tensor itself.
+    Function((TensorId, Option<&'a Table>)),
+}
+
+impl Argument<'_> {
+    fn of(&self) -> Option<TensorId> {
+        match self {
+            Argument::Constant(_) => None,
+            Argument::Function((of, _)) => Some(*of),
+        }
+    }
+
+    fn get(&self, byte: u8) -> u8 {
+        match self {
+            Argument::Constant(constant) => *constant,
+            Argument::Function((_, table)) => table.map_or(byte, |table| table.get(byte)),
+        }
+    }
+}
+
 /// A layer with the tensor that it reads.
 struct WaitingLayer {
     /// The nodes that it computes.
@@ -96,7 +119,7 @@ impl<'a> Drafting<'a> {
             Bound::Table(table) => match inputs.first() {
                 Some(Some(input)) if self.mode == Mode::Inference => {
                     let (of, first) = self.function_of(*input);
-                    let table = first.then(&table);
+                    let table = first.map(|first| first.then(&table)).unwrap_or(table);
                     self.put_off[outputs[0].index()] =
                         Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
@@ -154,11 +177,11 @@ impl<'a> Drafting<'a> {
         Ok(())
     }
 
-    /// The tensor that the bytes of this one follow from, and how.
-    fn function_of(&self, id: TensorId) -> (TensorId, Table) {
+    /// The tensor that the bytes of this one follow from, and how, unless they are the same.
+    fn function_of(&self, id: TensorId) -> (TensorId, Option<&Table>) {
         match &self.put_off[id.index()] {
-            Some(PutOff::Function(function)) => (function.of, function.table.clone()),
-            _ => (id, Table::from_fn(|byte| byte)),
+            Some(PutOff::Function(function)) => (function.of, Some(&function.table)),
+            _ => (id, None),
         }
     }
 
@@ -171,25 +194,21 @@ impl<'a> Drafting<'a> {
             return None;
         }
         let argument = |id: TensorId, constant: Option<u8>| match constant {
-            Some(byte) => (None, Table::from_fn(|_| byte)),
-            None => {
-                let (of, table) = self.function_of(id);
-                (Some(of), table)
-            }
+            Some(byte) => Argument::Constant(byte),
+            None => Argument::Function(self.function_of(id)),
         };
-        let [(a_of, first), (b_of, second)] =
-            [argument(a, pair.constants[0]), argument(b, pair.constants[1])];
-        let of = match (a_of, b_of) {
+        let [first, second] = [argument(a, pair.constants[0]), argument(b, pair.constants[1])];
+        let of = match (first.of(), second.of()) {
             (Some(of), None) | (None, Some(of)) => of,
             (Some(of), Some(other)) if of == other => of,
             _ => return None,
         };
-        let table = Table::from_fn(|byte| pair.kernel.value(first.get(byte), second.get(byte)));
         let elements = |id: TensorId| self.facts[id.index()].shape.elements();
         let same_places = [a, b].into_iter().zip(pair.constants).all(|(id, constant)| {
             constant.is_some() || self.facts[id.index()].shape == self.facts[node.outputs[0].index()].shape
         });
-        (same_places && elements(of) == elements(node.outputs[0])).then_some((of, table))
+        let table = || Table::from_fn(|byte| pair.kernel.value(first.get(byte), second.get(byte)));
+        (same_places && elements(of) == elements(node.outputs[0])).then(|| (of, table()))
     }
 
     /// Whether one node reads the output of another one, and nobody else, so that it can be put off.

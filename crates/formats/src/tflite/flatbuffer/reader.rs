@@ -173,6 +173,14 @@ impl<'a> Table<'a> {
         Ok(Some(T::read_all(&self.file.bytes[elements])))
     }
 
+    /// The bytes of a vector of numbers; they share the file's memory.
+    pub fn bytes_of_numbers<T: Scalar>(&self, slot: usize) -> Result<Bytes, FormatError> {
+        let Some(position) = self.child(slot)? else { return Ok(Bytes::new()) };
+        let elements = self.file.vector(position, T::SIZE)?;
+        self.file.charge(elements.len())?;
+        Ok(self.file.bytes.slice(elements))
+    }
+
     /// A vector of bytes; it shares the file's memory.
     pub fn bytes(&self, slot: usize) -> Result<Option<Bytes>, FormatError> {
         let Some(position) = self.child(slot)? else { return Ok(None) };

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use litesmith_graph::{DType, Data, Dim, Quantization, Shape, Tensor, TensorKind};
+use litesmith_graph::{DType, Data, Dim, Quantization, Scales, Shape, Tensor, TensorKind};
 use smallvec::SmallVec;
 
 use super::graph::Context;
 use super::sparsity::read_sparsity;
 use super::{display_name, unsupported};
 use crate::error::FormatError;
+use crate::tflite::flatbuffer::Scalar;
 use crate::tflite::flatbuffer::reader::Table;
 use crate::tflite::schema;
 
@@ -153,35 +154,29 @@ fn read_quantization(
         let reason = "blockwise, multi-axis and custom quantization are not supported";
         return Ok(Err(Problem::Unsupported(reason.into())));
     }
-    let scales: Arc<[f32]> = table.numbers(schema::quantization::SCALE)?.unwrap_or_default();
+    let scales = Scales::of_bytes(table.bytes_of_numbers::<f32>(schema::quantization::SCALE)?);
     // Scales of other types are left over from before a conversion and mean nothing.
     if scales.is_empty() || !dtype.is_integer() {
         return Ok(Ok(None));
     }
-    let zero_points: ZeroPoints = table.numbers(schema::quantization::ZERO_POINT)?.unwrap_or_default();
+    let zero_points = ZeroPoints::of_bytes(&table.bytes_of_numbers::<i64>(schema::quantization::ZERO_POINT)?);
     let axis: i32 = table.scalar(schema::quantization::QUANTIZED_DIMENSION, 0)?;
     Ok(quantization(scales, &zero_points, axis, dtype, shape, zeros).map_err(Problem::Broken))
 }
 
 /// The zero points in a file. Those of per-channel tensors are all 0 and not kept one by one.
-#[derive(Default)]
 struct ZeroPoints {
     count: usize,
-    /// From the first one on that is not 0.
+    /// All of them, if any is not 0.
     others: SmallVec<[i64; 1]>,
 }
 
-impl FromIterator<i64> for ZeroPoints {
-    fn from_iter<I: IntoIterator<Item = i64>>(points: I) -> ZeroPoints {
-        let mut points = points.into_iter();
-        let mut zeros = 0;
-        match points.by_ref().inspect(|_| zeros += 1).find(|point| *point != 0) {
-            None => ZeroPoints { count: zeros, others: SmallVec::new() },
-            Some(first) => {
-                let others: SmallVec<[i64; 1]> = std::iter::once(first).chain(points).collect();
-                ZeroPoints { count: zeros - 1 + others.len(), others }
-            }
-        }
+impl ZeroPoints {
+    /// The little-endian numbers in these bytes.
+    fn of_bytes(bytes: &[u8]) -> ZeroPoints {
+        let count = bytes.len() / i64::SIZE;
+        let zero = bytes.iter().fold(0, |bits, byte| bits | byte) == 0;
+        ZeroPoints { count, others: if zero { SmallVec::new() } else { i64::read_all(bytes) } }
     }
 }
 
@@ -196,7 +191,7 @@ impl Zeros {
 }
 
 fn quantization(
-    scales: Arc<[f32]>,
+    scales: Scales,
     zero_points: &ZeroPoints,
     axis: i32,
     dtype: DType,
@@ -221,12 +216,8 @@ fn quantization(
     if let Some(point) = others.iter().find(|point| !(low..=high).contains(point)) {
         return Err(format!("zero point {point} is no {dtype}"));
     }
-    let zero_points = if others.is_empty() {
-        zeros.of(count)
-    } else {
-        let zeros = std::iter::repeat_n(0, count - others.len());
-        zeros.chain(others.iter().map(|point| *point as i32)).collect()
-    };
+    let zero_points =
+        if others.is_empty() { zeros.of(count) } else { others.iter().map(|point| *point as i32).collect() };
     if count == 1 {
         return Ok(Some(Quantization { scales, zero_points, axis: None }));
     }
