@@ -88,8 +88,8 @@ impl Conv2d {
         filter.check();
         check_bias(bias, filter);
         let isa = requantize.level(isa, filter, bias);
-        let product = FormedProduct::new(isa, form, filter, Requantizer::PACKED);
-        let initial = initial_sums(product.lanes(), filter, bias, input_zero_point);
+        let (product, sums) = FormedProduct::new(isa, form, filter, Requantizer::PACKED);
+        let initial = initial_sums(product.lanes(), &sums, bias, input_zero_point);
         let epilogue = Requantizer::new(requantize, product.lanes());
         let border = vec![input_zero_point; product.geometry().read()];
         Conv2d { product, initial, epilogue, border }
@@ -141,12 +141,10 @@ pub(super) fn check_bias(bias: Option<&[i32]>, filter: &Filter) {
 /// the products then need not know of. Wraps around, as the sums do.
 pub(super) fn initial_sums(
     lanes: &[Lane],
-    filter: &Filter,
+    sums: &[i32],
     bias: Option<&[i32]>,
     input_zero_point: u8,
 ) -> Aligned<i32> {
-    check_bias(bias, filter);
-    let sums = filter.weight_sums();
     let of_channel = |channel: usize| {
         let share = sums[channel].wrapping_mul(i32::from(input_zero_point));
         bias.map_or(0, |bias| bias[channel]).wrapping_sub(share)

@@ -70,7 +70,7 @@ impl Depthwise {
         check_bias(bias, &filter);
         let isa = requantize.level(isa, &filter, bias);
         let product = Channelwise::new(isa, &filter, Requantizer::PACKED);
-        let initial = initial_sums(product.lanes(), &filter, bias, input_zero_point);
+        let initial = initial_sums(product.lanes(), &filter.weight_sums(), bias, input_zero_point);
         let epilogue = Requantizer::new(&requantize, product.lanes());
         Depthwise(Form::Single { product, initial, epilogue, border: vec![input_zero_point; in_channels] })
     }

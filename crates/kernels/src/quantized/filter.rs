@@ -96,16 +96,25 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// The sums of the weights of each output channel: what one step of the input's zero point is
-    /// worth. They wrap around beyond 32 bits.
-    #[must_use]
-    pub fn weight_sums(&self) -> Vec<i32> {
+    /// The sum of the weights of each output channel: what one step of the input's zero point is worth. They wrap
+    /// around beyond 32 bits.
+    pub(crate) fn weight_sums(&self) -> Vec<i32> {
         let mut sums = vec![0; self.out_channels];
         match self.order {
             WeightOrder::OutputFirst => add_rows(Isa::Amx, self.weights, self.depth(), &mut sums),
             WeightOrder::OutputLast => add_columns(Isa::Amx, self.weights, &mut sums),
         }
         sums
+    }
+
+    /// The same of weights whose order is [`WeightOrder::OutputFirst`], and the most that those on one side of zero
+    /// add up to in any channel, without sign, if no channel has more than 2^24 weights.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn weight_sums_and_largest(&self) -> (Vec<i32>, i32) {
+        let mut sums = vec![[0; 2]; self.out_channels];
+        add_sides(Isa::Amx, self.weights, self.depth(), &mut sums);
+        let largest = sums.iter().flat_map(|[all, above]| [*above, above.wrapping_sub(*all)]).max();
+        (sums.into_iter().map(|[all, _]| all).collect(), largest.unwrap_or(0))
     }
 
     /// Panics unless the counts agree with each other.
@@ -126,25 +135,55 @@ impl<'a> Filter<'a> {
 }
 
 /// Sums that run side by side.
-const LANES: usize = 16;
+const LANES: usize = 32;
+
+/// Numbers of a row of which a word holds the sum in each lane.
+const BLOCK: usize = 256 * LANES;
 
 multiversion! {
     /// Adds to each sum the numbers of one row.
     fn add_rows(weights: &[i8], depth: usize, sums: &mut [i32]) {
         for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
-            // A word holds the sum of 256 bytes.
-            for block in row.chunks(256 * LANES) {
+            for block in row.chunks(BLOCK) {
                 let mut lanes = [0_i16; LANES];
-                let mut chunks = block.chunks_exact(LANES);
-                for chunk in &mut chunks {
+                let (chunks, rest) = block.as_chunks::<LANES>();
+                for chunk in chunks {
                     lanes.iter_mut().zip(chunk).for_each(|(lane, weight)| *lane += i16::from(*weight));
                 }
-                let rest = chunks.remainder().iter().map(|weight| i32::from(*weight));
-                let of_block = lanes.iter().map(|lane| i32::from(*lane)).sum::<i32>() + rest.sum::<i32>();
-                *sum = sum.wrapping_add(of_block);
+                *sum = sum.wrapping_add(sum_of(&lanes) + rest.iter().map(|weight| i32::from(*weight)).sum::<i32>());
             }
         }
     }
+}
+
+multiversion! {
+    /// Adds to each pair of sums the numbers of one row, and those above zero.
+    fn add_sides(weights: &[i8], depth: usize, sums: &mut [[i32; 2]]) {
+        for ([all, above], row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
+            for block in row.chunks(BLOCK) {
+                let (mut lanes, mut lanes_above) = ([0_i16; LANES], [0_i16; LANES]);
+                let (chunks, rest) = block.as_chunks::<LANES>();
+                for chunk in chunks {
+                    // Both at once: with a loop for each, the compiler gathers bytes for the second one by one.
+                    for ((lane, above), weight) in lanes.iter_mut().zip(&mut lanes_above).zip(chunk) {
+                        *lane += i16::from(*weight);
+                        *above += i16::from((*weight).max(0));
+                    }
+                }
+                *all = all.wrapping_add(sum_of(&lanes));
+                *above = above.wrapping_add(sum_of(&lanes_above));
+                for weight in rest {
+                    *all = all.wrapping_add((*weight).into());
+                    *above = above.wrapping_add((*weight).max(0).into());
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_of(lanes: &[i16; LANES]) -> i32 {
+    lanes.iter().map(|lane| i32::from(*lane)).sum()
 }
 
 multiversion! {

@@ -63,21 +63,32 @@ pub(super) enum FormedProduct {
 }
 
 impl FormedProduct {
-    /// Packs a filter in this form, or directly where the instruction set has no kernels for it or its
-    /// sums would not be exact; lanes in `packed` order or not, where kernels know one.
-    pub(super) fn new(isa: Isa, form: Form, filter: &Filter, packed: bool) -> FormedProduct {
+    /// Packs a filter in this form, or a simpler one where the instruction set has no kernels for it or its sums
+    /// would not be exact; lanes in `packed` order or not, where kernels know one. Also gives the sums of weights by
+    /// output channel.
+    pub(super) fn new(isa: Isa, form: Form, filter: &Filter, packed: bool) -> (FormedProduct, Vec<i32>) {
         if form == Form::Blocks && filter.groups == 1 {
-            return FormedProduct::Sparse(SparseProduct::new(isa, filter, packed));
+            let product = SparseProduct::new(isa, filter, packed);
+            return (FormedProduct::Sparse(product), filter.weight_sums());
         }
         #[cfg(target_arch = "x86_64")]
-        if form != Form::Direct && has_winograd(isa) {
+        if form != Form::Direct && has_winograd(isa) && filter.order == WeightOrder::OutputFirst {
             filter.check();
             assert!(isa.available(), "this machine cannot run '{isa}'");
-            if winograd::is_possible(form, filter) {
-                return FormedProduct::Winograd(Winograd::new(isa, form, filter));
-            }
+            let (sums, largest) = filter.weight_sums_and_largest();
+            let form = winograd::exact(form, filter, largest);
+            let product = match form {
+                Form::Direct => FormedProduct::direct(isa, filter, packed),
+                _ => FormedProduct::Winograd(Winograd::new(isa, form, filter)),
+            };
+            return (product, sums);
         }
         let _ = form;
+        (FormedProduct::direct(isa, filter, packed), filter.weight_sums())
+    }
+
+    /// Packs a filter as it is, lanes in `packed` order or not.
+    pub(super) fn direct(isa: Isa, filter: &Filter, packed: bool) -> FormedProduct {
         FormedProduct::Direct(ByteProduct::new(isa, filter, packed))
     }
 

@@ -92,8 +92,8 @@ impl HybridConv2d {
     /// As [`HybridConv2d::new`].
     #[must_use]
     pub fn with_form(form: float::Form, isa: Isa, filter: &Filter, rescale: &Rescale) -> HybridConv2d {
-        let product = FormedProduct::new(isa, form, filter, Rescaler::PACKED);
-        HybridConv2d(Layer::of_product(isa, product, filter, rescale))
+        let (product, sums) = FormedProduct::new(isa, form, filter, Rescaler::PACKED);
+        HybridConv2d(Layer::of_product(isa, product, filter, &sums, rescale))
     }
 
     /// Packs a matrix product: a convolution that looks at one pixel. `weights` is `[out_channels,

@@ -2,10 +2,18 @@
 
 use std::num::NonZeroUsize;
 
+use bytemuck::{Pod, Zeroable};
+
 /// The output channel at a place of a kernel's vectors, if there is one; as small as a number, because there are
 /// as many as channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Lane(Option<NonZeroUsize>);
+
+// SAFETY: zero is `None`.
+unsafe impl Zeroable for Lane {}
+// SAFETY: every number is a value, and nothing else is there.
+unsafe impl Pod for Lane {}
 
 impl Lane {
     /// The lane of a channel, or of none where there are not so many.

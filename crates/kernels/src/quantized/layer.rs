@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::ops::Range;
 
 use crate::aligned::Aligned;
-use crate::float::{Clamp, Form};
+use crate::float::Clamp;
 use crate::{Isa, ThreadPool};
 
 use super::addition::{Addend, FloatAdder, Places};
@@ -73,7 +73,7 @@ macro_rules! products {
     };
 }
 products! {
-    FormedProduct, |isa, filter| FormedProduct::new(isa, Form::Direct, filter, Rescaler::PACKED);
+    FormedProduct, |isa, filter| FormedProduct::direct(isa, filter, Rescaler::PACKED);
     Channelwise, |isa, filter| Channelwise::new(isa, filter, Rescaler::PACKED);
 }
 
@@ -93,16 +93,21 @@ impl<P: Products> Layer<P> {
     /// # Panics
     /// Unless the filter's counts agree and the fields of `rescale` suit it.
     pub(super) fn new(isa: Isa, filter: &Filter, rescale: &Rescale) -> Layer<P> {
-        Layer::of_product(isa, P::new(isa, filter), filter, rescale)
+        Layer::of_product(isa, P::new(isa, filter), filter, &filter.weight_sums(), rescale)
     }
 
-    /// A layer of a product that is packed.
-    pub(super) fn of_product(isa: Isa, product: P, filter: &Filter, rescale: &Rescale) -> Layer<P> {
+    /// A layer of a product that is packed, and the sums of its weights.
+    pub(super) fn of_product(
+        isa: Isa,
+        product: P,
+        filter: &Filter,
+        sums: &[i32],
+        rescale: &Rescale,
+    ) -> Layer<P> {
         let (scales, channels) = (rescale.scale.len(), filter.out_channels);
         assert!(scales == 1 || scales == channels, "{scales} scales for {channels} channels");
         let biases = rescale.bias.as_ref();
         assert!(biases.is_none_or(|bias| bias.len() == channels), "one bias per output channel");
-        let sums = filter.weight_sums();
         let constants = Rescaling::new(
             product.lanes(),
             |channel| sums[channel],

@@ -402,7 +402,7 @@ pub(crate) struct Packed<L: Layout> {
     /// Steps at each tap.
     steps: usize,
     panels: Vec<Panel>,
-    lanes: Vec<Lane>,
+    lanes: Aligned<Lane>,
     weights: Aligned<L::Weight>,
     /// The steps of each panel, where the layout is sparse.
     list: Vec<Step>,
@@ -518,6 +518,8 @@ impl<L: Layout> Packed<L> {
         };
         let out_channels = filter.out_channels;
         let taken = taken::<L>(filter, &lanes);
+        let lanes = Aligned::lasting_from(lanes.into_iter());
+        panels.shrink_to_fit();
         Packed { geometry, group_bytes, out_channels, steps, panels, lanes, weights, list, taken }
     }
 

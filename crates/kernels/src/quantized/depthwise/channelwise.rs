@@ -184,7 +184,7 @@ pub(super) fn put<W: From<i8>>(lanes: &[i8], out: &mut [W], [bundle, at]: [usize
 pub(in super::super) struct Packed<K: Kernel> {
     geometry: Geometry,
     channels: usize,
-    lanes: Vec<Lane>,
+    lanes: Aligned<Lane>,
     weights: Aligned<K::Weight>,
 }
 
@@ -193,8 +193,8 @@ impl<K: Kernel> Packed<K> {
         let channels = filter.out_channels;
         let geometry = Geometry::of_channels(filter.window, channels, K::BUNDLE);
         let place = |lane: usize| lane / K::WIDTH * K::WIDTH + K::channel(lane % K::WIDTH, packed);
-        let lanes: Vec<_> =
-            (0..channels.next_multiple_of(K::WIDTH)).map(|lane| Lane::new(place(lane), channels)).collect();
+        let lanes = (0..channels.next_multiple_of(K::WIDTH)).map(|lane| Lane::new(place(lane), channels));
+        let lanes = Aligned::lasting_from(lanes);
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::channel(lane, packed)).collect();
         let mut weights = Aligned::lasting(lanes.len() * geometry.slots());
         each_block(filter, &order, |tap, block, own| {

@@ -71,7 +71,7 @@ pub(in super::super) struct Sliding<K: Kernel> {
     /// Bundles of a column, and rows of the output made of them (1, 2 or 4).
     bundles: usize,
     rows: usize,
-    lanes: Vec<Lane>,
+    lanes: Aligned<Lane>,
     /// `[block][horizontal tap][bundle][row of the output][lane][row of the bundle]`.
     weights: Aligned<K::Weight>,
 }
@@ -89,9 +89,8 @@ impl<K: Kernel> Sliding<K> {
     pub(super) fn new(filter: &Filter, packed: bool) -> Sliding<K> {
         let (channels, window) = (filter.out_channels, filter.window);
         let [height, width] = window.kernel;
-        let lanes: Vec<_> = (0..channels.next_multiple_of(K::WIDTH))
-            .map(|lane| Lane::new(K::place(lane, packed), channels))
-            .collect();
+        let lanes = 0..channels.next_multiple_of(K::WIDTH);
+        let lanes = Aligned::lasting_from(lanes.map(|lane| Lane::new(K::place(lane, packed), channels)));
         let bundles = height.div_ceil(K::BUNDLE);
         let rows = match (bundles * K::BUNDLE - height) / window.stride[0] + 1 {
             1 => 1,

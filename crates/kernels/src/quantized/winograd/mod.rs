@@ -10,7 +10,7 @@
 //! No rounding is involved. All transforms have integer factors ([`transform`]), which leaves each sum
 //! multiplied by 4, or by 576 at most; words hold all transformed inputs and weights; and what comes
 //! after them is arithmetic modulo 2^32, in which odd factors can be divided out. So a result is exact
-//! where its sum, times the power of two in the factor, fits 32 bits: [`is_possible`] looks at the
+//! where its sum, times the power of two in the factor, fits 32 bits: [`exact`] looks at the
 //! weights to make sure.
 
 mod avx2;
@@ -22,7 +22,7 @@ mod weights;
 use std::borrow::Borrow;
 use std::ops::Range;
 
-pub(super) use form::{best, best_share, is_possible};
+pub(super) use form::{best, best_share, exact};
 
 use super::epilogue::Epilogue;
 use super::filter::Filter;
@@ -60,7 +60,7 @@ pub(super) struct Winograd {
     pad_before: [usize; 2],
     in_channels: usize,
     out_channels: usize,
-    lanes: Vec<Lane>,
+    lanes: Aligned<Lane>,
     /// `[panel][point][pair of inputs][lane][2]`.
     weights: Aligned<i16>,
 }
@@ -145,9 +145,9 @@ struct Space<'a> {
 }
 
 impl Winograd {
-    /// Packs a filter, which must be [possible](is_possible) in this form.
+    /// Packs a filter, which must be [exact] in this form.
     pub(super) fn new(isa: Isa, form: Form, filter: &Filter) -> Winograd {
-        debug_assert!(is_possible(form, filter), "{form:?} is not exact for this filter");
+        debug_assert_eq!(exact(form, filter, filter.weight_sums_and_largest().1), form, "not exact");
         let panels = filter.out_channels.div_ceil(WIDTH);
         Winograd {
             form,
@@ -156,7 +156,9 @@ impl Winograd {
             pad_before: filter.window.pad_before,
             in_channels: filter.in_channels,
             out_channels: filter.out_channels,
-            lanes: (0..panels * WIDTH).map(|lane| Lane::new(lane, filter.out_channels)).collect(),
+            lanes: Aligned::lasting_from(
+                (0..panels * WIDTH).map(|lane| Lane::new(lane, filter.out_channels)),
+            ),
             weights: weights::pack(form, filter),
         }
     }

@@ -62,7 +62,7 @@ fn check<T: Tiles>(name: &str) {
         let bias: Vec<i32> = (0..out_channels as i32).map(|c| 997 * c - 9000).collect();
         let expected = reference::conv2d(&input, shape, &filter, Some(&bias), 119, &requantize);
         let packed = Packed::<Tiled<T>>::new(&filter, Requantizer::PACKED);
-        let initial = initial_sums(&packed.lanes, &filter, Some(&bias), 119);
+        let initial = initial_sums(&packed.lanes, &filter.weight_sums(), Some(&bias), 119);
         let epilogue = Requantizer::new(&requantize, &packed.lanes);
         let border = vec![119; packed.geometry.read()];
         for threads in [1, 2] {
