@@ -5,6 +5,9 @@
 //! that small layers have part in it. The first pieces of a map lie before its first large page: a
 //! small model does not take a whole one.
 
+use std::hint::black_box;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Builder;
 
@@ -15,6 +18,9 @@ const LARGE: usize = 2 << 20;
 
 /// Bytes of a small page.
 const SMALL: usize = 4 << 10;
+
+/// Bytes of a mapped file that Linux makes present around one that is read.
+const AROUND: usize = 64 << 10;
 
 /// Bytes of a map before its first large page.
 const HEAD: usize = 256 << 10;
@@ -40,6 +46,9 @@ struct Open {
 
 static OPEN: Mutex<Open> = Mutex::new(Open { map: Weak::new(), next: 0 });
 
+/// How often a piece has been asked for.
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
 fn open() -> MutexGuard<'static, Open> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -53,50 +62,59 @@ impl Open {
     }
 }
 
-/// Memory that the system hands out on a thread of its own until the first piece is cut from it: it takes a third
-/// of a millisecond for two megabytes, in which a model can be read. To be kept until then.
+/// What a model needs that is being read, asked from the system on a thread of its own: the pages of its file, if
+/// that is mapped, and memory for its packed weights, until the first piece is cut from that. It takes a third of a
+/// millisecond for two megabytes of memory, in which a model can be read. To be kept until then.
 pub struct Ahead {
     _map: Arc<MmapRaw>,
 }
 
 impl Ahead {
-    /// For pieces of so many bytes in all, or the first of them; `None` if the system has no memory or no thread.
+    /// For a model in this file, whose weights take about as much room when they are packed; `None` if the system
+    /// has no memory or no thread.
     #[must_use]
-    pub fn new(bytes: usize) -> Option<Ahead> {
-        let bytes = bytes.min(MAP);
+    pub fn new(file: impl AsRef<[u8]> + Send + 'static) -> Option<Ahead> {
+        let bytes = file.as_ref().len().min(MAP);
         let (map, start) = {
             let mut open = open();
             let (map, start) = open.room(bytes)?;
             *open = Open { map: Arc::downgrade(&map), next: start };
             (map, start)
         };
-        let weak = Arc::downgrade(&map);
-        Builder::new().spawn(move || hand_out(&weak, start, bytes)).ok()?;
+        let (weak, asked) = (Arc::downgrade(&map), ASKED.load(Ordering::Relaxed));
+        let work = move || {
+            file.as_ref().iter().step_by(AROUND).for_each(|byte| _ = black_box(*byte));
+            drop(file);
+            hand_out(&weak, start..start + bytes, asked);
+        };
+        Builder::new().spawn(work).ok()?;
         Some(Ahead { _map: map })
     }
 }
 
-/// Touches one page after the other, as long as nobody has cut a piece and the map is there.
-fn hand_out(map: &Weak<MmapRaw>, start: usize, bytes: usize) {
-    let mut place = start;
-    while place < start + bytes {
+/// Touches one page after the other, as long as no piece is asked for and the map is there.
+fn hand_out(map: &Weak<MmapRaw>, mut range: Range<usize>, asked: usize) {
+    // Asked before the lock is taken: who waits for that would not get it in between.
+    while !range.is_empty() && ASKED.load(Ordering::Relaxed) == asked {
         // Held while a page is touched: no piece can be cut from it meanwhile.
         let open = open();
         let Some(map) = map.upgrade() else { return };
-        if !Weak::ptr_eq(&open.map, &Arc::downgrade(&map)) || open.next != start || place >= map.len() {
+        let is_open = Weak::ptr_eq(&open.map, &Arc::downgrade(&map));
+        if !is_open || open.next > range.start || range.start >= map.len() {
             return;
         }
         // SAFETY: the place lies in the map, and behind all pieces, so that nobody else has this byte.
-        unsafe { map.as_mut_ptr().add(place).write_volatile(0) };
-        let address = map.as_ptr().addr() + place;
+        unsafe { map.as_mut_ptr().add(range.start).write_volatile(0) };
+        let address = map.as_ptr().addr() + range.start;
         let page = if (address + 1).next_multiple_of(LARGE) - address > HEAD { LARGE } else { SMALL };
-        place += (address + 1).next_multiple_of(page) - address;
+        range.start += (address + 1).next_multiple_of(page) - address;
     }
 }
 
 impl Pages {
     /// A piece of so many bytes, which are zero; `None` if the system has none.
     pub(crate) fn zeroed(bytes: usize) -> Option<Pages> {
+        ASKED.fetch_add(1, Ordering::Relaxed);
         let mut open = open();
         let (map, start) = open.room(bytes)?;
         *open = Open { map: Arc::downgrade(&map), next: start + bytes };
@@ -153,7 +171,7 @@ mod tests {
     #[test]
     fn memory_handed_out_ahead_is_used_and_stays_zero() {
         for bytes in [1, 300_000, 5_000_000] {
-            let ahead = Ahead::new(bytes).unwrap();
+            let ahead = Ahead::new(vec![1; bytes]).unwrap();
             let mut piece = Pages::zeroed(bytes).unwrap();
             assert!(piece.bytes().iter().all(|byte| *byte == 0));
             piece.bytes_mut().fill(7);

@@ -10,7 +10,7 @@ use litesmith_runtime::{Ahead, Array, Interpreter as Engine, Options as RunOptio
 use crate::error::Error;
 use crate::inspect::{TensorDetails, describe};
 use crate::shapes::set_input_shapes;
-use crate::source::memory_ahead;
+use crate::source::read_ahead;
 
 /// A named entry point of a model: tensors under the names that its signature gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,7 @@ impl Interpreter {
     /// # Errors
     /// If the file cannot be read, or the model cannot be run.
     pub fn open(path: &Path, options: RunOptions) -> Result<Interpreter, Error> {
-        let ahead = memory_ahead(path, &options);
-        let model = litesmith_formats::read(path).map_err(|error| Error::from(error).about(path))?;
+        let (model, ahead) = read_ahead(path, &options)?;
         Ok(Interpreter { ahead, ..Interpreter::of(model, options)? })
     }
 

@@ -8,7 +8,7 @@ use litesmith_kernels::{Ahead, Isa};
 use crate::error::RuntimeError;
 
 /// Bytes of a model for which the system takes longer to hand out memory than to start a thread.
-const LEAST_AHEAD: u64 = 1 << 20;
+const LEAST_AHEAD: usize = 1 << 20;
 
 /// Ends loops of a model early, from another thread or a signal handler. Clones are one and the same.
 #[derive(Clone, Debug, Default)]
@@ -96,13 +96,13 @@ impl Options {
         }
     }
 
-    /// Memory for the weights of a model of so many bytes that is about to be read, handed out by the system
-    /// meanwhile on a second thread. To be kept until the model is prepared. `None` where it does not pay: with one
-    /// thread, or for a small model.
+    /// What a model needs that is about to be read from this (mapped) file, asked from the system meanwhile on a
+    /// second thread: the pages of the file, and memory for packed weights. To be kept until the model is prepared.
+    /// `None` where it does not pay: with one thread, or for a small model.
     #[must_use]
-    pub fn memory_ahead(&self, bytes: u64) -> Option<Ahead> {
-        let pays = bytes >= LEAST_AHEAD && self.threads().is_ok_and(|threads| threads > 1);
-        usize::try_from(bytes).ok().filter(|_| pays).and_then(Ahead::new)
+    pub fn ahead(&self, file: impl AsRef<[u8]> + Send + 'static) -> Option<Ahead> {
+        let pays = file.as_ref().len() >= LEAST_AHEAD && self.threads().is_ok_and(|threads| threads > 1);
+        if pays { Ahead::new(file) } else { None }
     }
 
     /// The instruction set that these options mean on this machine.
