@@ -194,3 +194,36 @@ multiversion! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_plain_loops() {
+        for (channels, inputs) in [(3, 1), (5, 31), (4, 32), (2, 100), (2, 2 * BLOCK + 33), (1, BLOCK)] {
+            let weights: Vec<i8> =
+                (0..channels * inputs).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 11) as i8).collect();
+            let extreme: Vec<i8> =
+                weights.iter().map(|weight| if *weight < -9 { -128 } else { 127 }).collect();
+            for weights in [&weights, &extreme] {
+                let plain: Vec<i32> = weights
+                    .chunks(inputs)
+                    .map(|row| row.iter().map(|weight| i32::from(*weight)).sum())
+                    .collect();
+                let side = |sign: i32| {
+                    let row = |row: &[i8]| row.iter().map(|weight| (sign * i32::from(*weight)).max(0)).sum();
+                    weights.chunks(inputs).map(row).max().unwrap_or(0)
+                };
+                let (window, order) = (Window::POINT, WeightOrder::OutputFirst);
+                let filter =
+                    Filter { window, groups: 1, in_channels: inputs, out_channels: channels, order, weights };
+                assert_eq!(filter.weight_sums(), plain);
+                #[cfg(target_arch = "x86_64")]
+                assert_eq!(filter.weight_sums_and_largest(), (plain, side(1).max(side(-1))));
+                #[cfg(not(target_arch = "x86_64"))]
+                let _ = side;
+            }
+        }
+    }
+}

@@ -8,14 +8,14 @@ use crate::{Isa, Window};
 
 /// The time to fetch a weight from memory, in products.
 const FETCH: f64 = 8.0;
-/// What a byte of packed weights must save in every run, in products: all of them have to be handed out by the
-/// system and packed when the model is loaded, which takes some hundred times as long.
-const BYTE: f64 = 7.0;
 /// The same where products of bytes are the rule. Weights for the points take eight times as much room
 /// there, and time to pack: what products save must be worth that too.
 const FETCH_BESIDE_BYTES: f64 = 40.0;
 /// The time of a product of bytes there, in products of words.
 const BYTES: f64 = 0.45;
+/// What a byte of packed weights must save in every run elsewhere, in products: all of them have to be handed out by
+/// the system and packed when the model is loaded, which takes some ten times as long.
+const BYTE: f64 = 7.0;
 /// The time to transform an element of a tile, on the way in or out, in products.
 const TRANSFORM: f64 = 7.0;
 
