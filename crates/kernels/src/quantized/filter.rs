@@ -158,6 +158,7 @@ multiversion! {
 
 multiversion! {
     /// Adds to each pair of sums the numbers of one row, and those above zero.
+    #[cfg(target_arch = "x86_64")]
     fn add_sides(weights: &[i8], depth: usize, sums: &mut [[i32; 2]]) {
         for ([all, above], row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
             for block in row.chunks(BLOCK) {
