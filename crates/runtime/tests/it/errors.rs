@@ -1,3 +1,4 @@
+use litesmith_graph::{Data, Shape, TensorKind};
 use litesmith_runtime::{Array, Interpreter, Options, RuntimeError};
 
 use crate::model;
@@ -97,4 +98,27 @@ fn a_broken_model_is_refused() {
     let mut model = model("graph main(%x: f32[1]) -> (%y) {\n  %y: f32[1] = Unary(%x)\n}");
     model.main_mut().nodes[0].inputs[0] = Some(litesmith_graph::TensorId(7));
     assert!(matches!(Interpreter::new(&model, &Options::default()), Err(RuntimeError::Model(_))));
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_also_where_constants_are_folded() {
+    let computed = "graph main(%x: f32[2], %z: f32[2]) -> (%y) {\n  %y: f32[2] = Binary(%x, %z)\n}";
+    let folded = r#"graph main(%x: f32[2]) -> (%y) {
+  %c: f32[2] = [1,2]
+  %d: f32[2] = [3,4]
+  %e: f32[2] = Binary(%c, %d)
+  %y: f32[2] = Binary(%x, %e)
+}"#;
+    for (text, name) in [(computed, "z"), (folded, "d")] {
+        let mut model = model(text);
+        let graph = model.main_mut();
+        let tensor = graph.tensors.iter().position(|tensor| tensor.name == name).unwrap();
+        let tensor = &mut graph.tensors[tensor];
+        tensor.shape = Shape::from([3]);
+        if let TensorKind::Constant(data) = &mut tensor.kind {
+            *data = Data::from_vec(vec![0.0_f32; 3]);
+        }
+        let result = Interpreter::new(&model, &Options::default());
+        assert!(matches!(result, Err(RuntimeError::Model(_))), "{name}");
+    }
 }
