@@ -103,9 +103,10 @@ mod tests {
         for ((shape, window, in_channels, out_channels), index) in LAYERS.into_iter().zip(0..) {
             let (scale, output) = scales[index];
             let own = Affine { scale: 0.05, zero_point: 140 };
-            let rule =
-                SumRule::add([own, Affine { scale, ..operand }], Affine { scale: output, zero_point: 9 });
-            let sum = ByteSum { rule, clamp: if index % 2 == 0 { [0, 255] } else { [9, 200] } };
+            // Sums with a zero point, with bounds, and with neither.
+            let (zero_point, clamp) = [(9, [0, 255]), (9, [9, 200]), (0, [0, 255])][index % 3];
+            let rule = SumRule::add([own, Affine { scale, ..operand }], Affine { scale: output, zero_point });
+            let sum = ByteSum { rule, clamp };
             let input = bytes(shape.iter().product::<usize>() * in_channels, 37);
             let outputs = shape.iter().product::<usize>() * out_channels;
             let (others, weights) =

@@ -41,6 +41,8 @@ struct Vectors {
     low: i32,
     high: i32,
     shift: [i32; 16],
+    /// Whether the sum has a zero point, or bounds narrower than those of bytes.
+    bounded: bool,
 }
 
 impl Adding {
@@ -74,6 +76,7 @@ impl Vectors {
             low: a & 0x7f | (b & 0x7f) << 16,
             high: (a >> 7) & 0xffff | (b >> 7) << 16,
             shift: [shift; 16],
+            bounded: of_sum != 0 || sum.clamp != [0, u8::MAX],
         }
     }
 }
@@ -182,12 +185,13 @@ struct Held {
 #[cfg(target_arch = "x86_64")]
 impl Held {
     /// The sums of 32 operands as words, not yet held to their bounds. `own` is the convolution's
-    /// output as words, its zero point still to be added.
+    /// output as words, its zero point still to be added. Sums that are not `BOUNDED` have neither zero
+    /// point nor bounds other than those of bytes.
     ///
     /// # Safety
     /// AVX-512 F, BW and VNNI must be there.
     #[inline(always)]
-    unsafe fn words(&self, own: __m512i, others: __m512i) -> __m512i {
+    unsafe fn words<const BOUNDED: bool>(&self, own: __m512i, others: __m512i) -> __m512i {
         // SAFETY: the caller has the instructions.
         unsafe {
             let own = _mm512_min_epi16(_mm512_max_epi16(own, self.own_min), self.own_max);
@@ -195,7 +199,7 @@ impl Held {
                 self.steps(_mm512_unpacklo_epi16(own, others)),
                 self.steps(_mm512_unpackhi_epi16(own, others)),
             );
-            _mm512_adds_epi16(steps, self.zero_point)
+            if BOUNDED { _mm512_adds_epi16(steps, self.zero_point) } else { steps }
         }
     }
 
@@ -220,10 +224,13 @@ impl Held {
     /// # Safety
     /// As for [`Held::words`].
     #[inline(always)]
-    unsafe fn bytes(&self, words: [__m512i; 2]) -> __m512i {
+    unsafe fn bytes<const BOUNDED: bool>(&self, words: [__m512i; 2]) -> __m512i {
         // SAFETY: the caller has the instructions.
         unsafe {
             let bytes = _mm512_packus_epi16(words[0], words[1]);
+            if !BOUNDED {
+                return bytes;
+            }
             _mm512_min_epu8(_mm512_max_epu8(bytes, self.min), self.max)
         }
     }
@@ -257,7 +264,7 @@ impl ByteAdder<'_> {
     /// # Safety
     /// As for [`Held::words`].
     #[inline(always)]
-    unsafe fn wide_two(
+    unsafe fn wide_two<const BOUNDED: bool>(
         &self,
         held: &Held,
         scale: [__m512; 2],
@@ -267,11 +274,12 @@ impl ByteAdder<'_> {
     ) -> __m512i {
         // SAFETY: the caller has the instructions.
         unsafe {
+            let own = [self.requantizer.rounded(sums[0], scale), self.requantizer.rounded(sums[1], scale)];
             let words = [
-                held.words(self.requantizer.rounded(sums[0], scale), _mm512_cvtepu8_epi16(others[0])),
-                held.words(self.requantizer.rounded(sums[1], scale), _mm512_cvtepu8_epi16(others[1])),
+                held.words::<BOUNDED>(own[0], _mm512_cvtepu8_epi16(others[0])),
+                held.words::<BOUNDED>(own[1], _mm512_cvtepu8_epi16(others[1])),
             ];
-            _mm512_permutexvar_epi32(order, held.bytes(words))
+            _mm512_permutexvar_epi32(order, held.bytes::<BOUNDED>(words))
         }
     }
 
@@ -355,6 +363,34 @@ impl ByteAdder<'_> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl ByteAdder<'_> {
+    /// [`Epilogue::wide`] for an even number of pixels, with a zero point and bounds or without both.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn wide_pairs<const BOUNDED: bool>(&self, strip: &Strip<u8>) {
+        let at = self.places.at(strip.out);
+        // SAFETY: the caller has the instructions, the lanes, the sums and the room; the addend is as long as the
+        // output.
+        unsafe {
+            // All in registers over all pixels: stores could change what is in memory, for all that compilers
+            // know.
+            let vectors = &self.adding.vectors;
+            let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
+            let scale = self.requantizer.wide_scale(strip.lane);
+            for index in (0..strip.even()).step_by(2) {
+                let others = [index, index + 1].map(|index| at.wrapping_add(index * strip.pitch));
+                let others = [_mm256_loadu_si256(others[0].cast()), _mm256_loadu_si256(others[1].cast())];
+                let sums = [strip.sums(index), strip.sums(index + 1)];
+                let bytes = self.wide_two::<BOUNDED>(held, scale, order, sums, others);
+                store_pair(bytes, 32, [strip.out(index), strip.out(index + 1)], true);
+            }
+        }
+    }
+}
+
 impl Epilogue for ByteAdder<'_> {
     const PACKED: bool = Requantizer::PACKED;
 
@@ -407,7 +443,7 @@ impl Epilogue for ByteAdder<'_> {
             // Stores with masks are slow.
             if channels == 32 && both {
                 let others = [_mm256_loadu_si256(at[0].cast()), _mm256_loadu_si256(at[1].cast())];
-                store_pair(self.wide_two(held, scale, order, sums, others), 32, out, true);
+                store_pair(self.wide_two::<true>(held, scale, order, sums, others), 32, out, true);
                 return;
             }
             let mask = u32::MAX >> (32 - channels);
@@ -416,7 +452,7 @@ impl Epilogue for ByteAdder<'_> {
                 _mm256_maskz_loadu_epi8(masks[0], at[0].cast()),
                 _mm256_maskz_loadu_epi8(masks[1], at[1].cast()),
             ];
-            let bytes = self.wide_two(held, scale, order, sums, others);
+            let bytes = self.wide_two::<true>(held, scale, order, sums, others);
             _mm256_mask_storeu_epi8(out[0].cast(), masks[0], _mm512_castsi512_si256(bytes));
             _mm256_mask_storeu_epi8(out[1].cast(), masks[1], _mm512_extracti64x4_epi64::<1>(bytes));
         }
@@ -425,20 +461,12 @@ impl Epilogue for ByteAdder<'_> {
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn wide(&self, strip: &Strip<u8>) {
-        let at = self.places.at(strip.out);
         // SAFETY: as in `pair`, with the sums that the caller vouches for.
         unsafe {
-            // All in registers over all pixels: stores could change what is in memory, for all that compilers
-            // know.
-            let vectors = &self.adding.vectors;
-            let (held, order) = (&vectors.held(), vector(&vectors.order_of_two));
-            let scale = self.requantizer.wide_scale(strip.lane);
-            for index in (0..strip.even()).step_by(2) {
-                let others = [index, index + 1].map(|index| at.wrapping_add(index * strip.pitch));
-                let others = [_mm256_loadu_si256(others[0].cast()), _mm256_loadu_si256(others[1].cast())];
-                let sums = [strip.sums(index), strip.sums(index + 1)];
-                let bytes = self.wide_two(held, scale, order, sums, others);
-                store_pair(bytes, 32, [strip.out(index), strip.out(index + 1)], true);
+            if self.adding.vectors.bounded {
+                self.wide_pairs::<true>(strip);
+            } else {
+                self.wide_pairs::<false>(strip);
             }
             strip.pairs(self, strip.even());
         }
@@ -465,17 +493,17 @@ impl Epilogue for ByteAdder<'_> {
             let held = &self.adding.vectors.held();
             let scale = [_mm512_loadu_ps(self.requantizer.scale_at(lane)); 2];
             let words = [
-                held.words(
+                held.words::<true>(
                     self.requantizer.rounded([sums[0], sums[1]], scale),
                     self.others_of_two([at[0], at[1]], [masks[0], masks[1]]),
                 ),
-                held.words(
+                held.words::<true>(
                     self.requantizer.rounded([sums[2], sums[3]], scale),
                     self.others_of_two([at[2], at[3]], [masks[2], masks[3]]),
                 ),
             ];
             let order = vector(&self.adding.vectors.order_of_four);
-            let bytes = _mm512_permutexvar_epi32(order, held.bytes(words));
+            let bytes = _mm512_permutexvar_epi32(order, held.bytes::<true>(words));
             _mm_mask_storeu_epi8(out[0].cast(), masks[0], _mm512_castsi512_si128(bytes));
             _mm_mask_storeu_epi8(out[1].cast(), masks[1], _mm512_extracti32x4_epi32::<1>(bytes));
             _mm_mask_storeu_epi8(out[2].cast(), masks[2], _mm512_extracti32x4_epi32::<2>(bytes));

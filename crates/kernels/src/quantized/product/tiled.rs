@@ -109,7 +109,7 @@ impl<T: Tiles, E: Epilogue> Kernel<E> for Tiled<T> {
     ) {
         let tap_bytes = operands.steps * STEP;
         SCRATCH.with_borrow_mut(|Scratch { inputs, sums }| {
-            inputs.begin(tile.pointers.len() * tap_bytes, 1);
+            inputs.begin(tile.pointers.len() * tap_bytes, 1, tile.rows);
             // SAFETY: the caller's promise.
             unsafe {
                 inputs.add::<T>(tile, tap_bytes);
@@ -242,7 +242,7 @@ impl<E: Epilogue> Job<'_, E> {
         let pairs = || self.inputs.pairs.iter().zip(0..);
         // SAFETY: the caller's promise.
         unsafe {
-            let mut tiles = T::new();
+            let mut tiles = T::new(self.inputs.rows);
             if by_pixels {
                 for (pair, index) in pairs() {
                     for panel in panels {

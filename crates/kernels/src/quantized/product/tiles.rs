@@ -9,9 +9,12 @@ pub(super) const ROWS: usize = 16;
 /// Bytes of a row.
 pub(super) const ROW_BYTES: usize = 64;
 
-/// Bytes that come for one request: the machines with tiles bring lines into the second-level cache in pairs, and
-/// requests for every line take room that others wait for.
-pub(super) const ASKED_BYTES: usize = 128;
+/// Bytes that come for one request: a cache line. Machines with tiles bring lines into the second-level cache in
+/// pairs by themselves, but where every line is asked for, layers that wait for weights take up to a seventh less.
+pub(super) const ASKED_BYTES: usize = 64;
+
+/// Tiles whose rows may be fewer: sums and inputs.
+const NARROW: usize = 6;
 
 /// Sums of a row.
 pub(super) const SUMS: usize = ROW_BYTES / size_of::<i32>();
@@ -23,16 +26,17 @@ pub(crate) trait Tiles {
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "vectors of x86 alone read it"))]
     const VECTORS: bool;
 
-    /// The tiles of this thread, with anything in them.
+    /// The tiles of this thread, with anything in them. Tiles 0 to 5 have so many rows (1 to [`ROWS`]), the
+    /// others all: products take as long as the sums have rows.
     ///
     /// # Safety
     /// The machine must have them.
-    unsafe fn new() -> Self;
+    unsafe fn new(rows: usize) -> Self;
 
     /// Loads a tile from rows that are `stride` bytes apart.
     ///
     /// # Safety
-    /// Every row must be readable.
+    /// Every row that the tile has must be readable.
     unsafe fn load<const TILE: usize>(&mut self, rows: *const u8, stride: usize);
 
     /// Asks for `count` bytes to be brought closer, to the second-level cache, in steps of [`ASKED_BYTES`].
@@ -40,13 +44,13 @@ pub(crate) trait Tiles {
 
     /// Adds products to the 32-bit sums of a tile: to sum `j` of row `i`, for `k` from 0 to 63, byte
     /// `k` of row `i` of tile `A`, unsigned, times byte `4 j + k % 4` of row `k / 4` of tile `B`,
-    /// signed. Sums wrap around.
+    /// signed. Sums wrap around. `SUM` and `A` are among the first six tiles, `B` is not.
     ///
     /// # Safety
     /// The machine must have the tiles.
     unsafe fn dot<const SUM: usize, const A: usize, const B: usize>(&mut self);
 
-    /// Stores a tile of sums.
+    /// Stores the rows of a tile of sums.
     ///
     /// # Safety
     /// The machine must have the tiles.
@@ -55,19 +59,31 @@ pub(crate) trait Tiles {
 
 /// Tiles in memory, for every machine: what others are tested against.
 #[cfg(test)]
-pub(super) struct Portable<const VECTORS: bool>([[[u8; ROW_BYTES]; ROWS]; 8]);
+pub(super) struct Portable<const VECTORS: bool> {
+    tiles: [[[u8; ROW_BYTES]; ROWS]; 8],
+    rows: usize,
+}
+
+#[cfg(test)]
+impl<const VECTORS: bool> Portable<VECTORS> {
+    /// The rows that a tile has.
+    fn rows_of(&self, tile: usize) -> usize {
+        if tile < NARROW { self.rows } else { ROWS }
+    }
+}
 
 #[cfg(test)]
 impl<const VECTORS: bool> Tiles for Portable<VECTORS> {
     const VECTORS: bool = VECTORS;
 
-    unsafe fn new() -> Self {
+    unsafe fn new(rows: usize) -> Self {
         // What was there before must not matter.
-        Portable([[[0xa5; ROW_BYTES]; ROWS]; 8])
+        Portable { tiles: [[[0xa5; ROW_BYTES]; ROWS]; 8], rows }
     }
 
     unsafe fn load<const TILE: usize>(&mut self, rows: *const u8, stride: usize) {
-        for (index, row) in self.0[TILE].iter_mut().enumerate() {
+        let count = self.rows_of(TILE);
+        for (index, row) in self.tiles[TILE].iter_mut().enumerate().take(count) {
             // SAFETY: the caller's promise.
             *row = unsafe { rows.add(index * stride).cast::<[u8; ROW_BYTES]>().read_unaligned() };
         }
@@ -76,8 +92,9 @@ impl<const VECTORS: bool> Tiles for Portable<VECTORS> {
     fn ask(&self, _bytes: *const u8, _count: usize) {}
 
     unsafe fn dot<const SUM: usize, const A: usize, const B: usize>(&mut self) {
-        let (a, b) = (self.0[A], self.0[B]);
-        for (sums, a) in self.0[SUM].iter_mut().zip(a) {
+        const { assert!(SUM < NARROW && A < NARROW && B >= NARROW) };
+        let (a, b, rows) = (self.tiles[A], self.tiles[B], self.rows);
+        for (sums, a) in self.tiles[SUM].iter_mut().zip(a).take(rows) {
             for (column, sum) in sums.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let products = (0..ROW_BYTES).map(|k| {
                     let weight = b[k / 4][4 * column + k % 4] as i8;
@@ -89,7 +106,7 @@ impl<const VECTORS: bool> Tiles for Portable<VECTORS> {
     }
 
     unsafe fn store<const TILE: usize>(&self, sums: &mut [[i32; SUMS]; ROWS]) {
-        for (sums, row) in sums.iter_mut().zip(&self.0[TILE]) {
+        for (sums, row) in sums.iter_mut().zip(&self.tiles[TILE]).take(self.rows_of(TILE)) {
             for (sum, bytes) in sums.iter_mut().zip(row.as_chunks::<4>().0) {
                 *sum = i32::from_ne_bytes(*bytes);
             }
@@ -104,7 +121,7 @@ mod amx {
     use std::cell::Cell;
     use std::sync::OnceLock;
 
-    use super::{ASKED_BYTES, ROW_BYTES, ROWS, SUMS, Tiles};
+    use super::{ASKED_BYTES, NARROW, ROW_BYTES, ROWS, SUMS, Tiles};
 
     /// The tiles of AMX.
     pub(crate) struct Amx(());
@@ -125,12 +142,12 @@ mod amx {
         assert!(granted(), "this machine has no tiles");
         // SAFETY: the machine has the tiles.
         unsafe {
-            let mut tiles = Amx::new();
+            let mut tiles = Amx::new(ROWS);
             for _ in 0..rounds {
-                tiles.dot::<0, 4, 5>();
-                tiles.dot::<1, 4, 5>();
-                tiles.dot::<2, 4, 5>();
-                tiles.dot::<3, 4, 5>();
+                tiles.dot::<0, 4, 6>();
+                tiles.dot::<1, 4, 6>();
+                tiles.dot::<2, 4, 6>();
+                tiles.dot::<3, 4, 6>();
             }
         }
         rounds * 4 * ROWS * SUMS * ROW_BYTES
@@ -187,6 +204,9 @@ mod amx {
         false
     }
 
+    /// Tiles that there are.
+    const TILES: usize = 8;
+
     /// How the tiles are used, as `ldtilecfg` takes it.
     #[repr(C, align(64))]
     struct Configuration {
@@ -197,50 +217,44 @@ mod amx {
         rows: [u8; 16],
     }
 
-    /// All eight tiles as large as they can be.
-    static CONFIGURATION: Configuration = Configuration {
-        palette: 1,
-        start_row: 0,
-        reserved: [0; 14],
-        row_bytes: eight(ROW_BYTES as u16),
-        rows: eight_bytes(ROWS as u8),
-    };
-
-    const fn eight(value: u16) -> [u16; 16] {
-        let (mut values, mut i) = ([0; 16], 0);
-        while i < 8 {
-            values[i] = value;
-            i += 1;
+    impl Configuration {
+        /// All eight tiles as large as they can be, but for the rows of the first.
+        fn new(rows: usize) -> Configuration {
+            let row_bytes = |tile| if tile < TILES { ROW_BYTES as u16 } else { 0 };
+            let rows = |tile| match tile {
+                ..NARROW => rows as u8,
+                NARROW..TILES => ROWS as u8,
+                _ => 0,
+            };
+            Configuration {
+                palette: 1,
+                start_row: 0,
+                reserved: [0; 14],
+                row_bytes: std::array::from_fn(row_bytes),
+                rows: std::array::from_fn(rows),
+            }
         }
-        values
-    }
-
-    const fn eight_bytes(value: u8) -> [u8; 16] {
-        let (mut values, mut i) = ([0; 16], 0);
-        while i < 8 {
-            values[i] = value;
-            i += 1;
-        }
-        values
     }
 
     thread_local! {
-        /// Whether this thread has configured its tiles. They stay so until it ends.
-        static CONFIGURED: Cell<bool> = const { Cell::new(false) };
+        /// The rows for which this thread has configured its tiles; 0 stands for tiles not yet configured.
+        static CONFIGURED: Cell<usize> = const { Cell::new(0) };
     }
 
     impl Tiles for Amx {
         const VECTORS: bool = true;
 
         #[inline]
-        unsafe fn new() -> Amx {
-            if !CONFIGURED.get() {
+        unsafe fn new(rows: usize) -> Amx {
+            assert!((1..=ROWS).contains(&rows), "rows of a tile");
+            if CONFIGURED.get() != rows {
+                let configuration = Configuration::new(rows);
                 // SAFETY: the machine has the tiles; reads 64 bytes and changes tiles only, which
                 // nothing but this file uses.
                 unsafe {
-                    asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(readonly, nostack, preserves_flags));
+                    asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(readonly, nostack, preserves_flags));
                 }
-                CONFIGURED.set(true);
+                CONFIGURED.set(rows);
             }
             Amx(())
         }

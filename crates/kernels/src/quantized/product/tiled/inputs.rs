@@ -48,6 +48,8 @@ pub(super) struct Pair {
 #[derive(Default)]
 pub(super) struct Inputs {
     pub(super) pairs: Vec<Pair>,
+    /// Rows of each tile: pixels that it has room for.
+    pub(super) rows: usize,
     /// Where each block of inputs starts, from the first input of a pixel on.
     pub(super) offsets: Vec<usize>,
     runs: Vec<Run>,
@@ -96,14 +98,15 @@ impl Inputs {
             } else {
                 let mut cursor = Cursor::new(view.source);
                 cursor.seek(view.pixels.start);
-                let together = view.together(view.source.geometry().slots() * view.tap_bytes);
+                let bytes = view.source.geometry().slots() * view.tap_bytes;
+                let (rows, together) = (even_rows(view.pixels.len()), view.together(bytes));
                 let mut rest = view.pixels.clone();
                 while !rest.is_empty() {
-                    let some = rest.start..rest.end.min(rest.start + together * ROWS);
+                    let some = rest.start..rest.end.min(rest.start + together * rows);
                     rest.start = some.end;
-                    self.begin(view.source.geometry().slots() * view.tap_bytes, together);
-                    for pixel in some.clone().step_by(ROWS) {
-                        self.add::<T>(&cursor.gather(ROWS.min(some.end - pixel), view.first), view.tap_bytes);
+                    self.begin(bytes, together, rows);
+                    for pixel in some.clone().step_by(rows) {
+                        self.add::<T>(&cursor.gather(rows.min(some.end - pixel), view.first), view.tap_bytes);
                     }
                     each(self);
                 }
@@ -111,8 +114,9 @@ impl Inputs {
         }
     }
 
-    /// Prepares for up to `tiles` tiles of pixels that have so many bytes of inputs, over all taps.
-    pub(super) fn begin(&mut self, bytes: usize, tiles: usize) {
+    /// Prepares for up to `tiles` tiles of `rows` pixels that have so many bytes of inputs, over all taps.
+    pub(super) fn begin(&mut self, bytes: usize, tiles: usize, rows: usize) {
+        self.rows = rows;
         self.pairs.clear();
         self.runs.clear();
         self.offsets.clear();
@@ -133,20 +137,19 @@ impl Inputs {
     /// # Safety
     /// The tile's pointers must be readable for the bytes of a tap, and the machine have the tiles.
     pub(super) unsafe fn add<T: Tiles>(&mut self, tile: &Tile, tap_bytes: usize) {
-        let pointers = &tile.pointers[0][..ROWS];
+        let pointers = &tile.pointers[0];
         let stride = (pointers[1] as usize).wrapping_sub(pointers[0] as usize);
         let even = |pair: &[*const u8]| (pair[1] as usize).wrapping_sub(pair[0] as usize) == stride;
         let in_place = tile.pointers.len() == 1
             && tap_bytes.is_multiple_of(ROW_BYTES)
             && stride as isize >= 0
-            && pointers.windows(2).all(even);
+            && pointers[..self.rows].windows(2).all(even);
         let (rows, stride) = if in_place {
             (pointers[0], stride)
         } else {
             let pitch = pitch(tile.pointers.len() * tap_bytes);
             let start = self.tiles() * ROWS * pitch;
-            let rows =
-                &mut self.copied.as_deref_mut().unwrap_or_default()[start..][..ROWS * pitch + ROW_BYTES];
+            let rows = &mut self.copied.as_deref_mut().unwrap_or_default()[start..][..self.rows * pitch];
             // SAFETY: the caller's promise.
             unsafe { gather::<T>(tile, tap_bytes, rows, pitch) };
             (rows.as_ptr(), pitch)
@@ -211,15 +214,16 @@ impl Inputs {
             unsafe { padded.copy::<T>(view, self.reserve(padded.bytes())) };
             self.offsets.clear();
             self.offsets.extend(padded.offsets());
+            self.rows = padded.rows;
             let places = padded.places();
-            let count = places.len().div_ceil(ROWS);
+            let count = places.len().div_ceil(padded.rows);
             let together = view.together(padded.step);
             for some in (0..count).step_by(together) {
                 self.pairs.clear();
                 self.runs.clear();
                 for tile in some..count.min(some + together) {
-                    let start = places.start + tile * ROWS;
-                    self.add_padded(&padded, start..places.end.min(start + ROWS), first);
+                    let start = places.start + tile * padded.rows;
+                    self.add_padded(&padded, start..places.end.min(start + padded.rows), first);
                 }
                 each(self);
             }
@@ -233,6 +237,12 @@ impl Inputs {
         self.push(RowTile { rows, stride: padded.step });
         padded.each_run(places, first, |run| self.push_run(run));
     }
+}
+
+/// Rows of tiles of which pairs hold so many pixels with few rows left empty.
+pub(super) fn even_rows(pixels: usize) -> usize {
+    let tiles = pixels.div_ceil(ROWS);
+    pixels.div_ceil(if tiles > 1 { tiles.next_multiple_of(2) } else { 1 })
 }
 
 /// Bytes from one gathered pixel to the next. Whole blocks, and one more so that pixels do not fall on the same lines of the cache.
@@ -250,7 +260,7 @@ unsafe fn gather<T: Tiles>(tile: &Tile, tap_bytes: usize, rows: &mut [u8], pitch
         // SAFETY: the caller's promise.
         return unsafe { gather_vectors(tile, tap_bytes, rows, pitch) };
     }
-    for (index, row) in rows.chunks_exact_mut(pitch).take(ROWS).enumerate() {
+    for (index, row) in rows.chunks_exact_mut(pitch).enumerate() {
         let (taps, rest) = row.split_at_mut(tile.pointers.len() * tap_bytes);
         for (tap, pointers) in taps.chunks_exact_mut(tap_bytes).zip(tile.pointers) {
             // SAFETY: the caller's promise.
@@ -269,10 +279,10 @@ unsafe fn gather<T: Tiles>(tile: &Tile, tap_bytes: usize, rows: &mut [u8], pitch
 unsafe fn gather_vectors(tile: &Tile, tap_bytes: usize, rows: &mut [u8], pitch: usize) {
     use std::arch::x86_64::*;
     let taps = tile.pointers.len();
-    assert!(pitch >= taps * tap_bytes + ROW_BYTES && rows.len() >= ROWS * pitch && tap_bytes > 0);
+    assert!(pitch >= taps * tap_bytes + ROW_BYTES && rows.len().is_multiple_of(pitch) && tap_bytes > 0);
     let whole = (tap_bytes - 1) / ROW_BYTES * ROW_BYTES;
     let mask = u64::MAX >> (ROW_BYTES - (tap_bytes - whole));
-    for row in 0..ROWS {
+    for row in 0..rows.len() / pitch {
         // SAFETY: a pixel's place has room for all taps and a vector behind them; no more than the bytes
         // of a tap are read.
         unsafe {

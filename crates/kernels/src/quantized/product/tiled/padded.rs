@@ -9,8 +9,8 @@ use crate::Window;
 /// Some lines of an image with the padding around them, in a copy: every tap of its pixels is inside.
 ///
 /// *Places* are where tiles have their rows: the pixels of a line of the output, and behind them some that
-/// nobody wants. With a stride of 1 they go on with the next line as they are, and are that many that the next
-/// line's first pixel is as far away as any other. Else a tile has pixels of one line.
+/// nobody wants. Either a tile has pixels of one line, or, with a stride of 1, places go on with the next line and
+/// are that many that its first pixel is as far away as any other.
 pub(super) struct Padded {
     sample: usize,
     /// The first line of the output, and where pixels begin and end, counted from its start.
@@ -19,6 +19,8 @@ pub(super) struct Padded {
     /// Pixels of a line of the output, and places.
     width: usize,
     columns: usize,
+    /// Places of a tile.
+    pub(super) rows: usize,
     /// Bytes from a place to the next, and from a line of the output to the next.
     pub(super) step: usize,
     line_step: usize,
@@ -45,18 +47,21 @@ impl Padded {
         let pixel_bytes = fold * geometry.pitch();
         let reach = (width - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1;
         let pitch = reach * pixel_bytes;
+        let lines = last - line + 1;
+        let (columns, rows) = columns_and_rows(lines, width, (stride == [1; 2]).then_some(reach));
         Padded {
             sample,
             line,
             pixels: pixels.start - line * width..pixels.end - line * width,
             width,
-            columns: if stride == [1; 2] { reach } else { width.next_multiple_of(ROWS) },
+            columns,
+            rows,
             step: stride[1] * pixel_bytes,
             line_step: stride[0] * pitch,
             pixel_bytes,
             pitch,
             reach,
-            lines: (last - line) * stride[0] + (taps[0] - 1) * fold * dilation[0] + 1,
+            lines: (lines - 1) * stride[0] + (taps[0] - 1) * fold * dilation[0] + 1,
             taps,
             tap_bytes: view.tap_bytes,
             fold,
@@ -74,7 +79,11 @@ impl Padded {
     pub(super) fn places(&self) -> Range<usize> {
         let place = |pixel: usize| pixel / self.width * self.columns + pixel % self.width;
         let (start, end) = (place(self.pixels.start), place(self.pixels.end - 1) + 1);
-        if self.line_step == self.columns * self.step { start..end } else { start / ROWS * ROWS..end }
+        if self.line_step == self.columns * self.step {
+            start..end
+        } else {
+            start / self.rows * self.rows..end
+        }
     }
 
     /// Calls `each` with the pixels of a tile at neighbouring places; the image's first pixel is `first`.
@@ -146,6 +155,23 @@ impl Padded {
             // SAFETY: the caller's promise.
             unsafe { interleave.run::<T>(&lines, middle) };
         }
+    }
+}
+
+/// Places of a line and of a tile, for some lines of `width` pixels. `reach` is how many places it takes from a line's
+/// first pixel to the next line's, where places may go on there.
+///
+/// Products take as long as tiles have rows, but not less than loading the weights, and what surrounds them about as
+/// long as those of one and a half.
+pub(super) fn columns_and_rows(lines: usize, width: usize, reach: Option<usize>) -> (usize, usize) {
+    let in_line = width.div_ceil(ROWS);
+    let rows = width.div_ceil(in_line);
+    let time = |tiles: usize, rows: usize| tiles * (2 * rows.max(12) + 3);
+    match reach {
+        Some(reach) if time((lines * reach).div_ceil(ROWS), ROWS) <= time(lines * in_line, rows) => {
+            (reach, ROWS)
+        }
+        _ => (in_line * rows, rows),
     }
 }
 

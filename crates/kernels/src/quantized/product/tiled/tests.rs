@@ -18,8 +18,8 @@ const SEVEN: Window = Window { kernel: [7, 7], pad_before: [3, 3], pad_after: [3
 /// Image, window, groups, input and output channels: inputs in place, in place once padded, by pixels and by rows of the
 /// kernel, and gathered;
 /// blocks that end within a tap and at its end, one to seven tiles of channels, few pixels and more than
-/// are worked on together.
-const LAYERS: [([usize; 3], Window, usize, usize, usize); 21] = [
+/// are worked on together, tiles of fewer rows in place and gathered.
+const LAYERS: [([usize; 3], Window, usize, usize, usize); 25] = [
     ([1, 5, 7], Window::POINT, 1, 64, 16),
     ([2, 4, 5], Window::POINT, 1, 128, 80),
     ([1, 6, 6], Window { stride: [2, 2], ..Window::POINT }, 1, 64, 48),
@@ -40,6 +40,10 @@ const LAYERS: [([usize; 3], Window, usize, usize, usize); 21] = [
     ([1, 8, 70], Window { kernel: [6, 7], dilation: [2, 1], ..SEVEN }, 1, 4, 20),
     ([1, 12, 9], Window { kernel: [5, 8], pad_before: [9, 11], ..SEVEN }, 1, 2, 16),
     ([1, 40, 37], Window { kernel: [5, 4], stride: [3, 2], ..SEVEN }, 1, 4, 65),
+    ([1, 14, 14], SAME, 1, 64, 33),
+    ([2, 9, 28], SAME, 1, 64, 16),
+    ([1, 7, 7], Window::POINT, 1, 128, 48),
+    ([1, 1, 17], Window::POINT, 1, 70, 32),
     ([1, 34, 49], Window { kernel: [16, 16], stride: [16, 16], ..Window::POINT }, 1, 3, 48),
 ];
 
@@ -73,6 +77,23 @@ fn check<T: Tiles>(name: &str) {
             assert_eq!(output, expected, "{name}, {shape:?}, {in_channels} to {out_channels}");
         }
     }
+}
+
+#[test]
+fn tiles_have_as_many_rows_as_leave_few_empty() {
+    // Images of 56x56, 28x28, 14x14 and 7x7 pixels, and few pixels.
+    assert_eq!([3136, 784, 196, 49, 17, 16, 5].map(inputs::even_rows), [16, 16, 14, 13, 9, 16, 5]);
+}
+
+#[test]
+fn places_of_lines_go_on_where_that_leaves_fewer_rows_empty() {
+    let columns_and_rows = padded::columns_and_rows;
+    assert_eq!(columns_and_rows(14, 14, Some(16)), (14, 14));
+    assert_eq!(columns_and_rows(28, 28, Some(30)), (28, 14));
+    assert_eq!(columns_and_rows(7, 7, Some(9)), (9, 16));
+    // With a stride places do not go on.
+    assert_eq!(columns_and_rows(7, 7, None), (7, 7));
+    assert_eq!(columns_and_rows(112, 112, None), (112, 16));
 }
 
 #[test]
