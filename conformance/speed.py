@@ -6,8 +6,9 @@
 All run the same model on the same input. LiteRT and OpenVINO read our TFLite file, ONNX Runtime our ONNX file with the
 same integers; where OpenVINO refuses a TFLite file it reads the ONNX file (marked with an o). Each peer is a process of
 its own. After a warm-up they take turns, litesmith first in every other round and last in the others, and each turn is
-the median of some runs; a cell is the median of the turns, its ratio ours over the fastest peer's. bfloat16 is off.
-Worth something only on a machine that does nothing else.
+the median of some runs; a cell is the median of the turns. The ratio is the median of the rounds' ratios, ours over the
+fastest peer's: neighbours in time, since a machine that others use too is slow for seconds. bfloat16 is off. Worth
+something only on a machine that does nothing else.
 
 `--what load` compares the time from the file to a model that is ready to run, on the largest number of threads; `--what batch` gives images a second for
 batches of 1, 8 and 32; `--isa avx2` holds us, and OpenVINO, to that instruction set.
@@ -109,7 +110,7 @@ class Ours:
 
 
 def race(options, files, threads, batch=1):
-    """[(runner, median milliseconds)], litesmith first; peers that refuse the model are left out."""
+    """[(runner, milliseconds of each turn)], litesmith first; peers that refuse the model are left out."""
     ours = Ours(files, threads, batch, options.isa)
     peers = [Peer(name, files, threads, batch, options.isa) for name in options.peers]
     runners = [ours, *(peer for peer in peers if peer.process)]
@@ -120,7 +121,12 @@ def race(options, files, threads, batch=1):
             turns[runner.name].append(runner.turn(runs))
     for runner in runners[1:]:
         runner.close()
-    return [(runner, statistics.median(turns[runner.name])) for runner in runners]
+    return [(runner, turns[runner.name]) for runner in runners]
+
+
+def ratio(over, under):
+    """The median ratio of numbers that belong together."""
+    return statistics.median(a / b for a, b in zip(over, under))
 
 
 def latency(options):
@@ -131,12 +137,15 @@ def latency(options):
         for mode in options.modes:
             files = Files(options, name, mode)
             for threads in options.threads:
-                (ours, own), *peers = race(options, files, threads)
-                found = {peer.name: f"{time:.2f}{' o' if peer.mark else ''}" for peer, time in peers}
-                ratio = own / min(time for _, time in peers)
+                (_, own), *peers = race(options, files, threads)
+                found = {
+                    peer.name: f"{statistics.median(turns):.2f}{' o' if peer.mark else ''}" for peer, turns in peers
+                }
+                to_best = max(ratio(own, turns) for _, turns in peers)
                 cells = " | ".join(found.get(peer, "refused") for peer in options.peers)
-                print(f"| {name} | {mode} | {threads} | {own:.2f} | {cells} | **{ratio:.3f}** |", flush=True)
-                worst.append((ratio, f"{name} {mode}, {threads} threads"))
+                line = f"{name} | {mode} | {threads} | {statistics.median(own):.2f} | {cells}"
+                print(f"| {line} | **{to_best:.3f}** |", flush=True)
+                worst.append((to_best, f"{name} {mode}, {threads} threads"))
     return worst
 
 
@@ -158,10 +167,10 @@ def load(options):
                         loads[peer_name].append(peer.load)
                         peer.close()
             medians = {name: statistics.median(values) for name, values in loads.items() if values}
-            ratio = medians["LiteRT"] / medians["litesmith"]
+            times = ratio(loads["LiteRT"], loads["litesmith"])
             cells = " | ".join(f"{medians[p]:.1f}" if p in medians else "refused" for p in ["litesmith", *options.peers])
-            print(f"| {name} | {mode} | {cells} | **{ratio:.1f}** |", flush=True)
-            worst.append((1 / ratio, f"{name} {mode}"))
+            print(f"| {name} | {mode} | {cells} | **{times:.1f}** |", flush=True)
+            worst.append((1 / times, f"{name} {mode}"))
     return worst
 
 
