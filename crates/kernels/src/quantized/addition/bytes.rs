@@ -345,7 +345,7 @@ impl ByteAdder<'_> {
     }
 
     /// The sums of eight pairs of words, in steps of the output; multipliers are split as in
-    /// [`ByteAdder::steps`].
+    /// [`Held::steps`].
     ///
     /// # Safety
     /// AVX2 must be there.
