@@ -268,7 +268,10 @@ impl Bench {
             let work = output.len() * kernel * kernel * channels;
             self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
         };
-        println!("    {name}: {:.2} times as long as with bytes", taken / bytes_taken);
+        // A filter may leave out either.
+        if taken.is_finite() && bytes_taken.is_finite() {
+            println!("    {name}: {:.2} times as long as with bytes", taken / bytes_taken);
+        }
     }
 
     /// A dynamic-range layer of quantized samples, to numbers with their range, and to bytes: by way of
