@@ -8,6 +8,8 @@
 //! of Winograd are counted with the products of the direct form, so that their share can, and should, be
 //! above 100 %. Choose the instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
+mod tensor;
+
 use std::cell::Cell;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use litesmith_kernels::float::{Block, Clamp, Conv2d, Depthwise, Form, MatMul, ma
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
+use tensor::Tensor;
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
 type Layer = (usize, usize, usize, usize, usize);
@@ -106,28 +109,13 @@ fn same(kernel: usize, stride: usize, size: usize) -> Window {
     }
 }
 
-/// Floats that start on a cache line, as a runtime's tensors do.
-struct Tensor(Vec<[f32; 16]>, usize);
-
-impl Tensor {
-    fn zeros(len: usize) -> Tensor {
-        Tensor(vec![[0.0; 16]; len.div_ceil(16) + 1], len)
-    }
-
-    fn floats(&mut self) -> &mut [f32] {
-        let all = self.0.as_flattened_mut();
-        let skip = all.as_ptr().align_offset(64);
-        &mut all[skip..][..self.1]
-    }
-}
-
 fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect()
 }
 
-fn tensor(count: usize) -> Tensor {
+fn tensor(count: usize) -> Tensor<f32> {
     let mut tensor = Tensor::zeros(count);
-    tensor.floats().copy_from_slice(&numbers(count));
+    tensor.copy_from_slice(&numbers(count));
     tensor
 }
 
@@ -175,26 +163,23 @@ impl Bench {
     fn layer(&mut self, group: &str, (kernel, stride, size, in_channels, out_channels): Layer) {
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
-        let mut input = tensor(size * size * in_channels);
-        let input = &*input.floats();
+        let input = tensor(size * size * in_channels);
         if out_channels == 0 {
             let weights = numbers(kernel * kernel * in_channels);
             let conv = Depthwise::new(self.isa, window, in_channels, 1, &weights, None, Clamp::RELU6);
             let mut output = Tensor::zeros(height * width * in_channels);
-            let output = output.floats();
             let name = format!("depthwise {kernel}x{kernel}s{stride} {size}x{size}x{in_channels}");
             let work = output.len() * kernel * kernel;
-            self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+            self.time(group, &name, work, |pool| conv.run(pool, &input, [1, size, size], &mut output));
             return;
         }
         let weights = numbers(out_channels * kernel * kernel * in_channels);
         let clamp = Clamp::RELU;
         let conv = Conv2d::new(self.isa, window, 1, in_channels, out_channels, &weights, None, clamp);
         let mut output = Tensor::zeros(height * width * out_channels);
-        let output = output.floats();
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{in_channels}-{out_channels}");
         let work = output.len() * kernel * kernel * in_channels;
-        self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+        self.time(group, &name, work, |pool| conv.run(pool, &input, [1, size, size], &mut output));
         for form in [Form::Winograd2, Form::Winograd4] {
             if !form.fits(&window, 1) {
                 continue;
@@ -212,7 +197,7 @@ impl Bench {
             );
             let best = form == Form::best(&window, 1, in_channels, out_channels, [size; 2]);
             let name = format!("{name} {form:?}{}", if best { " (best)" } else { "" });
-            self.time(group, &name, work, |pool| conv.run(pool, input, [1, size, size], output));
+            self.time(group, &name, work, |pool| conv.run(pool, &input, [1, size, size], &mut output));
         }
     }
 
@@ -233,21 +218,19 @@ impl Bench {
         let block = pair.with_projection(&project).expect("the layers fit");
 
         let shape = [1, size, size];
-        let mut input = tensor(size * size * inputs);
-        let mut wide = Tensor::zeros(expanded * expanded * between);
-        let mut filtered = Tensor::zeros(out * out * between);
-        let mut output = Tensor::zeros(out * out * outputs);
+        let x = tensor(size * size * inputs);
+        let mut h = Tensor::zeros(expanded * expanded * between);
+        let mut d = Tensor::zeros(out * out * between);
+        let mut y = Tensor::zeros(out * out * outputs);
         let mut scratch = Tensor::zeros(block.scratch(shape, self.pool.threads()));
-        let [x, h, d, y] = [&mut input, &mut wide, &mut filtered, &mut output].map(Tensor::floats);
         let work = h.len() * first.taps() * inputs + d.len() * 9 + y.len() * between;
         let name = format!("{size}x{size}x{inputs}-{between}-{outputs} s{stride}");
         self.time("block", &format!("{name} apart"), work, |pool| {
-            expand.run(pool, x, shape, h);
-            depthwise.run(pool, h, [1, expanded, expanded], d);
-            project.run(pool, d, [1, out, out], y);
+            expand.run(pool, &x, shape, &mut h);
+            depthwise.run(pool, &h, [1, expanded, expanded], &mut d);
+            project.run(pool, &d, [1, out, out], &mut y);
         });
-        let scratch = scratch.floats();
-        self.time("block", &name, work, |pool| block.run(pool, x, shape, None, scratch, y));
+        self.time("block", &name, work, |pool| block.run(pool, &x, shape, None, &mut scratch, &mut y));
     }
 
     /// Rows times a matrix that comes from memory: one of many that no cache holds together.
@@ -257,12 +240,11 @@ impl Bench {
         let weights = numbers(inputs * outputs);
         let dense = || Conv2d::dense(self.isa, inputs, outputs, &weights, None, Clamp::NONE);
         let layers: Vec<Conv2d> = (0..MATRICES).map(|_| dense()).collect();
-        let (mut input, mut output) = (tensor(rows * inputs), Tensor::zeros(rows * outputs));
-        let (x, y) = (input.floats(), output.floats());
+        let (x, mut y) = (tensor(rows * inputs), Tensor::zeros(rows * outputs));
         let mut next = layers.iter().cycle();
         let name = format!("{rows}x{inputs}x{outputs}");
         let seconds = self.time("few_rows", &name, rows * weights.len(), |pool| {
-            next.next().expect("a cycle does not end").run(pool, x, [rows, 1, 1], y);
+            next.next().expect("a cycle does not end").run(pool, &x, [rows, 1, 1], &mut y);
         });
         if seconds.is_finite() {
             let speed = size_of_val(&weights[..]) as f64 / seconds;
@@ -284,14 +266,15 @@ impl Bench {
             TransposeWindow { kernel: [kernel; 2], stride: [stride; 2], crop: [crop; 2], tail: [stride; 2] };
         let weights = numbers(outputs * kernel * kernel * inputs);
         let conv = TransposeConv2d::new(self.isa, window, [inputs, outputs], &weights, None, Clamp::NONE);
-        let mut input = tensor(size * size * inputs);
+        let input = tensor(size * size * inputs);
         let (shape, large) = ([1, size, size], size * stride);
         let mut scratch = Tensor::zeros(conv.scratch(shape));
         let mut output = Tensor::zeros(large * large * outputs);
         let work = size * size * kernel * kernel * inputs * outputs;
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{inputs} to {outputs}");
-        let (x, scratch, y) = (input.floats(), scratch.floats(), output.floats());
-        self.time("transposed", &name, work, |pool| conv.run(pool, x, shape, scratch, y));
+        self.time("transposed", &name, work, |pool| {
+            conv.run(pool, &input, shape, &mut scratch, &mut output);
+        });
 
         let taps = kernel.div_ceil(stride);
         let conv = Conv2d::new(
@@ -304,22 +287,22 @@ impl Bench {
             None,
             Clamp::NONE,
         );
-        let mut input = tensor(large * large * inputs);
-        let (x, work) = (input.floats(), large * large * taps * taps * inputs * outputs);
+        let input = tensor(large * large * inputs);
+        let work = large * large * taps * taps * inputs * outputs;
         let name = format!("ordinary {taps}x{taps} {large}x{large}x{inputs} to {outputs}");
-        self.time("transposed", &name, work, |pool| conv.run(pool, x, [1, large, large], y));
+        self.time("transposed", &name, work, |pool| {
+            conv.run(pool, &input, [1, large, large], &mut output);
+        });
     }
 
     fn matrices(&mut self, [rows, depth, columns]: [usize; 3], adjoint_b: bool) {
         let matrices = MatMul { rows, depth, columns, adjoint_a: false, adjoint_b };
-        let [mut a, mut b] = [tensor(rows * depth), tensor(depth * columns)];
-        let [a, b] = [&*a.floats(), &*b.floats()];
+        let [a, b] = [tensor(rows * depth), tensor(depth * columns)];
         let mut output = Tensor::zeros(rows * columns);
-        let output = output.floats();
         let isa = self.isa;
         let name = format!("{rows}x{depth}x{columns}{}", if adjoint_b { " transposed" } else { "" });
         self.time("matmul", &name, rows * depth * columns, |pool| {
-            matmul(isa, pool, matrices, a, &[], b, &[], output);
+            matmul(isa, pool, matrices, &a, &[], &b, &[], &mut output);
         });
     }
 }

@@ -6,6 +6,8 @@
 //! so that their share can be above 100 %. An argument picks the layers whose names contain it. Choose the
 //! instruction set and the threads with `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
+mod tensor;
+
 use std::time::{Duration, Instant};
 
 use litesmith_kernels::gradient::convolution::{
@@ -13,6 +15,7 @@ use litesmith_kernels::gradient::convolution::{
 };
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::{Isa, ThreadPool, Window};
+use tensor::Tensor;
 
 const BATCH: usize = 8;
 /// Time spent on one measurement.
@@ -84,23 +87,13 @@ fn same(kernel: usize, stride: usize, size: usize) -> Window {
     }
 }
 
-/// Floats that start on a cache line, as a runtime's tensors do.
-struct Tensor(Vec<[f32; 16]>, usize);
-
-impl Tensor {
-    fn new(len: usize) -> Tensor {
-        let mut tensor = Tensor(vec![[0.0; 16]; len.div_ceil(16) + 1], len);
-        for (i, number) in tensor.floats().iter_mut().enumerate() {
-            *number = (i * 7919 % 1009) as f32 / 1009.0 - 0.5;
-        }
-        tensor
+/// Numbers of both signs.
+fn tensor(len: usize) -> Tensor<f32> {
+    let mut tensor = Tensor::zeros(len);
+    for (i, number) in tensor.iter_mut().enumerate() {
+        *number = (i * 7919 % 1009) as f32 / 1009.0 - 0.5;
     }
-
-    fn floats(&mut self) -> &mut [f32] {
-        let all = self.0.as_flattened_mut();
-        let skip = all.as_ptr().align_offset(64);
-        &mut all[skip..][..self.1]
-    }
+    tensor
 }
 
 /// The seconds of the best run.
@@ -159,8 +152,8 @@ impl Bench {
         let [of_input, of_output] = [BATCH * size * size * inputs, BATCH * height * width * outputs];
         let weights = outputs * kernel * kernel * inputs;
         let lengths = [of_input, weights, of_output, of_output, of_input, weights, outputs];
-        let mut tensors = lengths.map(Tensor::new);
-        let [x, w, dy, y, dx, dw, db] = tensors.each_mut().map(Tensor::floats);
+        let mut tensors = lengths.map(tensor);
+        let [x, w, dy, y, dx, dw, db] = tensors.each_mut().map(|tensor| &mut **tensor);
         let mut forward = Forward::new(*isa, window, 1, channels, shape);
         let mut input = InputGradient::new(*isa, window, 1, channels, shape);
         let weights = WeightsGradient::new(*isa, window, 1, channels, shape);

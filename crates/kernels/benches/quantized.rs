@@ -8,8 +8,9 @@
 //! just before each layer because clocks drift. Choose the instruction set and the threads with
 //! `LITESMITH_ISA` and `LITESMITH_THREADS`.
 
+mod tensor;
+
 use std::cell::Cell;
-use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
@@ -21,6 +22,7 @@ use litesmith_kernels::quantized::{
     Rescale, WeightOrder, best_form, quantize_by_ranges,
 };
 use litesmith_kernels::{Isa, ThreadPool, Window};
+use tensor::Tensor;
 
 /// Kernel size, stride, input height and width, input channels, output channels (0 = depthwise).
 type Layer = (usize, usize, usize, usize, usize);
@@ -148,38 +150,11 @@ fn weights(count: usize) -> Vec<i8> {
     bytes(count).into_iter().map(|byte| byte as i8).collect()
 }
 
-/// Activations that start on a cache line, as those of a model do.
-struct Activations<T> {
-    elements: Vec<T>,
-    start: usize,
-    len: usize,
-}
-
-impl<T: Copy + Default> Activations<T> {
-    fn of(values: &[T]) -> Activations<T> {
-        let mut elements = vec![T::default(); values.len() + 64];
-        let start = elements.as_ptr().align_offset(64);
-        elements[start..][..values.len()].copy_from_slice(values);
-        Activations { elements, start, len: values.len() }
-    }
-
-    fn zeroed(len: usize) -> Activations<T> {
-        Activations::of(&vec![T::default(); len])
-    }
-}
-
-impl<T> Deref for Activations<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.elements[self.start..][..self.len]
-    }
-}
-
-impl<T> DerefMut for Activations<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.elements[self.start..][..self.len]
-    }
+/// A tensor of these values.
+fn tensor<T: Copy + Default>(values: &[T]) -> Tensor<T> {
+    let mut tensor = Tensor::zeros(values.len());
+    tensor.copy_from_slice(values);
+    tensor
 }
 
 struct Bench {
@@ -222,12 +197,12 @@ impl Bench {
     fn layer(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) -> f64 {
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
-        let (input, shape) = (Activations::of(&bytes(size * size * channels)), [1, size, size]);
+        let (input, shape) = (tensor(&bytes(size * size * channels)), [1, size, size]);
         let requantize = Requantize { scale: vec![1e-4], zero_point: 9, min: 9, max: 255 };
         if out_channels == 0 {
             let weights = weights(kernel * kernel * channels);
             let conv = Depthwise::new(self.isa, window, channels, 1, &weights, None, 128, requantize);
-            let mut output = Activations::zeroed(height * width * channels);
+            let mut output = Tensor::zeros(height * width * channels);
             let name = format!("depthwise {kernel}x{kernel}s{stride} {size}x{size}x{channels}");
             let work = output.len() * kernel * kernel;
             return self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output));
@@ -237,7 +212,7 @@ impl Bench {
         let filter = Filter { window, groups, in_channels, out_channels, order, weights: &weights };
         let form = best_form(self.isa, &filter, [size; 2]);
         let conv = Conv2d::with_form(form, self.isa, &filter, None, 128, &requantize);
-        let mut output = Activations::zeroed(height * width * out_channels);
+        let mut output = Tensor::zeros(height * width * out_channels);
         let name = format!("{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
         let work = output.len() * kernel * kernel * channels;
         self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
@@ -249,14 +224,14 @@ impl Bench {
         let (kernel, stride, size, channels, out_channels) = layer;
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
-        let (input, shape) = (Activations::of(&words(size * size * channels)), [1, size, size]);
+        let (input, shape) = (tensor(&words(size * size * channels)), [1, size, size]);
         let requantize =
             int16::Requantize { scale: vec![1e-4], rule: int16::Rule::Reduced, min: 0, max: i16::MAX };
         let name = format!("int16 {kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");
         let taken = if out_channels == 0 {
             let weights = weights(kernel * kernel * channels);
             let conv = int16::Depthwise::new(self.isa, window, channels, 1, &weights, None, &requantize);
-            let mut output = Activations::zeroed(height * width * channels);
+            let mut output = Tensor::zeros(height * width * channels);
             let work = output.len() * kernel * kernel;
             self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
         } else {
@@ -264,7 +239,7 @@ impl Bench {
             let (isa, bias) = (self.isa, None);
             let conv =
                 int16::Conv2d::new(isa, window, 1, channels, out_channels, &weights, bias, &requantize);
-            let mut output = Activations::zeroed(height * width * out_channels);
+            let mut output = Tensor::zeros(height * width * out_channels);
             let work = output.len() * kernel * kernel * channels;
             self.time(group, &name, work, |pool| conv.run(pool, &input, shape, &mut output))
         };
@@ -279,7 +254,7 @@ impl Bench {
     fn dynamic(&mut self, group: &str, (kernel, stride, size, channels, out_channels): Layer) {
         let window = same(kernel, stride, size);
         let [height, width] = window.output([size, size]);
-        let input = Activations::of(&bytes(size * size * channels));
+        let input = tensor(&bytes(size * size * channels));
         let samples = QuantizedSamples { bytes: &input, ranges: &[[-1.0, 3.0]] };
         let shape = [1, size, size];
         let rescale = Rescale { scale: vec![0.01], bias: None, clamp: Clamp::RELU6 };
@@ -293,7 +268,7 @@ impl Bench {
             let conv = HybridConv2d::new(self.isa, window, 1, channels, out_channels, &weights, &rescale);
             Box::new(move |pool, output| conv.apply(pool, samples, shape, output))
         };
-        let (mut values, mut quantized) = (Activations::zeroed(outputs), Activations::zeroed(outputs));
+        let (mut values, mut quantized) = (Tensor::zeros(outputs), Tensor::zeros(outputs));
         let mut ranges = [[0.0; 2]];
         let kind = if out_channels == 0 { "depthwise " } else { "" };
         let name = format!("{kind}{kernel}x{kernel}s{stride} {size}x{size}x{channels}-{out_channels}");

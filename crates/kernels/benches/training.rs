@@ -9,8 +9,9 @@
 //! Arguments are parts of the names of the kernels to run. Choose the instruction set and the threads
 //! with `LITESMITH_ISA` and `LITESMITH_THREADS` (2 if not set).
 
+mod tensor;
+
 use std::hint::black_box;
-use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use litesmith_kernels::elementwise::Unary;
@@ -27,6 +28,7 @@ use litesmith_kernels::gradient::{depthwise, pooling, resize, unary};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::resize::{Coordinates, Resize};
 use litesmith_kernels::{Isa, ThreadPool, Window};
+use tensor::Tensor;
 
 const BATCH: usize = 8;
 const RUNS: usize = 15;
@@ -80,38 +82,7 @@ fn shortest(mut work: impl FnMut()) -> Duration {
     times.min().unwrap_or_default()
 }
 
-/// Floats that start on a cache line, as the tensors of a plan do.
-struct Tensor {
-    memory: Vec<f32>,
-    len: usize,
-}
-
-impl Tensor {
-    fn zeros(len: usize) -> Tensor {
-        Tensor { memory: vec![0.0; len + 16], len }
-    }
-
-    fn start(&self) -> usize {
-        self.memory.as_ptr().align_offset(64).min(16)
-    }
-}
-
-impl Deref for Tensor {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        &self.memory[self.start()..][..self.len]
-    }
-}
-
-impl DerefMut for Tensor {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        let start = self.start();
-        &mut self.memory[start..][..self.len]
-    }
-}
-
-fn floats(len: usize) -> Tensor {
+fn floats(len: usize) -> Tensor<f32> {
     let mut tensor = Tensor::zeros(len);
     for (i, x) in (0..).zip(tensor.iter_mut()) {
         *x = (u32::wrapping_mul(i, 2_654_435_761) >> 8) as f32 / 4e6 - 2.0;
