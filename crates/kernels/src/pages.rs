@@ -6,12 +6,14 @@
 //! small model does not take a whole one.
 
 use std::hint::black_box;
+use std::iter;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::Builder;
 
 use memmap2::{MmapMut, MmapRaw};
+
+use crate::pool::processor::spawn_beside;
 
 /// Bytes of a large page.
 const LARGE: usize = 2 << 20;
@@ -87,8 +89,8 @@ impl Ahead {
             drop(file);
             hand_out(&weak, start..start + bytes, asked);
         };
-        Builder::new().spawn(work).ok()?;
-        Some(Ahead { _map: map })
+        let threads = spawn_beside(iter::once(("litesmith-ahead".to_owned(), work)));
+        (!threads.is_empty()).then_some(Ahead { _map: map })
     }
 }
 

@@ -17,6 +17,7 @@
 //! waits for a worker that is asleep or has lost its processor.
 
 mod disjoint;
+pub(crate) mod processor;
 
 pub use disjoint::DisjointSlice;
 
@@ -74,13 +75,11 @@ impl ThreadPool {
     pub fn new(threads: usize) -> ThreadPool {
         let threads = threads.clamp(1, MAX_THREADS);
         let shared = Arc::new(Shared::new(threads.min(MOST_RANGES)));
-        let workers = (1..threads)
-            .map_while(|number| {
-                let shared = Arc::clone(&shared);
-                let name = format!("litesmith-{number}");
-                std::thread::Builder::new().name(name).spawn(move || shared.work(number)).ok()
-            })
-            .collect();
+        let work = (1..threads).map(|number| {
+            let shared = Arc::clone(&shared);
+            (format!("litesmith-{number}"), move || shared.work(number))
+        });
+        let workers = processor::spawn_beside(work);
         ThreadPool { shared, workers, turn: Mutex::new(()) }
     }
 
@@ -185,6 +184,8 @@ struct Shared {
     wake_caller: Condvar,
     sleepers: AtomicUsize,
     caller_sleeps: AtomicBool,
+    /// The processor of whoever woke somebody last.
+    waker: AtomicUsize,
 }
 
 // SAFETY: `job` is the only field that is not Sync by itself. It is written by the thread that
@@ -208,6 +209,7 @@ impl Shared {
             wake_caller: Condvar::new(),
             sleepers: AtomicUsize::new(0),
             caller_sleeps: AtomicBool::new(false),
+            waker: AtomicUsize::new(processor::UNKNOWN),
         }
     }
 
@@ -248,6 +250,7 @@ impl Shared {
         }
         // Holding the lock means that whoever is counted as asleep is really waiting.
         let _guard = lock(&self.sleep);
+        self.waker.store(processor::current(), Ordering::Relaxed);
         if wanted >= sleepers {
             self.wake_workers.notify_all();
         } else {
@@ -299,6 +302,14 @@ impl Shared {
             guard = self.wake_caller.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }
         self.caller_sleeps.store(false, Ordering::SeqCst);
+        self.leave_waker(guard);
+    }
+
+    /// Goes from the processor of whoever woke this thread.
+    fn leave_waker(&self, guard: MutexGuard<'_, ()>) {
+        let waker = self.waker.load(Ordering::Relaxed);
+        drop(guard);
+        processor::leave(waker);
     }
 
     /// The life of a worker, the `number`-th thread.
@@ -353,6 +364,7 @@ impl Shared {
             guard = self.wake_workers.wait(guard).unwrap_or_else(PoisonError::into_inner);
         };
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        self.leave_waker(guard);
         state
     }
 
@@ -373,6 +385,7 @@ impl Shared {
         let left = self.state.0.fetch_sub(1, Ordering::SeqCst) - 1;
         if left & (OPEN | INSIDE) == 0 && self.caller_sleeps.load(Ordering::SeqCst) {
             let _guard = lock(&self.sleep);
+            self.waker.store(processor::current(), Ordering::Relaxed);
             self.wake_caller.notify_one();
         }
     }

@@ -137,6 +137,9 @@ impl<'a> Filter<'a> {
 /// Sums that run side by side.
 const LANES: usize = 32;
 
+/// Sums that run side by side over what is left.
+const FEW: usize = 8;
+
 /// Numbers of a row of which a word holds the sum in each lane.
 const BLOCK: usize = 256 * LANES;
 
@@ -145,12 +148,10 @@ multiversion! {
     fn add_rows(weights: &[i8], depth: usize, sums: &mut [i32]) {
         for (sum, row) in sums.iter_mut().zip(weights.chunks_exact(depth)) {
             for block in row.chunks(BLOCK) {
-                let mut lanes = [0_i16; LANES];
                 let (chunks, rest) = block.as_chunks::<LANES>();
-                for chunk in chunks {
-                    lanes.iter_mut().zip(chunk).for_each(|(lane, weight)| *lane += i16::from(*weight));
-                }
-                *sum = sum.wrapping_add(sum_of(&lanes) + rest.iter().map(|weight| i32::from(*weight)).sum::<i32>());
+                let (fews, rest) = rest.as_chunks::<FEW>();
+                let own = sum_of(&lane_sums(chunks)) + sum_of(&lane_sums(fews));
+                *sum = sum.wrapping_add(own + rest.iter().map(|weight| i32::from(*weight)).sum::<i32>());
             }
         }
     }
@@ -183,7 +184,16 @@ multiversion! {
 }
 
 #[inline(always)]
-fn sum_of(lanes: &[i16; LANES]) -> i32 {
+fn lane_sums<const LANES: usize>(chunks: &[[i8; LANES]]) -> [i16; LANES] {
+    let mut lanes = [0; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, weight)| *lane += i16::from(*weight));
+    }
+    lanes
+}
+
+#[inline(always)]
+fn sum_of<const LANES: usize>(lanes: &[i16; LANES]) -> i32 {
     lanes.iter().map(|lane| i32::from(*lane)).sum()
 }
 
