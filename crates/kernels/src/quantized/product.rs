@@ -355,12 +355,8 @@ const PACKED_TOGETHER: usize = 64;
 
 /// Packs the weights of a panel, whose lanes have these (none where there is no channel): `run` inputs at each
 /// tap, in `steps` steps. A long tap is several taps of the filter, one after the other as there.
-fn pack<'a, L: Layout>(
-    lanes: &'a [Cow<[i8]>],
-    [taps, steps, run]: [usize; 3],
-    rows: &mut Vec<&'a [i8]>,
-    weights: &mut [L::Weight],
-) {
+fn pack<L: Layout>(lanes: &[Cow<[i8]>], [taps, steps, run]: [usize; 3], weights: &mut [L::Weight]) {
+    let mut rows = Vec::with_capacity(lanes.len());
     let step = L::INPUTS * lanes.len();
     for (tap, weights) in weights.chunks_exact_mut(steps * step).enumerate().take(taps) {
         let inputs = tap * run..(tap + 1) * run;
@@ -369,7 +365,7 @@ fn pack<'a, L: Layout>(
             let end = inputs.end.min(start + PACKED_TOGETHER * L::INPUTS);
             rows.clear();
             rows.extend(lanes.iter().map(|lane| lane.get(start..end).unwrap_or_default()));
-            L::put(rows, weights);
+            L::put(&rows, weights);
         }
     }
 }
@@ -491,11 +487,13 @@ impl<L: Layout> Packed<L> {
         });
         let of_lane =
             |lane: &Lane| lane.channel().map_or(Cow::Borrowed(&[][..]), |channel| filter.row(channel));
-        let of_lanes: Vec<Cow<[i8]>> = lanes.iter().map(of_lane).collect();
-        let mut rows = Vec::new();
+        // For one panel at a time: for all lanes they would take new pages of memory.
+        let mut of_lanes = Vec::new();
         let mut pack = |panel: &Panel, weights: &mut [L::Weight]| {
             filter.fetch(panel.channel..panel.channel + panel.channels);
-            pack::<L>(&of_lanes[panel.lane..][..panel.width], [taps, steps, run], &mut rows, weights);
+            of_lanes.clear();
+            of_lanes.extend(lanes[panel.lane..][..panel.width].iter().map(of_lane));
+            pack::<L>(&of_lanes, [taps, steps, run], weights);
         };
         let mut list = Vec::new();
         let weights = if L::SPARSE {

@@ -242,7 +242,7 @@ fn make_graph(
         Mode::Inference | Mode::Observe => Between::default(),
     };
     let alone: Vec<NodeId> = nodes.iter().copied().filter(|node| !between.has(node.index())).collect();
-    let mut bound = bind_all(model, id, &alone, facts, mode, shared).into_iter();
+    let mut bound = bind_all(model, id, &alone, facts, mode, shared);
     let mut drafting = Drafting::new(graph, facts, mode, shared.pool.threads(), layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
@@ -291,7 +291,7 @@ fn bind_all(
     facts: &[Facts],
     mode: Mode,
     shared: &Shared,
-) -> Vec<Result<Bound, NoSite>> {
+) -> impl Iterator<Item = Result<Bound, NoSite>> + use<> {
     let bound: Vec<Mutex<Option<_>>> = nodes.iter().map(|_| Mutex::new(None)).collect();
     let order = largest_first(model, &model.graphs[graph.0 as usize], nodes, shared.pool.threads());
     shared.pool.run(nodes.len(), &|task| {
@@ -299,7 +299,7 @@ fn bind_all(
         let site = site(model, graph, nodes[index], facts, mode, shared);
         *lock(&bound[index]) = Some(site.and_then(|site| bind(&site).map_err(NoSite::Refused)));
     });
-    bound.into_iter().filter_map(|bound| bound.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    bound.into_iter().filter_map(|bound| bound.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Places of nodes such that each thread, which begins with its own part of them, meets those with the

@@ -166,6 +166,7 @@ impl<'a> Context<'a> {
         facts: &mut Vec<Facts>,
     ) -> Result<(), FormatError> {
         let operators = &self.subgraphs[subgraph].operators;
+        graph.nodes.reserve(operators.len());
         for (index, raw) in operators.iter().enumerate() {
             let Some(code) = self.codes.get(raw.code) else {
                 let reason = format!("operator code {} does not exist", raw.code);

@@ -154,19 +154,22 @@ impl Channelwise {
     }
 }
 
-/// Calls `put` with each tap, each block of channels, and the weights that its lanes have at the tap (the last ones
-/// may be missing, and are zero); `order` says which channel of a block a lane holds.
+/// Calls `put` with each block of channels, each tap, and the weights that the block's lanes have at the tap (the last
+/// ones may be missing, and are zero); `order` says which channel of a block a lane holds.
 pub(super) fn each_block(filter: &Filter, order: &[usize], mut put: impl FnMut(usize, usize, &[i8])) {
     let in_order = order.iter().enumerate().all(|(lane, channel)| lane == *channel);
     let mut by_lane = Vec::with_capacity(order.len());
-    for (tap, of_tap) in filter.weights.chunks_exact(filter.out_channels).enumerate() {
-        for (block, own) in of_tap.chunks(order.len()).enumerate() {
+    // Packed weights are longer: those of a block are written before the next one's.
+    for (block, first) in (0..filter.out_channels).step_by(order.len()).enumerate() {
+        let end = filter.out_channels.min(first + order.len());
+        for (tap, of_tap) in filter.weights.chunks_exact(filter.out_channels).enumerate() {
+            let own = &of_tap[first..end];
             if in_order {
-                put(tap, block, own);
+                put(block, tap, own);
             } else {
                 by_lane.clear();
                 by_lane.extend(order.iter().map(|&channel| own.get(channel).copied().unwrap_or(0)));
-                put(tap, block, &by_lane);
+                put(block, tap, &by_lane);
             }
         }
     }
@@ -197,7 +200,7 @@ impl<K: Kernel> Packed<K> {
         let lanes = Aligned::lasting_from(lanes);
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::channel(lane, packed)).collect();
         let mut weights = Aligned::lasting(lanes.len() * geometry.slots());
-        each_block(filter, &order, |tap, block, own| {
+        each_block(filter, &order, |block, tap, own| {
             let at = block * K::WIDTH * geometry.slots() + tap / K::BUNDLE * K::WIDTH * K::BUNDLE;
             put(own, &mut weights[at..], [K::BUNDLE, tap % K::BUNDLE]);
         });

@@ -100,7 +100,7 @@ impl<K: Kernel> Sliding<K> {
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::place(lane, packed)).collect();
         let of_block = width * bundles * rows * K::WIDTH * K::BUNDLE;
         let mut weights = Aligned::lasting(lanes.len() / K::WIDTH * of_block);
-        each_block(filter, &order, |tap, block, own| {
+        each_block(filter, &order, |block, tap, own| {
             for row in 0..rows {
                 let down = row * window.stride[0] + tap / width;
                 let bundle = (tap % width * bundles + down / K::BUNDLE) * rows + row;
