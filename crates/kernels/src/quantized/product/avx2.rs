@@ -90,7 +90,7 @@ impl Weight for i16 {
     }
 }
 
-/// Puts [`SHORT`] steps of half the lanes of a panel in their places.
+/// Puts [`SHORT`] steps of half the lanes of a panel in their places, or those that there are places for.
 ///
 /// # Safety
 /// AVX2 must be there.
@@ -99,15 +99,34 @@ unsafe fn put_square<W: Weight>(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [W
     // The first pair of inputs of each lane, then the second, in each half of a vector.
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-    // Of each step four places, two of them for the other half of the lanes.
-    let steps = out.as_chunks_mut().0.chunks_mut(4);
-    for (step, places) in transpose::short_square(rows).into_iter().zip(steps) {
+    let mut steps = transpose::short_square(rows);
+    for step in &mut steps {
+        *step = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(*step, pairs));
+    }
+    let places = out.as_chunks_mut().0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        // So many that none has to be looked for, but at the end of a panel.
+        match places.first_chunk_mut::<{ 4 * SHORT - 1 }>() {
+            Some(places) => store_steps(&steps, places),
+            None => store_steps(&steps, places),
+        }
+    }
+}
+
+/// Stores steps: of the four places of each, two are for the other half of the lanes.
+///
+/// # Safety
+/// AVX2 must be there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_steps<W: Weight>(steps: &[__m256i; SHORT], places: &mut [[W; 2 * SHORT]]) {
+    for (step, places) in steps.iter().zip(places.chunks_mut(4)) {
         let [first, _, second, ..] = places else { break };
-        let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(step, pairs));
         // SAFETY: the caller's promise.
         unsafe {
-            W::store(_mm256_castsi256_si128(pairs), first);
-            W::store(_mm256_extracti128_si256::<1>(pairs), second);
+            W::store(_mm256_castsi256_si128(*step), first);
+            W::store(_mm256_extracti128_si256::<1>(*step), second);
         }
     }
 }
