@@ -2,8 +2,8 @@
 //!
 //! What the system hands out in large pages costs a quarter of the time that single ones take, and spares
 //! look-ups of addresses ever after. A large page is shared by whatever is packed next to one another, so
-//! that small layers have part in it. The first pieces of a map lie before its first large page: a
-//! small model does not take a whole one.
+//! that small layers have part in it. The first pieces of a map lie before its first large page, so that a
+//! small model does not take a whole one; those of a model that will fill one begin there.
 
 use std::hint::black_box;
 use std::iter;
@@ -79,7 +79,11 @@ impl Ahead {
         let bytes = file.as_ref().len().min(MAP);
         let (map, start) = {
             let mut open = open();
-            let (map, start) = open.room(bytes)?;
+            let (map, mut start) = open.room(bytes)?;
+            // The small pages before it would take as long as half a large one.
+            if bytes >= LARGE {
+                start = next_large(&map, start);
+            }
             *open = Open { map: Arc::downgrade(&map), next: start };
             (map, start)
         };
@@ -92,6 +96,11 @@ impl Ahead {
         let threads = spawn_beside(iter::once(("litesmith-ahead".to_owned(), work)));
         (!threads.is_empty()).then_some(Ahead { _map: map })
     }
+}
+
+/// Where the first large page begins that does not begin before `place`.
+fn next_large(map: &MmapRaw, place: usize) -> usize {
+    (map.as_ptr().addr() + place).next_multiple_of(LARGE) - map.as_ptr().addr()
 }
 
 /// Touches one page after the other, as long as no piece is asked for and the map is there.
