@@ -19,6 +19,7 @@ use super::sliding::{self, Sliding};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, vnni};
 use crate::aligned::Aligned;
+use crate::prefetch::prefetch;
 
 /// What tiles are computed from, besides the input.
 pub(in super::super) struct Operands<'a, W> {
@@ -159,6 +160,7 @@ impl Channelwise {
 pub(super) fn each_block(filter: &Filter, order: &[usize], mut put: impl FnMut(usize, usize, &[i8])) {
     let in_order = order.iter().enumerate().all(|(lane, channel)| lane == *channel);
     let mut by_lane = Vec::with_capacity(order.len());
+    prefetch(filter.weights);
     // Packed weights are longer: those of a block are written before the next one's.
     for (block, first) in (0..filter.out_channels).step_by(order.len()).enumerate() {
         let end = filter.out_channels.min(first + order.len());
