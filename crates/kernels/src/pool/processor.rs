@@ -1,8 +1,8 @@
 //! Which processor a thread runs on.
 //!
 //! A thread that is started or woken belongs on an idle processor. Some systems, above all virtual machines whose
-//! processors are shared out by use, put it on that of whoever started or woke it instead, where the two take turns
-//! until the load is balanced: some milliseconds, in which a model could be loaded or run.
+//! processors are shared out by use, put it on that of whoever started or woke it, where the two take turns until the
+//! load is balanced: some milliseconds, in which a model could be loaded or run.
 
 use std::thread::{Builder, JoinHandle};
 
