@@ -212,10 +212,16 @@ fn check_quantization(tensor: &Tensor, quantization: &Quantization) -> Result<()
     if scales.is_empty() || scales.len() != zero_points.len() {
         return Err(format!("it has {} scales and {} zero points", scales.len(), zero_points.len()));
     }
-    // All are looked at, without a way out at each: there are many, and this can be done by vectors.
-    let is_scale = |scale: &f32| scale.is_finite() & (*scale >= 0.0);
-    if !scales.iter().fold(true, |all, scale| all & is_scale(scale)) {
-        let scale = scales.iter().find(|scale| !is_scale(scale)).unwrap_or(&0.0);
+    // All are looked at, without a way out at each: there are many, and this can be done by vectors. The
+    // sign bit is set by one below 0, or by one more in the exponent where that has no greater one.
+    let odd = scales
+        .iter()
+        .map(|scale| scale.to_bits())
+        .fold(0, |odd, bits| odd | bits | bits.wrapping_add(1 << 23));
+    let is_scale = |scale: &&f32| scale.is_finite() && **scale >= 0.0;
+    if odd >> 31 != 0
+        && let Some(scale) = scales.iter().find(|scale| !is_scale(scale))
+    {
         return Err(format!("a scale is {scale}"));
     }
     let slices = match axis {

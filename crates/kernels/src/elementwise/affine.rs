@@ -42,14 +42,29 @@ impl Affine {
     /// 0..=255. Not-a-number becomes 0.
     #[must_use]
     pub fn nearest(self, real: f64) -> u8 {
+        self.stored(whole_steps(real / f64::from(self.scale)))
+    }
+
+    /// The stored value so many steps from the zero point.
+    pub(crate) fn stored(self, whole_steps: f64) -> u8 {
         // A cast from float to integer saturates and takes NaN to 0.
-        ((real / f64::from(self.scale)).round_ties_even() + f64::from(self.zero_point)) as u8
+        (whole_steps + f64::from(self.zero_point)) as u8
     }
 
     /// The zero point in the `int8` view, where 128 is taken off.
     pub(crate) fn zero_point_int8(self) -> i32 {
         i32::from(self.zero_point) - 128
     }
+}
+
+/// More steps than there are on either side of a zero point.
+pub(crate) const MANY_STEPS: f64 = 512.0;
+
+/// The nearest whole number of steps, ties to even, held within [`MANY_STEPS`].
+pub(crate) fn whole_steps(steps: f64) -> f64 {
+    // Adding 1.5 * 2^52 leaves the nearest integer; not every instruction set has another way.
+    const MAGIC: f64 = 6_755_399_441_055_744.0;
+    steps.clamp(-MANY_STEPS, MANY_STEPS) + MAGIC - MAGIC
 }
 
 /// Turns a single-precision number of output steps into a stored value: saturates, rounds ties to

@@ -112,6 +112,17 @@ impl QuantizedBinary {
         }
     }
 
+    /// What it makes of two functions of one byte, as a function of that byte.
+    #[must_use]
+    pub fn of_tables(&self, a: &Table, b: &Table) -> Table {
+        match self.rule {
+            // Loops of their own, to be done by vectors.
+            Rule::Sum(sum) => a.zip(b, |a, b| sum.value(a, b, self.clamp)),
+            Rule::Product(product) => a.zip(b, |a, b| product.value(a, b)),
+            Rule::Extreme { .. } | Rule::Pairs(_) => a.zip(b, |a, b| self.value(a, b)),
+        }
+    }
+
     /// `output = operator(a, b)` over broadcast operands.
     ///
     /// # Panics
@@ -318,6 +329,16 @@ mod tests {
                 let difference = i32::from(prepared.value(x, y)) - i32::from(output.nearest(real));
                 assert!(difference == 0 || near_tie && difference.abs() == 1, "{operator:?} {x} {y}");
             }
+        }
+    }
+
+    #[test]
+    fn of_two_functions_it_makes_what_it_makes_of_their_values() {
+        let operators = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Maximum, Binary::Div];
+        let (a, b) = (Table::from_fn(|x| x.wrapping_mul(7)), Table::from_fn(|x| 255 - x));
+        for prepared in operators.map(|operator| QuantizedBinary::new(operator, A, B, OUT, [20, 230])) {
+            let expected = Table::from_fn(|x| prepared.value(a.get(x), b.get(x)));
+            assert_eq!(prepared.of_tables(&a, &b), expected, "{prepared:?}");
         }
     }
 

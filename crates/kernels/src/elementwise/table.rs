@@ -1,7 +1,7 @@
 //! Quantized operators of one operand: a table of 256 results.
 
 use super::TASK_ELEMENTS;
-use super::affine::Affine;
+use super::affine::{Affine, MANY_STEPS, whole_steps};
 use super::fixed_point::FixedPoint;
 use super::unary::Unary;
 use crate::{Isa, ThreadPool};
@@ -16,8 +16,8 @@ impl Table {
     #[must_use]
     pub fn from_fn(function: impl Fn(u8) -> u8) -> Table {
         let mut entries = [0; 256];
-        for (stored, entry) in (0..=255).zip(&mut entries) {
-            *entry = function(stored);
+        for (stored, entry) in entries.iter_mut().enumerate() {
+            *entry = function(stored as u8);
         }
         Table(entries)
     }
@@ -57,8 +57,33 @@ impl Table {
                     times_256ths(steps, if steps < 0 { below } else { above })
                 })
             }
+            Unary::Logistic => Table::logistic(input, output),
             _ => Table::new(|x| operator.value(x), input, output),
         }
+    }
+
+    /// The logistic function, correctly rounded as by [`Table::new`] with an exponential function for
+    /// 256 values in place of 256 of them: those of numbers that lie equally far apart are powers of one.
+    fn logistic(input: Affine, output: Affine) -> Table {
+        // Far more than the error of a power, of at most 2^-43 of it, makes of a number of steps that
+        // is not saturated.
+        const DOUBT: f64 = 1e-6;
+        // Of the distance from the zero point: e^-|x|.
+        let mut powers = [1.0; 256];
+        powers[1] = libm::exp(-f64::from(input.scale));
+        for power in 2..powers.len() {
+            powers[power] = powers[power / 2] * powers[power.div_ceil(2)];
+        }
+        Table::from_fn(|stored| {
+            let power = powers[usize::from(stored.abs_diff(input.zero_point))];
+            let numerator = if stored < input.zero_point { power } else { 1.0 };
+            let steps = numerator / (1.0 + power) / f64::from(output.scale);
+            let whole = whole_steps(steps);
+            if (steps.min(MANY_STEPS) - whole).abs() > 0.5 - DOUBT {
+                return output.nearest(Unary::Logistic.value(input.real(stored)));
+            }
+            output.stored(whole)
+        })
     }
 
     /// The same real numbers in another scale, as XNNPACK computes it: the ratio of the scales is
@@ -95,6 +120,16 @@ impl Table {
     #[must_use]
     pub fn then(&self, next: &Table) -> Table {
         Table::from_fn(|stored| next.get(self.get(stored)))
+    }
+
+    /// A function of the results of this one and of `other` for the same value.
+    #[must_use]
+    pub(super) fn zip(&self, other: &Table, function: impl Fn(u8, u8) -> u8) -> Table {
+        let mut entries = [0; 256];
+        for ((entry, a), b) in entries.iter_mut().zip(&self.0).zip(&other.0) {
+            *entry = function(*a, *b);
+        }
+        Table(entries)
     }
 
     /// Whether every value stays as it is.
@@ -290,6 +325,25 @@ mod tests {
         assert_eq!(table.get(133), 128, "logistic(0) is 128/256");
         assert_eq!((table.get(0), table.get(255)), (0, 255), "saturated at 256/256");
         assert!((0..255).all(|x| table.get(x) <= table.get(x + 1)));
+    }
+
+    #[test]
+    fn logistic_by_powers_is_what_it_is_by_exponentials() {
+        let scales = [1e-30, 1e-4, 0.003_921_568_6, 0.05, 0.1, 0.177, 1.0, 7.5, 1e4, 1e30];
+        for input_scale in scales {
+            for output_scale in [1e-20, 1e-3, 1.0 / 256.0, 1.0 / 255.0, 0.25, 1.0, 100.0] {
+                for (zero_point, output_zero_point) in [(0, 0), (128, 0), (201, 128), (255, 255)] {
+                    let input = Affine::new(input_scale, zero_point);
+                    let output = Affine::new(output_scale, output_zero_point);
+                    let expected = Table::new(|x| Unary::Logistic.value(x), input, output);
+                    assert_eq!(
+                        Table::unary(Unary::Logistic, input, output),
+                        expected,
+                        "{input:?} {output:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

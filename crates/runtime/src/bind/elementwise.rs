@@ -177,7 +177,7 @@ fn two_operands(
             let constant = channel_bytes(x, constant)?;
             Some((own, ChannelMap::new(&kernel, &constant, own == 1)?))
         });
-        return Ok(Bound::Pair(Pair { kernel, plan, constants, map }));
+        return Ok(Bound::Pair(Box::new(Pair { kernel, plan, constants, map })));
     }
     let (low, high) = activation.bounds();
     by_number!(a.dtype, T => {

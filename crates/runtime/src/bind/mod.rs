@@ -57,9 +57,9 @@ pub(crate) enum Bound {
     /// Its output is its input of this index, byte for byte.
     Alias(usize),
     /// Its output is its first input, each byte taken through a table.
-    Table(Table),
+    Table(Box<Table>),
     /// Its output is a function of two quantized inputs, byte by byte.
-    Pair(Pair),
+    Pair(Box<Pair>),
     /// It is a layer of packed weights over its first input.
     Layer(PackedLayer),
     /// Its output is a multiplication or an addition of constants by channel of real numbers.
@@ -79,7 +79,7 @@ impl Bound {
     pub(crate) fn tasks(self) -> Result<Vec<Task>, usize> {
         match self {
             Bound::Alias(input) => Err(input),
-            Bound::Table(table) => Ok(vec![table_task(table)]),
+            Bound::Table(table) => Ok(vec![table_task(*table)]),
             Bound::Pair(pair) => Ok(vec![pair.task()]),
             Bound::Layer(layer) => Ok(vec![layer.task()]),
             Bound::Scaling(scaling) => Ok(vec![scaling.task]),
@@ -223,7 +223,7 @@ pub(crate) fn table_task(table: Table) -> Task {
 
 impl From<Table> for Bound {
     fn from(table: Table) -> Bound {
-        if table.is_identity() { Bound::Alias(0) } else { Bound::Table(table) }
+        if table.is_identity() { Bound::Alias(0) } else { Bound::Table(Box::new(table)) }
     }
 }
 

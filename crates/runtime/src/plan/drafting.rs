@@ -6,6 +6,8 @@
 //!   and layers that only read each other may be computed in one pass;
 //! - multiplications by constants by channel: an addition of such constants is done in their loop.
 
+use std::borrow::Cow;
+
 use litesmith_graph::{Facts, Graph, Inputs, Node, TensorId};
 use litesmith_kernels::elementwise::{ChannelMap, MultiplyAdd, Table};
 
@@ -37,9 +39,9 @@ pub(super) struct Drafting<'a> {
 /// A tensor that no step computes yet.
 enum PutOff {
     Function(Box<ByteFunction>),
-    Layer(WaitingLayer),
-    Map(WaitingMap),
-    Scaling(usize, Scaling),
+    Layer(Box<WaitingLayer>),
+    Map(Box<WaitingMap>),
+    Scaling(usize, Box<Scaling>),
 }
 
 /// Each byte of a tensor as a function of the byte of the same place in another.
@@ -66,10 +68,11 @@ impl Argument<'_> {
         }
     }
 
-    fn get(&self, byte: u8) -> u8 {
+    fn table(&self) -> Cow<'_, Table> {
         match self {
-            Argument::Constant(constant) => *constant,
-            Argument::Function((_, table)) => table.map_or(byte, |table| table.get(byte)),
+            Argument::Constant(constant) => Cow::Owned(Table::from_fn(|_| *constant)),
+            Argument::Function((_, Some(table))) => Cow::Borrowed(table),
+            Argument::Function((_, None)) => Cow::Owned(Table::from_fn(|byte| byte)),
         }
     }
 }
@@ -119,12 +122,12 @@ impl<'a> Drafting<'a> {
             Bound::Table(table) => match inputs.first() {
                 Some(Some(input)) if self.mode == Mode::Inference => {
                     let (of, first) = self.function_of(*input);
-                    let table = first.map(|first| first.then(&table)).unwrap_or(table);
+                    let table = first.map(|first| first.then(&table)).unwrap_or(*table);
                     self.put_off[outputs[0].index()] =
                         Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
                 }
-                _ => self.add_tasks(node, vec![table_task(table)]),
+                _ => self.add_tasks(node, vec![table_task(*table)]),
             },
             Bound::Pair(pair) => match self.one_function(node, &pair) {
                 Some((of, table)) => {
@@ -132,7 +135,7 @@ impl<'a> Drafting<'a> {
                         Some(PutOff::Function(Box::new(ByteFunction { of, table, node })));
                     Ok(())
                 }
-                None if pair.map.is_some() => self.add_map(node, pair),
+                None if pair.map.is_some() => self.add_map(node, *pair),
                 None => {
                     let rule = pair.kernel.sum();
                     let addition = rule.map(|rule| [false, true].map(|swap| Addition::quantized(rule, swap)));
@@ -207,7 +210,7 @@ impl<'a> Drafting<'a> {
         let same_places = [a, b].into_iter().zip(pair.constants).all(|(id, constant)| {
             constant.is_some() || self.facts[id.index()].shape == self.facts[node.outputs[0].index()].shape
         });
-        let table = || Table::from_fn(|byte| pair.kernel.value(first.get(byte), second.get(byte)));
+        let table = || pair.kernel.of_tables(&first.table(), &second.table());
         (same_places && elements(of) == elements(node.outputs[0])).then(|| (of, table()))
     }
 
@@ -225,7 +228,7 @@ impl<'a> Drafting<'a> {
                 if !self.is_read_once(output) {
                     return self.add_waiting(waiting, output);
                 }
-                self.put_off[output.index()] = Some(PutOff::Layer(waiting));
+                self.put_off[output.index()] = Some(PutOff::Layer(Box::new(waiting)));
                 Ok(())
             }
             _ => self.add_tasks(node, vec![layer.task()]),
@@ -325,7 +328,7 @@ impl<'a> Drafting<'a> {
         }
         self.settle(input)?;
         if map.multiplies() && self.is_read_once(output) {
-            self.put_off[output.index()] = Some(PutOff::Map(WaitingMap { node, input, map }));
+            self.put_off[output.index()] = Some(PutOff::Map(Box::new(WaitingMap { node, input, map })));
             return Ok(());
         }
         self.add_step(&[node], 0, &[Some(input)], output, map_task(map))
@@ -355,7 +358,7 @@ impl<'a> Drafting<'a> {
             for input in inputs.iter().flatten() {
                 self.settle(*input)?;
             }
-            self.put_off[output.index()] = Some(PutOff::Scaling(node, scaling));
+            self.put_off[output.index()] = Some(PutOff::Scaling(node, Box::new(scaling)));
             return Ok(());
         }
         self.add_tasks(node, vec![scaling.task])
@@ -405,7 +408,7 @@ impl<'a> Drafting<'a> {
             // What is put off for another reason stays so.
             let waiting = self.put_off[own.index()].take_if(|put_off| matches!(put_off, PutOff::Layer(_)));
             let Some(PutOff::Layer(waiting)) = waiting else { continue };
-            let WaitingLayer { nodes, input, layer } = waiting;
+            let WaitingLayer { nodes, input, layer } = *waiting;
             let samples = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
             let own_input = self.input_of(nodes[0], input, &layer)?;
             match layer.with_addition(addition, samples) {
@@ -419,7 +422,7 @@ impl<'a> Drafting<'a> {
                 }
                 Err(layer) => {
                     let waiting = WaitingLayer { nodes, input, layer };
-                    self.put_off[own.index()] = Some(PutOff::Layer(waiting));
+                    self.put_off[own.index()] = Some(PutOff::Layer(Box::new(waiting)));
                 }
             }
         }
@@ -473,9 +476,10 @@ impl<'a> Drafting<'a> {
                 }
                 self.add_step(&[node], 0, &[Some(of)], id, table_task(table))
             }
-            Some(PutOff::Layer(waiting)) => self.add_waiting(waiting, id),
+            Some(PutOff::Layer(waiting)) => self.add_waiting(*waiting, id),
             Some(PutOff::Scaling(node, scaling)) => self.add_tasks(node, vec![scaling.task]),
-            Some(PutOff::Map(WaitingMap { node, input, map })) => {
+            Some(PutOff::Map(waiting)) => {
+                let WaitingMap { node, input, map } = *waiting;
                 self.add_step(&[node], 0, &[Some(input)], id, map_task(map))
             }
             None => Ok(()),

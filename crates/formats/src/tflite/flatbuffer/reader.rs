@@ -162,7 +162,13 @@ impl<'a> Table<'a> {
     pub fn tables(&self, slot: usize) -> Result<Vec<Table<'a>>, FormatError> {
         let Some(position) = self.child(slot)? else { return Ok(Vec::new()) };
         let elements = self.file.vector(position, 4)?;
-        elements.step_by(4).map(|position| self.file.table(self.file.target(position)?)).collect()
+        // No more than may still be visited: the file may lie about their number.
+        let count = (elements.len() / 4).min(self.file.budget.get() / COST_OF_TABLE);
+        let mut tables = Vec::with_capacity(count);
+        for position in elements.step_by(4) {
+            tables.push(self.file.table(self.file.target(position)?)?);
+        }
+        Ok(tables)
     }
 
     /// A vector of numbers.

@@ -333,16 +333,18 @@ fn references(
 }
 
 fn read_operators<'a>(table: &Table<'a>, count: usize, graph: &str) -> Result<Vec<Raw<'a>>, FormatError> {
-    let read = |table: Table<'a>| {
+    let tables = table.tables(schema::subgraph::OPERATORS)?;
+    let mut operators = Vec::with_capacity(tables.len());
+    for table in tables {
         let code: u32 = table.scalar(schema::operator::OPCODE_INDEX, 0)?;
-        Ok(Raw {
+        operators.push(Raw {
             code: code as usize,
             inputs: references(&table, schema::operator::INPUTS, count, graph)?,
             outputs: existing(&table, schema::operator::OUTPUTS, count, graph)?,
             table,
-        })
-    };
-    table.tables(schema::subgraph::OPERATORS)?.into_iter().map(read).collect()
+        });
+    }
+    Ok(operators)
 }
 
 /// Names the free axes of inputs: the first is the batch, others are called by input and axis.

@@ -40,12 +40,13 @@ pub fn read(bytes: Bytes) -> Result<Model, FormatError> {
     if version != schema::VERSION {
         return Err(FormatError::broken("the schema version", format!("it is {version}, not 3")));
     }
-    let buffers = read_buffers(&file, &root)?;
     let codes = read_codes(&root)?;
     let tables = root.tables(schema::model::SUBGRAPHS)?;
     let signatures = read_signatures(&root, &tables)?;
     let read = |(index, table)| Subgraph::read(table, index);
     let subgraphs = tables.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    // They lie all over the file, whose pages may be on their way.
+    let buffers = read_buffers(&file, &root)?;
     let mut context = Context::new(&buffers, &codes, &subgraphs);
     context.read_states(&signatures)?;
     context.read_graphs(&signatures)?;
@@ -85,16 +86,18 @@ fn remove_graphs(model: &mut Model, removed: &[bool]) {
 /// The bytes of each buffer; empty for those that only stand for a tensor's place.
 fn read_buffers(file: &File, root: &Table<'_>) -> Result<Vec<Bytes>, FormatError> {
     let tables = root.tables(schema::model::BUFFERS)?;
-    let read = |table: &Table<'_>| {
+    let mut buffers = Vec::with_capacity(tables.len());
+    for table in tables {
         let inline = table.bytes(schema::buffer::DATA)?.unwrap_or_default();
         let offset: u64 = table.scalar(schema::buffer::OFFSET, 0)?;
         // An offset of 1 is what TensorFlow writes before it knows the real one.
-        if !inline.is_empty() || offset <= 1 {
-            return Ok(inline);
-        }
-        file.slice(offset, table.scalar(schema::buffer::SIZE, 0)?)
-    };
-    tables.iter().map(read).collect()
+        let is_inline = !inline.is_empty() || offset <= 1;
+        buffers.push(match is_inline {
+            true => inline,
+            false => file.slice(offset, table.scalar(schema::buffer::SIZE, 0)?)?,
+        });
+    }
+    Ok(buffers)
 }
 
 fn read_codes(root: &Table<'_>) -> Result<Vec<OperatorCode>, FormatError> {
