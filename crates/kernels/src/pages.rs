@@ -6,14 +6,13 @@
 //! small model does not take a whole one; those of a model that will fill one begin there.
 
 use std::hint::black_box;
-use std::iter;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use memmap2::{MmapMut, MmapRaw};
 
-use crate::pool::processor::spawn_beside;
+use crate::pool::spare::{Offer, offer};
 
 /// Bytes of a large page.
 const LARGE: usize = 2 << 20;
@@ -66,9 +65,11 @@ impl Open {
 
 /// What a model needs that is being read, asked from the system on a thread of its own: the pages of its file, if
 /// that is mapped, and memory for its packed weights, until the first piece is cut from that. It takes a third of a
-/// millisecond for two megabytes of memory, in which a model can be read. To be kept until then.
+/// millisecond for two megabytes of memory, in which a model can be read. The next thread pool has the thread as a
+/// worker. To be kept until then.
 pub struct Ahead {
     _map: Arc<MmapRaw>,
+    _offer: Offer,
 }
 
 impl Ahead {
@@ -89,12 +90,13 @@ impl Ahead {
         };
         let (weak, asked) = (Arc::downgrade(&map), ASKED.load(Ordering::Relaxed));
         let work = move || {
-            file.as_ref().iter().step_by(AROUND).for_each(|byte| _ = black_box(*byte));
+            let is_awaited = || ASKED.load(Ordering::Relaxed) != asked;
+            let pages = file.as_ref().iter().step_by(AROUND);
+            pages.take_while(|_| !is_awaited()).for_each(|byte| _ = black_box(*byte));
             drop(file);
-            hand_out(&weak, start..start + bytes, asked);
+            hand_out(&weak, start..start + bytes, is_awaited);
         };
-        let threads = spawn_beside(iter::once(("litesmith-ahead".to_owned(), work)));
-        (!threads.is_empty()).then_some(Ahead { _map: map })
+        Some(Ahead { _map: map, _offer: offer("litesmith-ahead", work)? })
     }
 }
 
@@ -103,10 +105,10 @@ fn next_large(map: &MmapRaw, place: usize) -> usize {
     (map.as_ptr().addr() + place).next_multiple_of(LARGE) - map.as_ptr().addr()
 }
 
-/// Touches one page after the other, as long as no piece is asked for and the map is there.
-fn hand_out(map: &Weak<MmapRaw>, mut range: Range<usize>, asked: usize) {
+/// Touches one page after the other, as long as nobody waits for the memory and the map is there.
+fn hand_out(map: &Weak<MmapRaw>, mut range: Range<usize>, is_awaited: impl Fn() -> bool) {
     // Asked before the lock is taken: who waits for that would not get it in between.
-    while !range.is_empty() && ASKED.load(Ordering::Relaxed) == asked {
+    while !range.is_empty() && !is_awaited() {
         // Held while a page is touched: no piece can be cut from it meanwhile.
         let open = open();
         let Some(map) = map.upgrade() else { return };

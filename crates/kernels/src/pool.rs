@@ -18,6 +18,7 @@
 
 mod disjoint;
 pub(crate) mod processor;
+pub(crate) mod spare;
 
 pub use disjoint::DisjointSlice;
 
@@ -28,6 +29,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+use spare::Work;
 
 const OPEN: u64 = 1 << 14;
 const STOP: u64 = 1 << 15;
@@ -75,11 +78,20 @@ impl ThreadPool {
     pub fn new(threads: usize) -> ThreadPool {
         let threads = threads.clamp(1, MAX_THREADS);
         let shared = Arc::new(Shared::new(threads.min(MOST_RANGES)));
-        let work = (1..threads).map(|number| {
+        let mut work = (1..threads).map(|number| {
             let shared = Arc::clone(&shared);
-            (format!("litesmith-{number}"), move || shared.work(number))
+            let work: Work = Box::new(move || shared.work(number));
+            (format!("litesmith-{number}"), work)
         });
-        let workers = processor::spawn_beside(work);
+        let mut workers = Vec::with_capacity(threads - 1);
+        let mut left = None;
+        if let Some((name, first)) = work.next() {
+            match spare::employ(first) {
+                Ok(worker) => workers.push(worker),
+                Err(first) => left = Some((name, first)),
+            }
+        }
+        workers.extend(processor::spawn_beside(left.into_iter().chain(work)));
         ThreadPool { shared, workers, turn: Mutex::new(()) }
     }
 

@@ -174,8 +174,8 @@ fn multiplier_256(ratio: f32) -> i32 {
 
 /// `steps * multiplier / 256`, half upward, saturating far outside of 8 bits.
 fn times_256ths(steps: i32, multiplier: i32) -> i32 {
-    let product = i64::from(steps) * i64::from(multiplier);
-    ((product + 128) >> 8).clamp(-1024, 1024) as i32
+    // Beyond these bounds a single step saturates; within them 32 bits hold the product of 256.
+    ((steps * multiplier.clamp(-(1 << 22), 1 << 22) + 128) >> 8).clamp(-1024, 1024)
 }
 
 /// `output[i] = table[input[i]]` for `len` elements.

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use litesmith_graph::{Format, GraphId, Metadata, Model, Signature, Source, validate};
+use litesmith_graph::{Format, GraphId, Metadata, Model, Signature, Source, validate_structure};
 
 use self::graph::{Context, Subgraph};
 use super::flatbuffer::reader::{File, Table};
@@ -60,7 +60,8 @@ pub fn read(bytes: Bytes) -> Result<Model, FormatError> {
         producer: producer(&model.metadata),
         description: root.text(schema::model::DESCRIPTION)?,
     };
-    validate(&model)?;
+    // Shapes have been inferred, node by node.
+    validate_structure(&model)?;
     Ok(model)
 }
 
