@@ -80,12 +80,14 @@ impl<'a> Filter<'a> {
         }]
     }
 
-    /// All weights of an output channel.
-    pub(crate) fn row(&self, out: usize) -> Cow<'a, [i8]> {
-        let depth = self.depth();
+    /// All weights, [`Filter::depth`] of one output channel after those of another.
+    pub(crate) fn rows(&self) -> Cow<'a, [i8]> {
         match self.order {
-            WeightOrder::OutputFirst => Cow::Borrowed(&self.weights[out * depth..][..depth]),
-            WeightOrder::OutputLast => (0..depth).map(|index| self.weight(out, index)).collect(),
+            WeightOrder::OutputFirst => Cow::Borrowed(self.weights),
+            WeightOrder::OutputLast => {
+                let row = |out| (0..self.depth()).map(move |index| self.weight(out, index));
+                (0..self.out_channels).flat_map(row).collect()
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) use neondot::dot;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::{granted as tiles_are_granted, products as tile_products};
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
@@ -355,7 +355,7 @@ const PACKED_TOGETHER: usize = 64;
 
 /// Packs the weights of a panel, whose lanes have these (none where there is no channel): `run` inputs at each
 /// tap, in `steps` steps. A long tap is several taps of the filter, one after the other as there.
-fn pack<L: Layout>(lanes: &[Cow<[i8]>], [taps, steps, run]: [usize; 3], weights: &mut [L::Weight]) {
+fn pack<L: Layout>(lanes: &[&[i8]], [taps, steps, run]: [usize; 3], weights: &mut [L::Weight]) {
     let mut rows = Vec::with_capacity(lanes.len());
     let step = L::INPUTS * lanes.len();
     for (tap, weights) in weights.chunks_exact_mut(steps * step).enumerate().take(taps) {
@@ -435,8 +435,9 @@ fn folded(filter: &Filter, fold: usize) -> Option<(Window, Vec<i8>)> {
     let ([height, width], channels) = (filter.window.kernel, filter.in_channels);
     let rows = height.div_ceil(fold);
     let mut weights = vec![0; filter.out_channels * rows * width * fold * channels];
-    for (channel, folded) in weights.chunks_exact_mut(rows * width * fold * channels).enumerate() {
-        let row = filter.row(channel);
+    let own = filter.rows();
+    let own = own.chunks_exact(filter.depth());
+    for (row, folded) in own.zip(weights.chunks_exact_mut(rows * width * fold * channels)) {
         for (tap, from) in row.chunks_exact(channels).enumerate() {
             let (y, x) = (tap / width, tap % width);
             let to = ((y / fold * width + x) * fold + y % fold) * channels;
@@ -485,8 +486,9 @@ impl<L: Layout> Packed<L> {
             weights,
             ..*filter
         });
+        let (rows, depth) = (filter.rows(), filter.depth());
         let of_lane =
-            |lane: &Lane| lane.channel().map_or(Cow::Borrowed(&[][..]), |channel| filter.row(channel));
+            |lane: &Lane| lane.channel().map_or(&[][..], |channel| &rows[channel * depth..][..depth]);
         // For one panel at a time: for all lanes they would take new pages of memory.
         let mut of_lanes = Vec::new();
         let mut pack = |panel: &Panel, weights: &mut [L::Weight]| {

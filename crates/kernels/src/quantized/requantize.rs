@@ -52,13 +52,12 @@ impl Requantize {
 
     /// A bound of the magnitude of scaled sums: inputs are at most 255 from their zero point.
     fn largest(&self, filter: &Filter, bias: Option<&[i32]>) -> f64 {
-        let of_channel = |channel: usize| {
-            let weights: f64 =
-                filter.row(channel).iter().map(|weight| f64::from(weight.unsigned_abs())).sum();
+        let of_channel = |(channel, row): (usize, &[i8])| {
+            let weights: f64 = row.iter().map(|weight| f64::from(weight.unsigned_abs())).sum();
             let bias = bias.map_or(0.0, |bias| f64::from(bias[channel].unsigned_abs()));
             (255.0 * weights + bias) * f64::from(self.scale_of(channel).abs())
         };
-        (0..filter.out_channels).map(of_channel).fold(0.0, f64::max)
+        filter.rows().chunks_exact(filter.depth()).enumerate().map(of_channel).fold(0.0, f64::max)
     }
 
     /// Panics unless the fields suit a layer of `out_channels` channels.

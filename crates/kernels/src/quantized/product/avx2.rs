@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::transpose::{self, SHORT};
+use super::transpose::{self, SHORT, ShortRow};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Rows whose sums, twelve, with two vectors of weights, one of inputs and one of products fill the
@@ -50,18 +50,19 @@ impl Layout for Avx2 {
     }
 
     fn put(rows: &[&[i8]], out: &mut [i8]) {
-        transpose::each_short_square(rows, |from, half, square| {
-            // SAFETY: weights are packed like this only for machines with AVX2.
-            unsafe { put_square(square, &mut out[from * WIDTH + half * WIDTH..]) };
-        });
+        put(rows, out);
     }
 }
 
 /// Puts weights in the order of [`Avx2`], widened to words.
 pub(in super::super) fn put_words(rows: &[&[i8]], out: &mut [i16]) {
-    transpose::each_short_square(rows, |from, half, square| {
+    put(rows, out);
+}
+
+fn put<W: Weight>(rows: &[&[i8]], out: &mut [W]) {
+    transpose::each_short_squares(rows, |from, half, squares| {
         // SAFETY: weights are packed like this only for machines with AVX2.
-        unsafe { put_square(square, &mut out[from * WIDTH + half * WIDTH..]) };
+        unsafe { put_squares(squares, &mut out[from * WIDTH + half * WIDTH..]) };
     });
 }
 
@@ -90,12 +91,25 @@ impl Weight for i16 {
     }
 }
 
-/// Puts [`SHORT`] steps of half the lanes of a panel in their places, or those that there are places for.
+/// Puts [`SHORT`] steps of half the lanes of a panel in their places, square by square.
 ///
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_square<W: Weight>(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [W]) {
+unsafe fn put_squares<W: Weight>(squares: [&[ShortRow]; SHORT], out: &mut [W]) {
+    transpose::each_short_square(squares, |square, rows| {
+        // SAFETY: the caller's promise.
+        unsafe { put_square(rows, &mut out[square * SHORT * STEP_WEIGHTS..]) };
+    });
+}
+
+/// Puts a square, or those of its steps that there are places for.
+///
+/// # Safety
+/// AVX2 must be there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn put_square<W: Weight>(rows: [&ShortRow; SHORT], out: &mut [W]) {
     // The first pair of inputs of each lane, then the second, in each half of a vector.
     let pairs =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));

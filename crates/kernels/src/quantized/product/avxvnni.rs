@@ -8,7 +8,7 @@ use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::avx2::{HALF, finish_half};
-use super::transpose::{self, SHORT};
+use super::transpose::{self, SHORT, ShortRow};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Two such halves share what a tile costs, and a panel's weights while they are near.
@@ -35,24 +35,27 @@ impl Layout for AvxVnni {
     }
 
     fn put(rows: &[&[i8]], out: &mut [i8]) {
-        transpose::each_short_square(rows, |from, half, square| {
+        transpose::each_short_squares(rows, |from, half, squares| {
             // SAFETY: weights are packed like this only for machines with AVX2.
-            unsafe { put_square(square, &mut out[from * WIDTH + half * SHORT * STEP..]) };
+            unsafe { put_squares(squares, &mut out[from * WIDTH + half * SHORT * STEP..]) };
         });
     }
 }
 
-/// Puts [`SHORT`] steps of half the lanes of a panel in their places.
+/// Puts [`SHORT`] steps of half the lanes of a panel in their places, square by square.
 ///
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_square(rows: [&[i8; SHORT * STEP]; SHORT], out: &mut [i8]) {
-    for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP_BYTES)) {
-        let place = &mut out[..SHORT * STEP];
-        // SAFETY: the place has the 32 bytes of a vector.
-        unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), step) };
-    }
+unsafe fn put_squares(squares: [&[ShortRow]; SHORT], out: &mut [i8]) {
+    transpose::each_short_square(squares, |square, rows| {
+        let out = &mut out[square * SHORT * STEP_BYTES..];
+        for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP_BYTES)) {
+            let place = &mut out[..SHORT * STEP];
+            // SAFETY: the place has the 32 bytes of a vector.
+            unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), step) };
+        }
+    });
 }
 
 /// Whether the machine has the encoding of AVX-VNNI.

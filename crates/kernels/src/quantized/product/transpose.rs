@@ -54,27 +54,48 @@ pub(super) unsafe fn square(rows: &[&[i8]; SIDE], out: &mut [i8], pitch: usize) 
     }
 }
 
-/// Calls `put` for the squares of [`SHORT`] steps and as many rows: with their first input, their place among the
-/// squares of these steps, and the rows from that input on. Rows that end within a square have zeros behind them.
-pub(super) fn each_short_square(
-    rows: &[&[i8]],
-    mut put: impl FnMut(usize, usize, [&[i8; SHORT * INPUTS]; SHORT]),
-) {
+/// Inputs of [`SHORT`] steps of a row.
+pub(super) type ShortRow = [i8; SHORT * INPUTS];
+
+/// Calls `put` for the squares of [`SHORT`] steps and as many rows, those of the same rows together: with the first
+/// input, the rows' place among the squares of these steps, and the rows from that input on, all as long. Rows that
+/// end within a square have zeros behind them.
+pub(super) fn each_short_squares(rows: &[&[i8]], mut put: impl FnMut(usize, usize, [&[ShortRow]; SHORT])) {
     for (place, rows) in rows.as_chunks::<SHORT>().0.iter().enumerate() {
-        let parts = rows.map(|row| row.as_chunks::<{ SHORT * INPUTS }>().0);
-        let whole = parts.iter().map(|parts| parts.len()).min().unwrap_or(0);
-        for part in 0..whole {
-            put(part * SHORT * INPUTS, place, parts.map(|parts| &parts[part]));
+        let squares = rows.map(|row| row.as_chunks().0);
+        let whole = squares.iter().map(|squares| squares.len()).min().unwrap_or(0);
+        if whole > 0 {
+            put(0, place, squares.map(|squares| &squares[..whole]));
         }
         let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         for from in (whole * SHORT * INPUTS..longest).step_by(SHORT * INPUTS) {
-            put(from, place, ends_of_rows(rows, from).each_ref());
+            put(from, place, ends_of_rows(rows, from).each_ref().map(std::slice::from_ref));
         }
     }
 }
 
+/// Calls `put` with the number and the rows of each of the squares. In loops: see [`short_square`].
+#[inline(always)]
+pub(super) fn each_short_square(
+    mut squares: [&[ShortRow]; SHORT],
+    mut put: impl FnMut(usize, [&ShortRow; SHORT]),
+) {
+    let count = squares[0].len();
+    for squares in &mut squares {
+        // Said again, so that no row has to be asked whether it has so many.
+        *squares = &squares[..count];
+    }
+    for square in 0..count {
+        let mut rows = [&squares[0][square]; SHORT];
+        for (row, squares) in rows.iter_mut().zip(squares) {
+            *row = &squares[square];
+        }
+        put(square, rows);
+    }
+}
+
 /// The last bytes of rows, from `from` on, and zeros behind them.
-fn ends_of_rows(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
+fn ends_of_rows(rows: &[&[i8]], from: usize) -> [ShortRow; SHORT] {
     let mut ends = [[0; SHORT * INPUTS]; SHORT];
     for (end, row) in ends.iter_mut().zip(rows) {
         let left = row.get(from..).unwrap_or(&[]);
@@ -89,7 +110,7 @@ fn ends_of_rows(rows: &[&[i8]], from: usize) -> [[i8; SHORT * INPUTS]; SHORT] {
 /// In loops, because what [`std::array::from_fn`] calls is not compiled for AVX2.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn short_square(rows: [&[i8; SHORT * INPUTS]; SHORT]) -> [__m256i; SHORT] {
+pub(super) fn short_square(rows: [&ShortRow; SHORT]) -> [__m256i; SHORT] {
     let mut vectors = [_mm256_setzero_si256(); SHORT];
     for (vector, row) in vectors.iter_mut().zip(rows) {
         // SAFETY: a row has the 32 bytes of a vector.
@@ -150,21 +171,23 @@ mod tests {
         let rows: [&[i8]; 2 * SHORT] =
             std::array::from_fn(|row| if row < 11 { &bytes[row * 70..][..69] } else { &[] });
         let mut squares = 0;
-        each_short_square(&rows, |from, place, square| {
-            squares += 1;
-            // SAFETY: the machine has AVX2.
-            let steps = unsafe { short_square(square) };
-            for (step, vector) in steps.into_iter().enumerate() {
-                let mut out = [0_i8; SHORT * INPUTS];
-                // SAFETY: `out` has the 32 bytes of a vector.
-                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), vector) };
-                for (row, got) in out.chunks_exact(INPUTS).enumerate() {
-                    for (input, got) in got.iter().enumerate() {
-                        let expected = rows[SHORT * place + row].get(from + INPUTS * step + input);
-                        assert_eq!(*got, expected.copied().unwrap_or(0), "{from} {place} {step} {row}");
+        each_short_squares(&rows, |first, place, of_rows| {
+            each_short_square(of_rows, |square, square_rows| {
+                squares += 1;
+                // SAFETY: the machine has AVX2.
+                let steps = unsafe { short_square(square_rows) };
+                let from = first + square * SHORT * INPUTS;
+                for (step, vector) in steps.into_iter().enumerate() {
+                    let mut out = [0_i8; SHORT * INPUTS];
+                    // SAFETY: `out` has the 32 bytes of a vector.
+                    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), vector) };
+                    for (index, got) in out.into_iter().enumerate() {
+                        let (row, input) = (SHORT * place + index / INPUTS, INPUTS * step + index % INPUTS);
+                        let expected = rows[row].get(from + input).copied();
+                        assert_eq!(got, expected.unwrap_or(0), "{from} {row} {input}");
                     }
                 }
-            }
+            });
         });
         assert_eq!(squares, 6);
     }
