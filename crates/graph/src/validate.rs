@@ -66,7 +66,7 @@ pub fn validate(model: &Model) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Checks every invariant but that shapes can be inferred, for those who infer them next.
+/// Checks every invariant but that shapes can be inferred, for those who infer them themselves.
 ///
 /// # Errors
 /// As [`validate`].

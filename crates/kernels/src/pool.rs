@@ -78,20 +78,12 @@ impl ThreadPool {
     pub fn new(threads: usize) -> ThreadPool {
         let threads = threads.clamp(1, MAX_THREADS);
         let shared = Arc::new(Shared::new(threads.min(MOST_RANGES)));
-        let mut work = (1..threads).map(|number| {
+        let work = (1..threads).map(|number| {
             let shared = Arc::clone(&shared);
             let work: Work = Box::new(move || shared.work(number));
             (format!("litesmith-{number}"), work)
         });
-        let mut workers = Vec::with_capacity(threads - 1);
-        let mut left = None;
-        if let Some((name, first)) = work.next() {
-            match spare::employ(first) {
-                Ok(worker) => workers.push(worker),
-                Err(first) => left = Some((name, first)),
-            }
-        }
-        workers.extend(processor::spawn_beside(left.into_iter().chain(work)));
+        let workers = spare::start(work);
         ThreadPool { shared, workers, turn: Mutex::new(()) }
     }
 

@@ -47,8 +47,18 @@ pub(crate) fn offer(name: &str, first: impl FnOnce() + Send + 'static) -> Option
     Some(offer)
 }
 
+/// Starts as many of these works as the system has threads for: the first on a thread that has been offered, if there
+/// is one.
+pub(crate) fn start(mut work: impl Iterator<Item = (String, Work)>) -> Vec<JoinHandle<()>> {
+    let Some((name, first)) = work.next() else { return Vec::new() };
+    match employ(first) {
+        Ok(thread) => iter::once(thread).chain(spawn_beside(work)).collect(),
+        Err(first) => spawn_beside(iter::once((name, first)).chain(work)),
+    }
+}
+
 /// Gives work to a thread that has been offered, or back if there is none.
-pub(crate) fn employ(work: Work) -> Result<JoinHandle<()>, Work> {
+fn employ(work: Work) -> Result<JoinHandle<()>, Work> {
     let Some(Spare { give, thread }) = spares().pop() else { return Err(work) };
     let own = current();
     let second = Box::new(move || {
@@ -70,10 +80,27 @@ mod tests {
     use super::*;
     use crate::ThreadPool;
 
-    /// What tests of other files offer and employ passes through the same list, so that none of them can say which
-    /// thread does what; but all of it is done.
+    // What tests of other files offer and employ passes through the same list.
+
     #[test]
-    fn offered_threads_do_both_works_or_the_first_alone() {
+    fn an_offered_thread_does_its_second_work() {
+        let (give, take) = channel();
+        let employed = (0..1000).find_map(|_| {
+            let offer = offer("test", || {}).unwrap();
+            let give = give.clone();
+            let thread = employ(Box::new(move || give.send(std::thread::current().id()).unwrap())).ok()?;
+            Some((offer, thread))
+        });
+        let (offer, thread) = employed.expect("others do not take all that is offered");
+        let id = thread.thread().id();
+        thread.join().unwrap();
+        assert_eq!(take.recv(), Ok(id));
+        assert_ne!(id, std::thread::current().id());
+        drop(offer);
+    }
+
+    #[test]
+    fn first_works_are_done_whether_or_not_a_pool_takes_their_threads() {
         let (give, take) = channel();
         let mut offers = Vec::new();
         for number in 0..4 {

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
-use super::transpose::{self, SHORT, ShortRow};
+use super::transpose::{self, SHORT, ShortRow, Strip};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Rows whose sums, twelve, with two vectors of weights, one of inputs and one of products fill the
@@ -60,9 +60,9 @@ pub(in super::super) fn put_words(rows: &[&[i8]], out: &mut [i16]) {
 }
 
 fn put<W: Weight>(rows: &[&[i8]], out: &mut [W]) {
-    transpose::each_short_squares(rows, |from, half, squares| {
+    transpose::each_strip(rows, |from, half, strip| {
         // SAFETY: weights are packed like this only for machines with AVX2.
-        unsafe { put_squares(squares, &mut out[from * WIDTH + half * WIDTH..]) };
+        unsafe { put_strip(strip, &mut out[from * WIDTH + half * WIDTH..]) };
     });
 }
 
@@ -96,8 +96,8 @@ impl Weight for i16 {
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_squares<W: Weight>(squares: [&[ShortRow]; SHORT], out: &mut [W]) {
-    transpose::each_short_square(squares, |square, rows| {
+unsafe fn put_strip<W: Weight>(strip: Strip<'_>, out: &mut [W]) {
+    transpose::each_short_square(strip, |square, rows| {
         // SAFETY: the caller's promise.
         unsafe { put_square(rows, &mut out[square * SHORT * STEP_WEIGHTS..]) };
     });

@@ -8,7 +8,7 @@ use super::super::epilogue::Epilogue;
 use super::super::gather::{STEP, Tile};
 use super::super::split::Target;
 use super::avx2::{HALF, finish_half};
-use super::transpose::{self, SHORT, ShortRow};
+use super::transpose::{self, SHORT, Strip};
 use super::{Kernel, Layout, Operands, Panel};
 
 /// Two such halves share what a tile costs, and a panel's weights while they are near.
@@ -35,9 +35,9 @@ impl Layout for AvxVnni {
     }
 
     fn put(rows: &[&[i8]], out: &mut [i8]) {
-        transpose::each_short_squares(rows, |from, half, squares| {
+        transpose::each_strip(rows, |from, half, strip| {
             // SAFETY: weights are packed like this only for machines with AVX2.
-            unsafe { put_squares(squares, &mut out[from * WIDTH + half * SHORT * STEP..]) };
+            unsafe { put_strip(strip, &mut out[from * WIDTH + half * SHORT * STEP..]) };
         });
     }
 }
@@ -47,8 +47,8 @@ impl Layout for AvxVnni {
 /// # Safety
 /// AVX2 must be there.
 #[target_feature(enable = "avx2")]
-unsafe fn put_squares(squares: [&[ShortRow]; SHORT], out: &mut [i8]) {
-    transpose::each_short_square(squares, |square, rows| {
+unsafe fn put_strip(strip: Strip<'_>, out: &mut [i8]) {
+    transpose::each_short_square(strip, |square, rows| {
         let out = &mut out[square * SHORT * STEP_BYTES..];
         for (step, out) in transpose::short_square(rows).into_iter().zip(out.chunks_mut(STEP_BYTES)) {
             let place = &mut out[..SHORT * STEP];

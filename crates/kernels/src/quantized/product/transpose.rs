@@ -57,10 +57,12 @@ pub(super) unsafe fn square(rows: &[&[i8]; SIDE], out: &mut [i8], pitch: usize) 
 /// Inputs of [`SHORT`] steps of a row.
 pub(super) type ShortRow = [i8; SHORT * INPUTS];
 
-/// Calls `put` for the squares of [`SHORT`] steps and as many rows, those of the same rows together: with the first
-/// input, the rows' place among the squares of these steps, and the rows from that input on, all as long. Rows that
-/// end within a square have zeros behind them.
-pub(super) fn each_short_squares(rows: &[&[i8]], mut put: impl FnMut(usize, usize, [&[ShortRow]; SHORT])) {
+/// Squares of [`SHORT`] steps behind one another: the inputs of as many rows, all as long.
+pub(super) type Strip<'a> = [&'a [ShortRow]; SHORT];
+
+/// Calls `put` for the strips of these rows: with their first input, the place of their rows among the strips from that
+/// input on, and the strip. Rows that end within a square have zeros behind them.
+pub(super) fn each_strip(rows: &[&[i8]], mut put: impl FnMut(usize, usize, Strip<'_>)) {
     for (place, rows) in rows.as_chunks::<SHORT>().0.iter().enumerate() {
         let squares = rows.map(|row| row.as_chunks().0);
         let whole = squares.iter().map(|squares| squares.len()).min().unwrap_or(0);
@@ -74,21 +76,18 @@ pub(super) fn each_short_squares(rows: &[&[i8]], mut put: impl FnMut(usize, usiz
     }
 }
 
-/// Calls `put` with the number and the rows of each of the squares. In loops: see [`short_square`].
+/// Calls `put` with the number and the rows of each square of a strip. In loops: see [`short_square`].
 #[inline(always)]
-pub(super) fn each_short_square(
-    mut squares: [&[ShortRow]; SHORT],
-    mut put: impl FnMut(usize, [&ShortRow; SHORT]),
-) {
-    let count = squares[0].len();
-    for squares in &mut squares {
-        // Said again, so that no row has to be asked whether it has so many.
-        *squares = &squares[..count];
+pub(super) fn each_short_square(mut strip: Strip<'_>, mut put: impl FnMut(usize, [&ShortRow; SHORT])) {
+    let count = strip[0].len();
+    for row in &mut strip {
+        // Said again, so that no row has to be asked whether it is so long.
+        *row = &row[..count];
     }
     for square in 0..count {
-        let mut rows = [&squares[0][square]; SHORT];
-        for (row, squares) in rows.iter_mut().zip(squares) {
-            *row = &squares[square];
+        let mut rows = [&strip[0][square]; SHORT];
+        for (row, whole) in rows.iter_mut().zip(strip) {
+            *row = &whole[square];
         }
         put(square, rows);
     }
@@ -171,8 +170,8 @@ mod tests {
         let rows: [&[i8]; 2 * SHORT] =
             std::array::from_fn(|row| if row < 11 { &bytes[row * 70..][..69] } else { &[] });
         let mut squares = 0;
-        each_short_squares(&rows, |first, place, of_rows| {
-            each_short_square(of_rows, |square, square_rows| {
+        each_strip(&rows, |first, place, strip| {
+            each_short_square(strip, |square, square_rows| {
                 squares += 1;
                 // SAFETY: the machine has AVX2.
                 let steps = unsafe { short_square(square_rows) };
