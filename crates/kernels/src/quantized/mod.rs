@@ -33,6 +33,7 @@ mod rescaler;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
+mod weight_sums;
 #[cfg(target_arch = "x86_64")]
 mod winograd;
 

@@ -23,6 +23,10 @@ impl Kernel for Avx2 {
         lane
     }
 
+    fn put(taps: &[&[i8]], out: &mut [i16]) {
+        put_pairs(taps, out);
+    }
+
     unsafe fn tile<E: Epilogue>(
         tile: &Tile,
         operands: &Operands<i16>,
@@ -31,6 +35,26 @@ impl Kernel for Avx2 {
     ) {
         // SAFETY: the caller's promise.
         unsafe { tile_of(tile, operands, epilogue, target) }
+    }
+}
+
+/// Puts the weights of two taps side by side, lane by lane.
+pub(super) fn put_pairs(taps: &[&[i8]], out: &mut [i16]) {
+    let taps = [taps[0], taps[1]].map(|taps| taps.first_chunk().expect("a weight for each lane"));
+    // SAFETY: weights are packed like this only for machines with AVX2.
+    unsafe { put_words(taps, out.first_chunk_mut().expect("room for all weights")) };
+}
+
+/// # Safety
+/// AVX2 must be there.
+#[target_feature(enable = "avx2")]
+unsafe fn put_words([first, second]: [&[i8; WIDTH]; BUNDLE], out: &mut [i16; WIDTH * BUNDLE]) {
+    let places = out.as_mut_ptr().cast::<__m256i>();
+    // SAFETY: the rows have the bytes of a vector each, the places those of two.
+    unsafe {
+        let [a, b] = [first, second].map(|row| _mm_loadu_si128(row.as_ptr().cast()));
+        _mm256_storeu_si256(places, _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(a, b)));
+        _mm256_storeu_si256(places.add(1), _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(a, b)));
     }
 }
 

@@ -44,6 +44,11 @@ pub(in super::super) trait Kernel {
     /// Which channel of its block a lane holds.
     fn channel(lane: usize, packed: bool) -> usize;
 
+    /// Puts the weights of a bundle in their places: `taps` has those of all lanes at each.
+    fn put(taps: &[&[i8]], out: &mut [Self::Weight]) {
+        put_lane_by_lane(taps, out);
+    }
+
     /// Computes all channels of the tile's pixels.
     ///
     /// Weights stand in the order `[block][bundle][lane][tap of the bundle]`.
@@ -155,33 +160,64 @@ impl Channelwise {
     }
 }
 
-/// Calls `put` with each block of channels, each tap, and the weights that the block's lanes have at the tap (the last
-/// ones may be missing, and are zero); `order` says which channel of a block a lane holds.
-pub(super) fn each_block(filter: &Filter, order: &[usize], mut put: impl FnMut(usize, usize, &[i8])) {
-    let in_order = order.iter().enumerate().all(|(lane, channel)| lane == *channel);
-    let mut by_lane = Vec::with_capacity(order.len());
-    prefetch(filter.weights);
-    // Packed weights are longer: those of a block are written before the next one's.
-    for (block, first) in (0..filter.out_channels).step_by(order.len()).enumerate() {
-        let end = filter.out_channels.min(first + order.len());
-        for (tap, of_tap) in filter.weights.chunks_exact(filter.out_channels).enumerate() {
-            let own = &of_tap[first..end];
-            if in_order {
-                put(block, tap, own);
-            } else {
-                by_lane.clear();
-                by_lane.extend(order.iter().map(|&channel| own.get(channel).copied().unwrap_or(0)));
-                put(block, tap, &by_lane);
+/// Most taps that one instruction multiplies.
+const MOST_TAPS: usize = 4;
+
+/// The weights of a block of channels, by tap and lane; those of lanes without a channel are zero.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    weights: &'a [i8],
+    /// From one tap to the next.
+    pitch: usize,
+    /// What stands where there is no tap.
+    nothing: &'a [i8],
+}
+
+impl Block<'_> {
+    /// The weights of all lanes at the first `count` taps of a bundle; `tap` says which these are.
+    #[inline(always)]
+    pub(super) fn bundle(&self, count: usize, tap: impl Fn(usize) -> Option<usize>) -> [&[i8]; MOST_TAPS] {
+        let mut bundle = [self.nothing; MOST_TAPS];
+        for (index, weights) in bundle[..count].iter_mut().enumerate() {
+            if let Some(tap) = tap(index) {
+                *weights = &self.weights[tap * self.pitch..][..self.nothing.len()];
             }
+        }
+        bundle
+    }
+}
+
+/// Puts weights in the order `[lane][tap]`.
+pub(super) fn put_lane_by_lane<W: From<i8>>(taps: &[&[i8]], out: &mut [W]) {
+    for (index, lanes) in taps.iter().enumerate() {
+        for (own, weight) in out.chunks_exact_mut(taps.len()).zip(*lanes) {
+            own[index] = (*weight).into();
         }
     }
 }
 
-/// Puts the weights of all lanes at index `at` of the `bundle` weights that each of them has.
-#[inline(always)]
-pub(super) fn put<W: From<i8>>(lanes: &[i8], out: &mut [W], [bundle, at]: [usize; 2]) {
-    for (own, weight) in out.chunks_exact_mut(bundle).zip(lanes) {
-        own[at] = (*weight).into();
+/// Calls `put` with the weights of one block of channels after the other; `order` says which channel of a block a lane
+/// holds.
+pub(super) fn each_block(filter: &Filter, order: &[usize], mut put: impl FnMut(Block)) {
+    let (lanes, channels) = (order.len(), filter.out_channels);
+    let in_order = order.iter().enumerate().all(|(lane, channel)| lane == *channel);
+    let nothing = &vec![0; lanes];
+    let mut by_lane = vec![0; filter.depth() * lanes];
+    prefetch(filter.weights);
+    // Packed weights are longer: those of a block are written before the next one's.
+    for first in (0..channels).step_by(lanes) {
+        let own = first..channels.min(first + lanes);
+        if in_order && own.len() == lanes {
+            put(Block { weights: &filter.weights[first..], pitch: channels, nothing });
+            continue;
+        }
+        let taps = filter.weights.chunks_exact(channels).map(|of_tap| &of_tap[own.clone()]);
+        for (by_lane, of_tap) in by_lane.chunks_exact_mut(lanes).zip(taps) {
+            for (weight, channel) in by_lane.iter_mut().zip(order) {
+                *weight = of_tap.get(*channel).copied().unwrap_or(0);
+            }
+        }
+        put(Block { weights: &by_lane, pitch: lanes, nothing });
     }
 }
 
@@ -202,9 +238,13 @@ impl<K: Kernel> Packed<K> {
         let lanes = Aligned::lasting_from(lanes);
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::channel(lane, packed)).collect();
         let mut weights = Aligned::lasting(lanes.len() * geometry.slots());
-        each_block(filter, &order, |block, tap, own| {
-            let at = block * K::WIDTH * geometry.slots() + tap / K::BUNDLE * K::WIDTH * K::BUNDLE;
-            put(own, &mut weights[at..], [K::BUNDLE, tap % K::BUNDLE]);
+        let taps = filter.depth();
+        let mut bundles = weights.chunks_exact_mut(K::WIDTH * K::BUNDLE);
+        each_block(filter, &order, |block| {
+            for (first, bundle) in (0..taps).step_by(K::BUNDLE).zip(&mut bundles) {
+                let tap = |index| Some(first + index).filter(|tap| *tap < taps);
+                K::put(&block.bundle(K::BUNDLE, tap)[..K::BUNDLE], bundle);
+            }
         });
         Packed { geometry, channels, lanes, weights }
     }

@@ -23,7 +23,7 @@ use super::super::filter::Filter;
 use super::super::gather::{Geometry, Source};
 use super::super::lane::Lane;
 use super::super::split::{Grid, MANY_WEIGHTS, Target, Work};
-use super::channelwise::{each_block, put};
+use super::channelwise::{each_block, put_lane_by_lane};
 use crate::aligned::Aligned;
 use band::{Band, border_lines};
 
@@ -46,6 +46,11 @@ pub(in super::super) trait Kernel: Sized {
 
     /// The channel at a lane.
     fn place(lane: usize, packed: bool) -> usize;
+
+    /// Puts the weights of a bundle in their places: `rows` has those of all lanes at each.
+    fn put(rows: &[&[i8]], out: &mut [Self::Weight]) {
+        put_lane_by_lane(rows, out);
+    }
 
     /// Makes the outputs of a band in some blocks of channels; `initial` are the sums to start from, of
     /// all lanes.
@@ -98,14 +103,19 @@ impl<K: Kernel> Sliding<K> {
             _ => 4,
         };
         let order: Vec<usize> = (0..K::WIDTH).map(|lane| K::place(lane, packed)).collect();
-        let of_block = width * bundles * rows * K::WIDTH * K::BUNDLE;
-        let mut weights = Aligned::lasting(lanes.len() / K::WIDTH * of_block);
-        each_block(filter, &order, |block, tap, own| {
-            for row in 0..rows {
-                let down = row * window.stride[0] + tap / width;
-                let bundle = (tap % width * bundles + down / K::BUNDLE) * rows + row;
-                let at = block * of_block + bundle * K::WIDTH * K::BUNDLE;
-                put(own, &mut weights[at..], [K::BUNDLE, down % K::BUNDLE]);
+        let of_bundle = K::WIDTH * K::BUNDLE;
+        let mut weights = Aligned::lasting(lanes.len() / K::WIDTH * width * bundles * rows * of_bundle);
+        let mut places = weights.chunks_exact_mut(rows * of_bundle);
+        each_block(filter, &order, |block| {
+            let bundles = (0..width).flat_map(|x| (0..bundles).map(move |bundle| (x, bundle * K::BUNDLE)));
+            for ((x, first), places) in bundles.zip(&mut places) {
+                for (row, place) in places.chunks_exact_mut(of_bundle).enumerate() {
+                    let tap = |index: usize| {
+                        let y = (first + index).checked_sub(row * window.stride[0])?;
+                        (y < height).then_some(y * width + x)
+                    };
+                    K::put(&block.bundle(K::BUNDLE, tap)[..K::BUNDLE], place);
+                }
             }
         });
         let geometry = Geometry::of_channels(window, channels, 1);

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::super::super::epilogue::Epilogue;
 use super::super::super::split::Target;
-use super::super::avx2::{BUNDLE, WIDTH, interleave};
+use super::super::avx2::{BUNDLE, WIDTH, interleave, put_pairs};
 use super::band::Band;
 use super::{Kernel, Sliding};
 
@@ -38,6 +38,10 @@ impl Kernel for Avx2 {
 
     fn place(lane: usize, _packed: bool) -> usize {
         lane
+    }
+
+    fn put(rows: &[&[i8]], out: &mut [i16]) {
+        put_pairs(rows, out);
     }
 
     unsafe fn blocks<E: Epilogue>(
