@@ -103,6 +103,54 @@ impl<'a> Tally<'a> {
         }
     }
 
+    /// Counts in 16 values of each of two samples, which may be the same, as may be the values.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn note_two(&self, samples: [usize; 2], [first, second]: [[__m256; 2]; 2]) {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            if samples[0] == samples[1] {
+                self.note_sixteen(samples[0], [first, second]);
+            } else {
+                self.note_sixteen(samples[0], [first]);
+                self.note_sixteen(samples[1], [second]);
+            }
+        }
+    }
+
+    /// [`Tally::note_vectors`] for AVX2.
+    ///
+    /// # Safety
+    /// AVX2 must be there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn note_sixteen<const COUNT: usize>(&self, sample: usize, values: [[__m256; 2]; COUNT]) {
+        self.go_to(sample);
+        let [low, high] = [&self.low, &self.high].map(|lanes| lanes.0.as_ptr().cast::<f32>());
+        // SAFETY: the caller has the instructions; both are 16 lanes on a cache line.
+        unsafe {
+            for half in 0..2 {
+                let (low, high) = (low.add(8 * half), high.add(8 * half));
+                // What is not a number, being first, gives way.
+                let mut most = _mm256_load_ps(high);
+                for values in values {
+                    most = _mm256_max_ps(values[half], most);
+                }
+                _mm256_store_ps(high, most);
+                if !self.positive {
+                    let mut least = _mm256_load_ps(low);
+                    for values in values {
+                        least = _mm256_min_ps(values[half], least);
+                    }
+                    _mm256_store_ps(low, least);
+                }
+            }
+        }
+    }
+
     /// Counts in two vectors of values of each of two samples, which may be the same.
     ///
     /// # Safety
@@ -216,6 +264,30 @@ impl Finish for Extremes<'_> {
 
 impl Epilogue for Extremes<'_> {
     const PACKED: bool = false;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        _channels: usize,
+        _out: [*mut (); 2],
+        both: bool,
+    ) {
+        let second = sums[usize::from(both)];
+        for vector in 0..2 {
+            let [low, high] = self.at(lane + 8 * vector, 8).map(|ends| ends.cast::<__m256i>());
+            // SAFETY: the caller has the instructions, and 8 lanes were just counted.
+            unsafe {
+                let least = _mm256_min_epi32(sums[0][vector], second[vector]);
+                let most = _mm256_max_epi32(sums[0][vector], second[vector]);
+                _mm256_storeu_si256(low, _mm256_min_epi32(_mm256_loadu_si256(low), least));
+                _mm256_storeu_si256(high, _mm256_max_epi32(_mm256_loadu_si256(high), most));
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

@@ -7,8 +7,10 @@ use std::arch::x86_64::*;
 use super::dynamic::SampleQuantization;
 use super::epilogue::{Epilogue, Finish, at_least, at_most};
 #[cfg(target_arch = "x86_64")]
-use super::epilogue::{store_pair, store_quad};
+use super::epilogue::{store_pair, store_quad, store_two};
 use super::rescaler::SampleRescaling;
+#[cfg(target_arch = "x86_64")]
+use super::rescaler::held_sixteen;
 
 /// Sums of one sample, free of the zero point's share, to bytes.
 pub(super) struct Requantizing<'a> {
@@ -55,6 +57,28 @@ impl Finish for Requantizing<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl Requantizing<'_> {
+    /// 16 lanes of results as words in steps from the zero point, in the order in which a pack of two vectors leaves
+    /// them.
+    ///
+    /// # Safety
+    /// AVX2 must be there and 16 lanes from `lane` on.
+    #[inline(always)]
+    unsafe fn sixteen_words(&self, sums: [__m256i; 2], lane: usize) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut values = self.rescaling.sixteen(lane, sums);
+            if self.bounded {
+                values = held_sixteen(self.rescaling.layer.clamp, values);
+            }
+            let factor = _mm256_set1_ps(self.quantization.factor);
+            // Within the range, steps are at most 255 but for their rounding.
+            let low = _mm256_cvtps_epi32(_mm256_mul_ps(values[0], factor));
+            let high = _mm256_cvtps_epi32(_mm256_mul_ps(values[1], factor));
+            let words = _mm256_packs_epi32(low, high);
+            _mm256_adds_epi16(words, _mm256_set1_epi16(self.quantization.zero_point.into()))
+        }
+    }
+
     /// 32 lanes of results as words in steps from the zero point, which mix within 128 bits.
     ///
     /// # Safety
@@ -88,6 +112,27 @@ impl Requantizing<'_> {
 
 impl Epilogue for Requantizing<'_> {
     const PACKED: bool = false;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        _samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut u8; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let words = [self.sixteen_words(sums[0], lane), self.sixteen_words(sums[1], lane)];
+            let bytes = _mm256_packus_epi16(words[0], words[1]);
+            // The two pixels alternate by 4 channels.
+            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+            store_two(bytes, channels, out, both);
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]

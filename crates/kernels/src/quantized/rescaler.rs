@@ -86,6 +86,17 @@ impl SampleRescaling<'_> {
     /// The numbers of [`SampleRescaling::value`] for 16 lanes.
     ///
     /// # Safety
+    /// AVX2 must be there and 16 lanes from `lane` on.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) unsafe fn sixteen(&self, lane: usize, sums: [__m256i; 2]) -> [__m256; 2] {
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe { scaled_sixteen(sums, self.scale.as_ptr().add(lane), self.layer.bias.as_ptr().add(lane)) }
+    }
+
+    /// The numbers of [`SampleRescaling::value`] for 16 lanes.
+    ///
+    /// # Safety
     /// AVX-512 F must be there and 16 lanes from `lane` on.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -130,6 +141,32 @@ impl Finish for Rescaler<'_> {
 
 impl Epilogue for Rescaler<'_> {
     const PACKED: bool = false;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut f32; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller has the instructions, the lanes and the room.
+        unsafe {
+            let first = self.sixteen(samples[0], lane, sums[0]);
+            store_sixteen(out[0], first, channels);
+            let mut second = first;
+            if both {
+                second = self.sixteen(samples[1], lane, sums[1]);
+                store_sixteen(out[1], second, channels);
+            }
+            if let Some(tally) = &self.tally {
+                tally.note_two([samples[0], samples[usize::from(both)]], [first, second]);
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -190,6 +227,28 @@ impl Epilogue for Rescaler<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl Rescaler<'_> {
+    /// 16 channels of one pixel. Lanes without a channel give 0, held to the layer's bounds.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::two`].
+    #[inline(always)]
+    pub(super) unsafe fn sixteen(&self, sample: usize, lane: usize, mut sums: [__m256i; 2]) -> [__m256; 2] {
+        let SampleRescaling { layer, shift, scale } = self.samples;
+        let at = sample * layer.lanes() + lane;
+        // SAFETY: the caller has the instructions and the lanes.
+        unsafe {
+            if self.shifted {
+                let shift = shift.as_ptr().add(at).cast::<__m256i>();
+                sums[0] = _mm256_sub_epi32(sums[0], _mm256_loadu_si256(shift));
+                sums[1] = _mm256_sub_epi32(sums[1], _mm256_loadu_si256(shift.add(1)));
+            }
+            held_sixteen(
+                layer.clamp,
+                scaled_sixteen(sums, scale.as_ptr().add(at), layer.bias.as_ptr().add(lane)),
+            )
+        }
+    }
+
     /// 16 channels of one pixel, before they are held to the layer's bounds. Lanes without a channel
     /// give 0.
     ///
@@ -219,6 +278,67 @@ impl Rescaler<'_> {
     pub(super) unsafe fn held<const COUNT: usize>(&self, values: [__m512; COUNT]) -> [__m512; COUNT] {
         // SAFETY: the caller has the instructions.
         unsafe { held(self.samples.layer.clamp, values) }
+    }
+}
+
+/// 16 sums as real numbers.
+///
+/// # Safety
+/// AVX2 must be there, and 16 numbers at `scale` and at `bias`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn scaled_sixteen(sums: [__m256i; 2], scale: *const f32, bias: *const f32) -> [__m256; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let low = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[0]), _mm256_loadu_ps(scale));
+        let high = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[1]), _mm256_loadu_ps(scale.add(8)));
+        [_mm256_add_ps(low, _mm256_loadu_ps(bias)), _mm256_add_ps(high, _mm256_loadu_ps(bias.add(8)))]
+    }
+}
+
+/// [`held`] for AVX2.
+///
+/// # Safety
+/// AVX2 must be there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn held_sixteen(clamp: Clamp, [mut low, mut high]: [__m256; 2]) -> [__m256; 2] {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        if clamp.min > f32::NEG_INFINITY {
+            let min = _mm256_set1_ps(clamp.min);
+            (low, high) = (_mm256_max_ps(min, low), _mm256_max_ps(min, high));
+        }
+        if clamp.max < f32::INFINITY {
+            let max = _mm256_set1_ps(clamp.max);
+            (low, high) = (_mm256_min_ps(max, low), _mm256_min_ps(max, high));
+        }
+        [low, high]
+    }
+}
+
+/// Stores the first `channels` (1 to 16) values of a pixel.
+///
+/// # Safety
+/// AVX2 must be there and room at `out`.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn store_sixteen(out: *mut f32, values: [__m256; 2], channels: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match channels {
+            16 => {
+                _mm256_storeu_ps(out, values[0]);
+                _mm256_storeu_ps(out.add(8), values[1]);
+            }
+            8 => _mm256_storeu_ps(out, values[0]),
+            _ => {
+                let mut buffer = [0.0_f32; 16];
+                _mm256_storeu_ps(buffer.as_mut_ptr(), values[0]);
+                _mm256_storeu_ps(buffer.as_mut_ptr().add(8), values[1]);
+                std::ptr::copy_nonoverlapping(buffer.as_ptr(), out, channels);
+            }
+        }
     }
 }
 

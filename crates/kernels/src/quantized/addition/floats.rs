@@ -7,7 +7,7 @@ use super::super::epilogue::{Epilogue, Finish};
 use super::super::range::Tally;
 use super::super::rescaler::Rescaler;
 #[cfg(target_arch = "x86_64")]
-use super::super::rescaler::{held, store};
+use super::super::rescaler::{held, held_sixteen, store, store_sixteen};
 use super::{PIECE, Places};
 use crate::float::Clamp;
 
@@ -47,6 +47,27 @@ impl Finish for FloatAdder<'_> {
 
 impl Epilogue for FloatAdder<'_> {
     const PACKED: bool = Rescaler::PACKED;
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn two(
+        &self,
+        samples: [usize; 2],
+        lane: usize,
+        sums: [[__m256i; 2]; 2],
+        channels: usize,
+        out: [*mut f32; 2],
+        both: bool,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = self.sixteen(samples[0], lane, sums[0], channels, out[0]);
+            let second = if both { self.sixteen(samples[1], lane, sums[1], channels, out[1]) } else { first };
+            if let Some(tally) = &self.tally {
+                tally.note_two([samples[0], samples[usize::from(both)]], [first, second]);
+            }
+        }
+    }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
@@ -99,6 +120,32 @@ impl Epilogue for FloatAdder<'_> {
 
 #[cfg(target_arch = "x86_64")]
 impl FloatAdder<'_> {
+    /// `channels` (1 to 16) channels, in their natural order, of one pixel. Gives what it stores, and
+    /// zeros.
+    ///
+    /// # Safety
+    /// As for [`Epilogue::two`].
+    #[inline(always)]
+    unsafe fn sixteen(
+        &self,
+        sample: usize,
+        lane: usize,
+        sums: [__m256i; 2],
+        channels: usize,
+        out: *mut f32,
+    ) -> [__m256; 2] {
+        // SAFETY: the caller has the instructions, the lanes and the room; the addend is as long as
+        // the output.
+        unsafe {
+            let own = self.rescaler.sixteen(sample, lane, sums);
+            let other = load_sixteen(self.places.at(out), channels);
+            let sum = [_mm256_add_ps(own[0], other[0]), _mm256_add_ps(own[1], other[1])];
+            let values = held_sixteen(self.clamp, sum);
+            store_sixteen(out, values, channels);
+            if channels == 16 { values } else { load_sixteen(out, channels) }
+        }
+    }
+
     /// `channels` (1 to 32) channels, in their natural order, of one pixel. Gives what it stores, and
     /// zeros.
     ///
@@ -146,6 +193,27 @@ impl FloatAdder<'_> {
             let [value] = held(self.clamp, [_mm512_add_ps(value, other)]);
             store(out, value, channels);
             _mm512_maskz_mov_ps(mask, value)
+        }
+    }
+}
+
+/// The first `channels` (1 to 16) values of a pixel, and zeros.
+///
+/// # Safety
+/// AVX2 must be there and the values readable.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn load_sixteen(values: *const f32, channels: usize) -> [__m256; 2] {
+    // SAFETY: the caller's promise; the buffer has room for 16.
+    unsafe {
+        match channels {
+            16 => [_mm256_loadu_ps(values), _mm256_loadu_ps(values.add(8))],
+            8 => [_mm256_loadu_ps(values), _mm256_setzero_ps()],
+            _ => {
+                let mut buffer = [0.0_f32; 16];
+                std::ptr::copy_nonoverlapping(values, buffer.as_mut_ptr(), channels);
+                [_mm256_loadu_ps(buffer.as_ptr()), _mm256_loadu_ps(buffer.as_ptr().add(8))]
+            }
         }
     }
 }
