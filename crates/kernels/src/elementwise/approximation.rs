@@ -48,15 +48,32 @@ fn power_of_two(n: i32) -> f32 {
 /// would be subnormal.
 #[inline(always)]
 fn exp_of_negative(x: f32) -> f32 {
+    let [shifted, r] = reduced(x);
+    scaled(x, shifted, mantissa(r))
+}
+
+/// `x = n ln 2 + r`: `n` as [`scaled`] takes it, and `r`.
+#[inline(always)]
+pub(super) fn reduced(x: f32) -> [f32; 2] {
     // The exponent's bias comes with the rounding, so that a shift makes a power of two.
     const BIASED: f32 = ROUND + 127.0;
     let shifted = x * std::f32::consts::LOG2_E + BIASED;
     let n = shifted - BIASED;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    [shifted, (x - n * LN2_HIGH) - n * LN2_LOW]
+}
+
+/// `e^r`, for the `r` that [`reduced`] leaves.
+#[inline(always)]
+pub(super) fn mantissa(r: f32) -> f32 {
     let square = r * r;
     let p = (4.166_839e-2 + 8.368_745e-3 * r) + 1.381_453_8e-3 * square;
     let p = (4.999_999_4e-1 + 1.666_652_1e-1 * r) + p * square;
-    let mantissa = (p * square + r) + 1.0;
+    (p * square + r) + 1.0
+}
+
+/// `e^x` from its mantissa.
+#[inline(always)]
+pub(super) fn scaled(x: f32, shifted: f32, mantissa: f32) -> f32 {
     let value = mantissa * f32::from_bits(shifted.to_bits() << 23);
     if x < -87.3 { 0.0 } else { value }
 }
@@ -65,7 +82,12 @@ fn exp_of_negative(x: f32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn logistic(x: f32) -> f32 {
-    let e = exp_of_negative(-x.abs());
+    logistic_by(x, exp_of_negative(-x.abs()))
+}
+
+/// The same with `e^-|x|`.
+#[inline(always)]
+pub(super) fn logistic_by(x: f32, e: f32) -> f32 {
     let numerator = if x < 0.0 { e } else { 1.0 };
     numerator / (1.0 + e)
 }
@@ -74,8 +96,13 @@ pub fn logistic(x: f32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn tanh(x: f32) -> f32 {
+    tanh_by(x, exp_of_negative(-2.0 * x.abs()))
+}
+
+/// The same with `e^-2|x|`.
+#[inline(always)]
+pub(super) fn tanh_by(x: f32, e: f32) -> f32 {
     let magnitude = x.abs();
-    let e = exp_of_negative(-2.0 * magnitude);
     let large = (1.0 - e) / (1.0 + e);
     let z = x * x;
     let square = z * z;

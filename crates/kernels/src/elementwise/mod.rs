@@ -15,6 +15,7 @@ pub mod fixed_point;
 pub mod number;
 pub mod quantized;
 pub mod select;
+mod stages;
 pub mod table;
 pub mod unary;
 

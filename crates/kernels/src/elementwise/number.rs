@@ -1,6 +1,7 @@
 //! The number types that kernels are generic over.
 
-use super::approximation;
+use super::unary::{InPlace, Unary};
+use super::{approximation, stages};
 
 /// An element that can be compared: what comparison, maximum, minimum and clamping need.
 pub trait Ordered: Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug + 'static {
@@ -202,6 +203,9 @@ pub trait Float: Number {
     /// The nearest integer, ties to even.
     #[must_use]
     fn round_even(self) -> Self;
+    /// What puts the values of a function, bit for bit those of [`Unary::value`], in the place of numbers, if that is
+    /// faster than one by one.
+    fn in_stages(operator: Unary) -> Option<InPlace<Self>>;
 }
 
 macro_rules! float_number {
@@ -252,7 +256,7 @@ float_number!(f32, libm::powf, libm::fmodf);
 float_number!(f64, libm::pow, libm::fmod);
 
 macro_rules! float_functions {
-    ($type:ident; $($name:ident = $function:path),* $(,)?) => {
+    ($type:ident, $in_stages:expr; $($name:ident = $function:path),* $(,)?) => {
         impl Float for $type {
             #[inline(always)]
             fn of(value: f64) -> $type {
@@ -282,6 +286,9 @@ macro_rules! float_functions {
             fn round_even(self) -> $type {
                 self.round_ties_even()
             }
+            fn in_stages(operator: Unary) -> Option<InPlace<$type>> {
+                $in_stages(operator)
+            }
             $(
                 #[inline(always)]
                 fn $name(self) -> $type {
@@ -292,7 +299,7 @@ macro_rules! float_functions {
     };
 }
 
-float_functions! { f32;
+float_functions! { f32, stages::in_stages;
     exp = approximation::exp,
     exp_minus_one = libm::expm1f,
     log = libm::logf,
@@ -304,7 +311,7 @@ float_functions! { f32;
     cos = libm::cosf,
 }
 
-float_functions! { f64;
+float_functions! { f64, |_| None;
     exp = libm::exp,
     exp_minus_one = libm::expm1,
     log = libm::log,

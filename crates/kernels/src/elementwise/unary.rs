@@ -145,7 +145,7 @@ fn hard_sigmoid<T: Float>(x: T) -> T {
 }
 
 #[inline(always)]
-fn gelu<T: Float>(x: T, bend: T) -> T {
+pub(crate) fn gelu<T: Float>(x: T, bend: T) -> T {
     x.times(T::of(0.5)).times(T::ONE.plus(bend))
 }
 
@@ -183,29 +183,39 @@ pub fn unary<T: Float>(isa: Isa, pool: &ThreadPool, operator: Unary, input: &[T]
     assert_eq!(input.len(), output.len(), "input and output must have equally many elements");
     let rows = pool.rows_per_task(output.len(), TASK_ELEMENTS);
     pool.run_rows(output, 1, rows, |first, piece| {
-        map_operator(isa, operator, &input[first..first + piece.len()], piece);
+        let input = &input[first..first + piece.len()];
+        let Some(in_place) = T::in_stages(operator) else {
+            return with_function!(operator, function => map(isa, input, piece, function));
+        };
+        for (input, block) in input.chunks(BLOCK).zip(piece.chunks_mut(BLOCK)) {
+            block.copy_from_slice(input);
+            in_place(isa, block);
+        }
     });
 }
 
 /// `data[i] = operator(data[i])`.
 pub fn unary_in_place<T: Float>(isa: Isa, pool: &ThreadPool, operator: Unary, data: &mut [T]) {
-    // Small enough to stay in the first-level cache between the copy and the function. Without the
-    // copy the compiler stores only what a selection changes, which is slow on some machines.
-    const BLOCK: usize = 1024;
     let rows = pool.rows_per_task(data.len(), TASK_ELEMENTS);
     pool.run_rows(data, 1, rows, |_, piece| {
+        if let Some(in_place) = T::in_stages(operator) {
+            return in_place(isa, piece);
+        }
+        // Without a copy the compiler stores only what a selection changes, which is slow on some machines.
         let mut copy = [T::ZERO; BLOCK];
         for block in piece.chunks_mut(BLOCK) {
             let copy = &mut copy[..block.len()];
             copy.copy_from_slice(block);
-            map_operator(isa, operator, copy, block);
+            with_function!(operator, function => map(isa, copy, block, function));
         }
     });
 }
 
-fn map_operator<T: Float>(isa: Isa, operator: Unary, input: &[T], output: &mut [T]) {
-    with_function!(operator, function => map(isa, input, output, function));
-}
+/// What computes a function of numbers in their places.
+pub type InPlace<T> = fn(Isa, &mut [T]);
+
+/// Numbers that stay in the first-level cache between a copy and the function.
+const BLOCK: usize = 1024;
 
 multiversion! {
     fn map[T: Float, F: Fn(T) -> T](input: &[T], output: &mut [T], function: F) {
