@@ -37,17 +37,17 @@ impl Single {
         let split = Split::new(&self.work(patches, ROWS * COLUMNS), pool.threads());
         pool.run(split.tasks(), &|task| {
             let (patches, blocks) = split.task(task);
-            let mut pointers = [std::ptr::null(); MOST_INPUTS];
+            let mut inputs = Inputs::default();
             for index in patches {
                 let (sample, y) = (index / across / down, index / across % down * ROWS);
                 let columns = part(width, index % across, across);
                 let size = [ROWS.min(height - y), columns.len()];
                 let first = (sample * height + y) * width + columns.start;
                 let line = |row| image.line(sample, y, row);
-                image.find_patch(columns.start, self.seen(size), line, &mut pointers);
+                let pointers = inputs.find(self, &image, index / across, columns.start, size, line);
                 // SAFETY: the pointers are those of the patch; tasks of a split share no pixel and
                 // channel.
-                unsafe { self.run_patch(functions, &pointers, size, width, &blocks, first, output) };
+                unsafe { self.run_patch(functions, pointers, size, width, &blocks, first, output) };
             }
         });
     }
@@ -70,30 +70,13 @@ impl Single {
         let [_, width] = image.output;
         let across = width.div_ceil(COLUMNS);
         let blocks = 0..self.channels.div_ceil(self.lanes);
-        let mut pointers = [std::ptr::null(); MOST_INPUTS];
-        let mut before = None;
+        let mut inputs = Inputs::default();
         for index in 0..across {
             let columns = part(width, index, across);
             let (x, size) = (columns.start, [rows, columns.len()]);
-            let seen = self.seen(size);
-            // Beside a patch that sees no padding to its left and right all pointers move on alike.
-            let inside = image.sees_columns(x, seen[1]);
-            match before {
-                Some((last, of)) if inside && of == size => {
-                    let step = (x - last) * self.window.stride[1] * self.channels;
-                    for (row, pointers) in pointers.chunks_exact_mut(seen[1]).take(seen[0]).enumerate() {
-                        if line(row).is_some() {
-                            pointers
-                                .iter_mut()
-                                .for_each(|pointer: &mut *const f32| *pointer = pointer.wrapping_add(step));
-                        }
-                    }
-                }
-                _ => image.find_patch(x, seen, line, &mut pointers),
-            }
-            before = inside.then_some((x, size));
+            let pointers = inputs.find(self, image, 0, x, size, line);
             // SAFETY: the pointers are those of the patch; the rest is handed on.
-            unsafe { self.run_patch(functions, &pointers, size, width, &blocks, first + x, output) };
+            unsafe { self.run_patch(functions, pointers, size, width, &blocks, first + x, output) };
         }
     }
 
@@ -130,6 +113,56 @@ impl Single {
         // SAFETY: `functions` checked the instruction set and the window; the rest is the caller's
         // promise.
         unsafe { functions.by_size[rows - 1][columns - 1](&patch) };
+    }
+}
+
+/// The inputs of one patch after the other.
+struct Inputs {
+    /// Pointers to all channels of the input pixels that the patch sees, row by row.
+    pointers: [*const f32; MOST_INPUTS],
+    /// Which of the rows are there; the others are padding.
+    there: [bool; MOST_DOWN],
+    /// Number of the rows, first column and size of the patch before, if it saw no padding to its left and right.
+    before: Option<(usize, usize, [usize; 2])>,
+}
+
+impl Default for Inputs {
+    fn default() -> Inputs {
+        Inputs { pointers: [std::ptr::null(); MOST_INPUTS], there: [false; MOST_DOWN], before: None }
+    }
+}
+
+impl Inputs {
+    /// The inputs of a patch of a size whose first output is in column `x`. `line` gives the input rows that it sees,
+    /// which are others where `number` is another.
+    #[inline]
+    fn find<'l>(
+        &mut self,
+        single: &Single,
+        image: &Image<'_>,
+        number: usize,
+        x: usize,
+        size: [usize; 2],
+        line: impl Fn(usize) -> Option<&'l [f32]>,
+    ) -> &[*const f32; MOST_INPUTS] {
+        let seen = single.seen(size);
+        let inside = image.sees_columns(x, seen[1]);
+        match self.before {
+            // Beside such a patch all pointers move on alike.
+            Some((rows, last, of)) if inside && (rows, of) == (number, size) => {
+                let step = (x - last) * single.window.stride[1] * single.channels;
+                let rows = self.pointers.chunks_exact_mut(seen[1]).take(seen[0]);
+                for (pointers, _) in rows.zip(&self.there).filter(|(_, there)| **there) {
+                    pointers.iter_mut().for_each(|pointer| *pointer = pointer.wrapping_add(step));
+                }
+            }
+            _ => {
+                self.there = std::array::from_fn(|row| row < seen[0] && line(row).is_some());
+                image.find_patch(x, seen, line, &mut self.pointers);
+            }
+        }
+        self.before = inside.then_some((number, x, size));
+        &self.pointers
     }
 }
 
