@@ -2,7 +2,7 @@
 
 use super::conv::Conv2d;
 use super::requantize::Requantize;
-use crate::transposed::{Convolution, TransposeWindow, Transposed};
+use crate::transposed::{Convolution, TransposeWindow, Transposed, of_each};
 use crate::{Isa, ThreadPool};
 
 /// A transposed convolution of 16-bit activations. The rule is that of [`Conv2d`]; equal to LiteRT in
@@ -34,8 +34,10 @@ impl Transposed<Conv2d> {
         bias: Option<&[i64]>,
         requantize: &Requantize,
     ) -> TransposeConv2d {
-        Transposed::of_integers(window, channels, weights, 0, |dense, inputs, own| {
-            Conv2d::new(isa, dense, 1, inputs, channels[1], own, bias, requantize)
+        Transposed::of_integers(window, channels, weights, 0, |dense, [inputs, times], own| {
+            let requantize = Requantize { scale: of_each(&requantize.scale, times), ..requantize.clone() };
+            let bias = bias.map(|bias| bias.repeat(times));
+            Conv2d::new(isa, dense, 1, inputs, times * channels[1], own, bias.as_deref(), &requantize)
         })
     }
 }

@@ -28,21 +28,32 @@ pub struct Transposed<C: Convolution>(Parts<C, C::Element>);
 
 impl<C: Convolution> Transposed<C> {
     /// Packs 8-bit weights `[out_channels, kernel height, kernel width, in_channels]`. `make` packs an
-    /// ordinary convolution with that many input channels, of inputs whose zero is `zero`.
+    /// ordinary convolution with that many input channels and so many times the output channels, of inputs whose zero
+    /// is `zero`.
     pub(crate) fn of_integers(
         window: TransposeWindow,
         [in_channels, out_channels]: [usize; 2],
         weights: &[i8],
         zero: C::Element,
-        make: impl Fn(Window, usize, &[i8]) -> C,
+        make: impl Fn(Window, [usize; 2], &[i8]) -> C,
     ) -> Transposed<C> {
         // What the bias alone becomes.
         let mut background = vec![zero; out_channels];
-        let pixel = make(Window::POINT, 1, &vec![0; out_channels]);
+        let pixel = make(Window::POINT, [1, 1], &vec![0; out_channels]);
         pixel.convolve(&ThreadPool::new(1), &[zero], [1; 3], &mut background);
-        Transposed(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
-            make(dense, in_channels, own)
-        }))
+        Transposed(Parts::new(
+            window,
+            [in_channels, out_channels],
+            weights,
+            background,
+            |dense, times, own| make(dense, [in_channels, times], own),
+        ))
+    }
+
+    /// How many of its parts are one.
+    #[cfg(test)]
+    pub(super) fn joined(&self) -> usize {
+        self.0.joined
     }
 
     /// Number of elements of scratch memory for an input of `shape` = batch, height, width.
@@ -100,9 +111,17 @@ impl Transposed<float::Conv2d> {
     ) -> TransposeConv2d {
         assert!(bias.is_none_or(|bias| bias.len() == out_channels), "number of biases");
         let background = background(clamp, out_channels, bias);
-        Transposed(Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
-            float::Conv2d::new(isa, dense, 1, in_channels, out_channels, own, bias, clamp)
-        }))
+        Transposed(Parts::new(
+            window,
+            [in_channels, out_channels],
+            weights,
+            background,
+            |dense, times, own| {
+                let bias = bias.map(|bias| bias.repeat(times));
+                let bias = bias.as_deref();
+                float::Conv2d::new(isa, dense, 1, in_channels, times * out_channels, own, bias, clamp)
+            },
+        ))
     }
 }
 
@@ -134,19 +153,11 @@ impl Transposed<quantized::Conv2d> {
         input_zero_point: u8,
         requantize: &Requantize,
     ) -> QuantizedTransposeConv2d {
-        Transposed::of_integers(window, channels, weights, input_zero_point, |dense, inputs, own| {
-            let requantize = requantize.clone();
-            quantized::Conv2d::new(
-                isa,
-                dense,
-                1,
-                inputs,
-                channels[1],
-                own,
-                bias,
-                input_zero_point,
-                requantize,
-            )
+        Transposed::of_integers(window, channels, weights, input_zero_point, |dense, [inputs, times], own| {
+            let requantize = Requantize { scale: of_each(&requantize.scale, times), ..requantize.clone() };
+            let bias = bias.map(|bias| bias.repeat(times));
+            let (bias, outputs) = (bias.as_deref(), times * channels[1]);
+            quantized::Conv2d::new(isa, dense, 1, inputs, outputs, own, bias, input_zero_point, requantize)
         })
     }
 }
@@ -171,9 +182,13 @@ impl HybridTransposeConv2d {
         rescale: &Rescale,
     ) -> HybridTransposeConv2d {
         let background = (0..out_channels).map(|c| rescale.clamp.apply(rescale.bias_of(c))).collect();
-        let parts = Parts::new(window, [in_channels, out_channels], weights, background, |dense, own| {
-            HybridConv2d::new(isa, dense, 1, in_channels, out_channels, own, rescale)
-        });
+        let parts =
+            Parts::new(window, [in_channels, out_channels], weights, background, |dense, times, own| {
+                let scale = of_each(&rescale.scale, times);
+                let bias = rescale.bias.as_ref().map(|bias| bias.repeat(times));
+                let rescale = Rescale { scale, bias, clamp: rescale.clamp };
+                HybridConv2d::new(isa, dense, 1, in_channels, times * out_channels, own, &rescale)
+            });
         HybridTransposeConv2d { isa, parts }
     }
 
@@ -202,4 +217,9 @@ impl HybridTransposeConv2d {
             part.run_quantized(pool, bytes, shape, &samples, result);
         });
     }
+}
+
+/// The scales of so many times the output channels: one for all, or one for each.
+pub(crate) fn of_each<T: Copy>(scale: &[T], times: usize) -> Vec<T> {
+    if scale.len() == 1 { scale.to_vec() } else { scale.repeat(times) }
 }

@@ -3,14 +3,15 @@
 //! Input pixel `i` adds to the outputs `i * stride - crop + k` for each place `k` of the kernel. So the
 //! outputs fall into `stride` residues along each axis, and those of one residue see every
 //! `stride`-th place of the kernel, turned round: an ordinary dense convolution of step 1 with a part
-//! of the kernel. Each part is computed by the kernels of ordinary convolutions, and the results are
-//! put between each other. No output is written twice, nothing is multiplied by inserted zeros, and
+//! of the kernel. Each part is computed by the kernels of ordinary convolutions, parts alike with few
+//! output channels as one, and the results are put between each other. No output is written twice, nothing is multiplied by inserted zeros, and
 //! results depend on threads and batch no more than those of convolutions do.
 
 mod conv;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use conv::of_each;
 pub use conv::{Convolution, HybridTransposeConv2d, QuantizedTransposeConv2d, TransposeConv2d, Transposed};
 
 use crate::float::Clamp;
@@ -121,27 +122,43 @@ impl Residue {
     }
 }
 
+/// Output channels of which several parts have room in a vector.
+const FEW_CHANNELS: usize = 16;
+
+/// The window of the part of two residues.
+fn dense(vertical: &Residue, horizontal: &Residue) -> Window {
+    Window {
+        kernel: [vertical.taps, horizontal.taps],
+        pad_before: [vertical.pad_before, horizontal.pad_before],
+        pad_after: [vertical.pad_after, horizontal.pad_after],
+        ..Window::POINT
+    }
+}
+
 /// A transposed convolution whose parts are convolutions of type `C` with results of type `T`.
 pub(crate) struct Parts<C, T> {
     window: TransposeWindow,
     out_channels: usize,
     /// Vertical and horizontal residues.
     residues: [Vec<Residue>; 2],
-    /// The part of each pair of residues, those of the first vertical one first.
+    /// The part of each pair of residues, those of the first vertical one first; or all of them as one, each with its
+    /// output channels behind those of the part before.
     parts: Vec<(Window, C)>,
+    /// How many parts are one.
+    joined: usize,
     /// A pixel of the output that no place of the kernel reaches.
     background: Vec<T>,
 }
 
 impl<C: Sync, T: Copy + Send + Sync> Parts<C, T> {
     /// Takes weights `[out_channels, kernel height, kernel width, in_channels]` apart. `make` packs an
-    /// ordinary convolution with weights of the same layout.
+    /// ordinary convolution with weights of the same layout, and so many times the output channels.
     pub(crate) fn new<W: Copy>(
         window: TransposeWindow,
         [in_channels, out_channels]: [usize; 2],
         weights: &[W],
         background: Vec<T>,
-        mut make: impl FnMut(Window, &[W]) -> C,
+        mut make: impl FnMut(Window, usize, &[W]) -> C,
     ) -> Parts<C, T> {
         window.assert_sound();
         assert!(in_channels > 0 && out_channels > 0, "a convolution needs channels");
@@ -150,29 +167,29 @@ impl<C: Sync, T: Copy + Send + Sync> Parts<C, T> {
             let TransposeWindow { kernel, stride, crop, tail } = window;
             Residue::all(kernel[axis], stride[axis], crop[axis], tail[axis])
         });
-        let mut parts = Vec::new();
-        let mut own = Vec::new();
+        let mut own: Vec<(Window, Vec<W>)> = Vec::new();
         for vertical in &residues[0] {
             for horizontal in &residues[1] {
-                own.clear();
-                for channel in 0..out_channels {
-                    for tap in 0..vertical.taps * horizontal.taps {
+                let places = (0..out_channels).flat_map(|channel| {
+                    (0..vertical.taps * horizontal.taps).map(move |tap| {
                         let row = vertical.place(tap / horizontal.taps, window.stride[0]);
                         let column = horizontal.place(tap % horizontal.taps, window.stride[1]);
-                        let tap = (channel * window.kernel[0] + row) * window.kernel[1] + column;
-                        own.extend_from_slice(&weights[tap * in_channels..][..in_channels]);
-                    }
-                }
-                let dense = Window {
-                    kernel: [vertical.taps, horizontal.taps],
-                    pad_before: [vertical.pad_before, horizontal.pad_before],
-                    pad_after: [vertical.pad_after, horizontal.pad_after],
-                    ..Window::POINT
-                };
-                parts.push((dense, make(dense, &own)));
+                        (channel * window.kernel[0] + row) * window.kernel[1] + column
+                    })
+                });
+                let weights =
+                    places.flat_map(|place| &weights[place * in_channels..][..in_channels]).copied();
+                own.push((dense(vertical, horizontal), weights.collect()));
             }
         }
-        Parts { window, out_channels, residues, parts, background }
+        let alike = own.iter().all(|(window, _)| *window == own[0].0);
+        let joined = if alike && out_channels < FEW_CHANNELS { own.len() } else { 1 };
+        let part = |parts: &[(Window, Vec<W>)]| {
+            let weights: Vec<W> = parts.iter().flat_map(|(_, weights)| weights).copied().collect();
+            (parts[0].0, make(parts[0].0, parts.len(), &weights))
+        };
+        let parts = own.chunks(joined).map(part).collect();
+        Parts { window, out_channels, residues, parts, joined, background }
     }
 
     /// Number of elements that [`run`](Parts::run) needs as scratch memory for an input of `shape` =
@@ -186,7 +203,7 @@ impl<C: Sync, T: Copy + Send + Sync> Parts<C, T> {
 
     fn part_len(&self, dense: &Window, [batch, height, width]: [usize; 3]) -> usize {
         let [height, width] = dense.output([height, width]);
-        batch * height * width * self.out_channels
+        batch * height * width * self.out_channels * self.joined
     }
 
     /// Whether the only part is the output.
@@ -249,32 +266,40 @@ impl<C: Sync, T: Copy + Send + Sync> Parts<C, T> {
         }
         let Some(own) = own else { return };
         for (index, residue) in horizontal.iter().enumerate() {
-            let part = own * horizontal.len() + index;
+            let number = own * horizontal.len() + index;
+            let (part, first) = (number / self.joined, number % self.joined * channels);
             let [rows, columns] = self.parts[part].0.output([height, width]);
-            let from = sample * rows + y / stride + vertical[own].skip;
-            let from = &results[part][(from * columns + residue.skip) * channels..];
-            let count = residue.outputs(width);
-            copy_spread(&from[..count * channels], channels, step, &mut line[..], residue.first);
+            let from = (sample * rows + y / stride + vertical[own].skip) * columns + residue.skip;
+            let pitch = channels * self.joined;
+            let from = &results[part][from * pitch..][..residue.outputs(width) * pitch];
+            let pixels = from.chunks_exact(pitch).map(|pixel| &pixel[first..][..channels]);
+            copy_spread(pixels, channels, step, &mut line[..], residue.first);
         }
     }
 }
 
 /// Copies pixels of `channels` elements to every `step`-th pixel of a line, beginning at `first`.
-pub(crate) fn copy_spread<T: Copy>(from: &[T], channels: usize, step: usize, line: &mut [T], first: usize) {
-    if from.is_empty() {
+pub(crate) fn copy_spread<'a, T: Copy + 'a>(
+    pixels: impl ExactSizeIterator<Item = &'a [T]>,
+    channels: usize,
+    step: usize,
+    line: &mut [T],
+    first: usize,
+) {
+    if pixels.len() == 0 {
         return;
     }
-    let line = &mut line[first * channels..];
+    let places = line[first * channels..].chunks_mut(step * channels);
     if let 1..=4 = channels {
         // Calls of a copying function would take longer than what they copy.
-        for (pixel, to) in from.chunks_exact(channels).zip(line.chunks_mut(step * channels)) {
+        for (pixel, to) in pixels.zip(places) {
             for (x, to) in pixel.iter().zip(to) {
                 *to = *x;
             }
         }
         return;
     }
-    for (pixel, to) in from.chunks_exact(channels).zip(line.chunks_mut(step * channels)) {
+    for (pixel, to) in pixels.zip(places) {
         to[..channels].copy_from_slice(pixel);
     }
 }

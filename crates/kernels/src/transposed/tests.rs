@@ -129,6 +129,34 @@ fn hybrid_kernels_equal_the_plain_loop() {
 }
 
 #[test]
+fn parts_alike_with_few_channels_are_one() {
+    // Kernels as large as the stride, or twice, where the crop leaves all parts the same padding.
+    for (kernel, crop, joined) in
+        [([2, 2], [0, 0], 4), ([4, 4], [2, 2], 4), ([4, 4], [1, 1], 1), ([3, 2], [0, 0], 1)]
+    {
+        let window = TransposeWindow { kernel, stride: [2, 2], crop, tail: [2, 2] };
+        for (out_channels, joined) in [(1, joined), (3, joined), (16, 1)] {
+            let shape = TransposeShape { input: [2, 4, 5], window, in_channels: 5, out_channels };
+            let (input, weights) = (bytes(inputs(&shape), 3), weights(&shape));
+            let bias: Vec<i32> = (0..out_channels).map(|i| (i as i32 * 977) % 4000 - 2000).collect();
+            let scale = (0..out_channels).map(|i| 0.0005 + i as f32 * 0.0001).collect();
+            let requantize = Requantize { scale, zero_point: 9, min: 3, max: 250 };
+            let expected = reference::quantized(&shape, &input, &weights, Some(&bias), 77, &requantize);
+            for (isa, pool) in machines() {
+                let (channels, bias) = (channels(&shape), Some(&bias[..]));
+                let conv =
+                    QuantizedTransposeConv2d::new(isa, window, channels, &weights, bias, 77, &requantize);
+                let (mut scratch, mut output) =
+                    (vec![0; conv.scratch(shape.input)], vec![0; shape.outputs()]);
+                conv.run(&pool, &input, shape.input, &mut scratch, &mut output);
+                assert_eq!(output, expected, "{shape:?} on {isa}");
+                assert_eq!(conv.joined(), joined, "{shape:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sample_does_not_see_the_others() {
     let window = TransposeWindow { kernel: [3, 4], stride: [2, 2], crop: [0, 1], tail: [2, 2] };
     let shape = TransposeShape { input: [3, 5, 6], window, in_channels: 4, out_channels: 7 };

@@ -238,7 +238,7 @@ impl InputGradient {
         for (index, residue) in horizontal.iter().enumerate() {
             let from = (sample * vertical[own].count + y / stride) * residue.count * channels;
             let from = &results[own * horizontal.len() + index][from..][..residue.count * channels];
-            copy_spread(from, channels, step, line, residue.first);
+            copy_spread(from.chunks_exact(channels), channels, step, line, residue.first);
         }
     }
 }
