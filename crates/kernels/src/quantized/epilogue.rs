@@ -193,6 +193,22 @@ impl<O> Strip<O> {
     }
 }
 
+/// The words of 16 channels of two pixels, in the order in which packs of two vectors leave them, as bytes, one pixel
+/// behind the other.
+///
+/// # Safety
+/// AVX2 must be there.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn bytes_of_two(words: [__m256i; 2]) -> __m256i {
+    // SAFETY: the caller has the instructions.
+    unsafe {
+        // The two pixels alternate by 4 channels.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words[0], words[1]), order)
+    }
+}
+
 /// Stores the first `channels` (1 to 16) bytes of each half, or of the first one.
 ///
 /// # Safety
@@ -340,11 +356,8 @@ impl Requantizer {
             let scale = self.scale.as_ptr().add(lane);
             let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
             let words = [self.sixteen_words(sums[0], scale), self.sixteen_words(sums[1], scale)];
-            let bytes = _mm256_packus_epi16(words[0], words[1]);
-            let bytes = _mm256_max_epu8(bytes, _mm256_set1_epi8(self.min as i8));
-            let bytes = _mm256_min_epu8(bytes, _mm256_set1_epi8(self.max as i8));
-            // The two pixels alternate by 4 channels.
-            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+            let bytes = _mm256_max_epu8(bytes_of_two(words), _mm256_set1_epi8(self.min as i8));
+            _mm256_min_epu8(bytes, _mm256_set1_epi8(self.max as i8))
         }
     }
 

@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use super::dynamic::SampleQuantization;
 use super::epilogue::{Epilogue, Finish, at_least, at_most};
 #[cfg(target_arch = "x86_64")]
-use super::epilogue::{store_pair, store_quad, store_two};
+use super::epilogue::{bytes_of_two, store_pair, store_quad, store_two};
 use super::rescaler::SampleRescaling;
 #[cfg(target_arch = "x86_64")]
 use super::rescaler::held_sixteen;
@@ -127,10 +127,7 @@ impl Epilogue for Requantizing<'_> {
         // SAFETY: the caller has the instructions, the lanes and the room.
         unsafe {
             let words = [self.sixteen_words(sums[0], lane), self.sixteen_words(sums[1], lane)];
-            let bytes = _mm256_packus_epi16(words[0], words[1]);
-            // The two pixels alternate by 4 channels.
-            let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-            store_two(bytes, channels, out, both);
+            store_two(bytes_of_two(words), channels, out, both);
         }
     }
 

@@ -4,8 +4,9 @@
 //! outputs fall into `stride` residues along each axis, and those of one residue see every
 //! `stride`-th place of the kernel, turned round: an ordinary dense convolution of step 1 with a part
 //! of the kernel. Each part is computed by the kernels of ordinary convolutions, parts alike with few
-//! output channels as one, and the results are put between each other. No output is written twice, nothing is multiplied by inserted zeros, and
-//! results depend on threads and batch no more than those of convolutions do.
+//! output channels as one, and the results are put between each other. No output is written twice,
+//! nothing is multiplied by inserted zeros, and results depend on threads and batch no more than those
+//! of convolutions do.
 
 mod conv;
 #[cfg(test)]

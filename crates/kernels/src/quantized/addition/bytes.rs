@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::super::epilogue::{Epilogue, Finish, Requantizer};
 #[cfg(target_arch = "x86_64")]
-use super::super::epilogue::{Strip, store_pair, store_two};
+use super::super::epilogue::{Strip, bytes_of_two, store_pair, store_two};
 use super::{ByteSum, PIECE, Places};
 #[cfg(target_arch = "x86_64")]
 use crate::elementwise::SumRule;
@@ -313,13 +313,11 @@ impl ByteAdder<'_> {
         unsafe {
             let scale = self.requantizer.scale_at(lane);
             let scale = [_mm256_loadu_ps(scale), _mm256_loadu_ps(scale.add(8))];
-            let bytes = _mm256_packus_epi16(
+            let bytes = bytes_of_two([
                 self.sixteen_words(self.requantizer.sixteen_rounded(sums[0], scale), others[0]),
                 self.sixteen_words(self.requantizer.sixteen_rounded(sums[1], scale), others[1]),
-            );
-            let bytes = _mm256_min_epu8(_mm256_max_epu8(bytes, half(min)), half(max));
-            // The two pixels alternate by 4 channels.
-            _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+            ]);
+            _mm256_min_epu8(_mm256_max_epu8(bytes, half(min)), half(max))
         }
     }
 
