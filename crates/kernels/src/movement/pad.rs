@@ -4,7 +4,7 @@ use super::strides;
 use crate::ThreadPool;
 
 /// Bytes that are worth a task of their own.
-const TASK_BYTES: usize = 128 * 1024;
+const TASK_BYTES: usize = 32 * 1024;
 
 /// How a tensor continues beyond its edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,12 @@ pub fn pad<T: Copy + Send + Sync>(
     let strides = strides(outer);
     let least = TASK_BYTES.div_ceil((row_len * size_of::<T>()).max(1));
     let rows = padded.iter().product();
+    let last_alone = pads[..outer.len()].iter().all(|pad| *pad == [0, 0]);
     pool.run_rows(output, row_len, pool.rows_per_task(rows, least), |first, piece| {
         for (row, output) in (first..).zip(piece.chunks_exact_mut(row_len)) {
-            match source_row(row, &padded, outer, &pads, &strides) {
+            let source =
+                if last_alone { Some(row) } else { source_row(row, &padded, outer, &pads, &strides) };
+            match source {
                 None => output.fill(value),
                 Some(source) => {
                     output[..low].fill(value);

@@ -29,6 +29,9 @@ pub(crate) trait Fold<T: Copy>: Copy + Sync {
     fn finish(self, states: &[Self::State], taps: usize, output: &mut [T]);
 }
 
+/// Elements that windows see which are worth a task of their own.
+const TASK_TAPS: usize = 32 * 1024;
+
 #[derive(Clone, Copy)]
 struct Geometry<'a> {
     window: &'a Window,
@@ -58,7 +61,7 @@ pub(crate) fn pool<T: Copy + Send + Sync, F: Fold<T>>(
     let geometry = Geometry { window, height, width, channels, output: [output_height, output_width] };
     let row_len = output_width * channels;
     let work_per_row = (row_len * window.taps()).max(1);
-    let rows = threads.rows_per_task(batch * output_height, (128 * 1024usize).div_ceil(work_per_row));
+    let rows = threads.rows_per_task(batch * output_height, TASK_TAPS.div_ceil(work_per_row));
     threads.run_rows(output, row_len, rows, |first, piece| {
         pool_rows(isa, geometry, input, first, fold, piece);
     });
