@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::model::GraphId;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, QuantizationRule};
-use crate::ops;
+use crate::ops::{self, Activation};
 
 macro_rules! operators {
     ($($name:ident,)*) => {
@@ -166,6 +166,21 @@ fn differences<T: serde::Serialize>(attributes: &T, default: &T) -> Map<String, 
 }
 
 impl Op {
+    /// The fused activation of an operator that has one.
+    pub fn activation_mut(&mut self) -> Option<&mut Activation> {
+        match self {
+            Op::Conv2D(op) => Some(&mut op.activation),
+            Op::Conv3D(op) => Some(&mut op.activation),
+            Op::DepthwiseConv2D(op) => Some(&mut op.activation),
+            Op::TransposeConv2D(op) => Some(&mut op.activation),
+            Op::TransposeConv3D(op) => Some(&mut op.activation),
+            Op::FullyConnected(op) => Some(&mut op.activation),
+            Op::Pool2D(op) => Some(&mut op.activation),
+            Op::Binary(op) => Some(&mut op.activation),
+            _ => None,
+        }
+    }
+
     /// How many inputs and outputs it takes.
     #[must_use]
     pub fn arity(&self) -> Arity {

@@ -10,7 +10,7 @@ use litesmith_graph::{Graph, NodeId, Op, TensorId};
 use crate::constants::per_channel;
 use crate::fold_batch_norm::remove;
 use crate::groups::{Readers, is_linear};
-use crate::linear::{Linear, activation_mut, operand, sees_inputs_alone, take_over};
+use crate::linear::{Linear, operand, sees_inputs_alone, take_over};
 
 pub(crate) fn apply(graph: &mut Graph, parameters: &[Parameter]) -> usize {
     let mut count = 0;
@@ -56,7 +56,7 @@ fn fold_behind(graph: &mut Graph, parameters: &[Parameter]) -> bool {
         let output = graph[node].outputs[0];
         let Some(next) = readers.only(output) else { continue };
         let Some(affine) = affine(graph, next).filter(|affine| affine.x == output) else { continue };
-        if activation_mut(&mut graph[node].op).is_none_or(|activation| !activation.is_none()) {
+        if graph[node].op.activation_mut().is_none_or(|activation| !activation.is_none()) {
             continue;
         }
         let Some(mut linear) = Linear::take(graph, parameters, node) else { continue };
@@ -73,7 +73,7 @@ fn fold_behind(graph: &mut Graph, parameters: &[Parameter]) -> bool {
             _ => linear.divide(&values),
         }
         linear.store(graph);
-        if let Some(activation) = activation_mut(&mut graph[node].op) {
+        if let Some(activation) = graph[node].op.activation_mut() {
             *activation = affine.activation;
         }
         let output = graph[next].outputs[0];

@@ -1,25 +1,19 @@
 //! Makes a clamp part of the operator before it.
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{Activation, UnaryKind};
 use litesmith_graph::{Graph, Op};
 
 use crate::fold_batch_norm::remove;
 use crate::groups::fusion_groups;
-use crate::linear::{activation_mut, take_over};
+use crate::linear::take_over;
 
 pub(crate) fn apply(graph: &mut Graph, _parameters: &[Parameter]) -> usize {
     let mut fused = Vec::new();
     for group in fusion_groups(graph) {
         let (None, Some(clamp)) = (group.batch_norm, group.activation) else { continue };
         let Op::Unary(unary) = &graph[clamp].op else { continue };
-        let activation = match unary.kind {
-            UnaryKind::Relu => Activation::Relu,
-            UnaryKind::Relu6 => Activation::Relu6,
-            UnaryKind::ReluN1To1 => Activation::ReluN1To1,
-            _ => continue,
-        };
-        let Some(place) = activation_mut(&mut graph[group.anchor].op) else { continue };
+        let Some(activation) = unary.kind.activation() else { continue };
+        let Some(place) = graph[group.anchor].op.activation_mut() else { continue };
         *place = activation;
         let output = graph[clamp].outputs[0];
         take_over(graph, group.anchor, output);

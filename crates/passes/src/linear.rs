@@ -1,7 +1,7 @@
 //! Convolutions and matrix products with fixed weights, as passes rewrite them.
 
 use litesmith_graph::model::Parameter;
-use litesmith_graph::ops::{Activation, Padding};
+use litesmith_graph::ops::Padding;
 use litesmith_graph::{Graph, NodeId, Op, Tensor, TensorId, TensorKind};
 
 use crate::constants::floats;
@@ -142,21 +142,6 @@ fn is_read_once(graph: &Graph, id: TensorId) -> bool {
     let inputs = graph.nodes.iter().flat_map(|node| node.present_inputs());
     let constant = matches!(graph[id].kind, TensorKind::Constant(_));
     constant && !graph.is_output(id) && inputs.filter(|input| *input == id).count() == 1
-}
-
-/// The fused activation of an operator that has one.
-pub(crate) fn activation_mut(op: &mut Op) -> Option<&mut Activation> {
-    match op {
-        Op::Conv2D(op) => Some(&mut op.activation),
-        Op::Conv3D(op) => Some(&mut op.activation),
-        Op::DepthwiseConv2D(op) => Some(&mut op.activation),
-        Op::TransposeConv2D(op) => Some(&mut op.activation),
-        Op::TransposeConv3D(op) => Some(&mut op.activation),
-        Op::FullyConnected(op) => Some(&mut op.activation),
-        Op::Pool2D(op) => Some(&mut op.activation),
-        Op::Binary(op) => Some(&mut op.activation),
-        _ => None,
-    }
 }
 
 /// Whether every output is made of as many inputs as any other, so that an offset of the inputs is one

@@ -1,7 +1,7 @@
 //! Nodes that one kernel can do together, in the graph that `run` runs.
 
 use litesmith_graph::ops::{BinaryKind, PadMode, Padding, PoolKind, Unary, UnaryKind};
-use litesmith_graph::{Facts, Graph, Model, NodeId, Op, TensorId};
+use litesmith_graph::{DType, Facts, Graph, Model, NodeId, Op, TensorId};
 
 use crate::dead_pixels::skip_dead_pixels;
 use crate::updates::fuse_updates;
@@ -12,6 +12,7 @@ pub(crate) fn fuse(model: &mut Model, facts: &[Facts]) {
     for graph in &mut model.graphs {
         fuse_padding(graph);
         fuse_silu(graph);
+        fuse_clamps(graph);
         fuse_updates(graph);
     }
     skip_dead_pixels(model.main_mut(), facts);
@@ -89,6 +90,33 @@ fn padding_of(graph: &Graph, id: NodeId) -> Option<(TensorId, Padding)> {
     let same = graph[*source].quantization == graph[*output].quantization;
     let padding = Padding::Explicit { before: [height[0], width[0]], after: [height[1], width[1]] };
     (zero && same).then_some((*source, padding))
+}
+
+/// Makes a clamp of real numbers part of the operator that alone makes them, if it has bounds and none yet.
+fn fuse_clamps(graph: &mut Graph) {
+    let (producers, consumers) = (graph.producers(), graph.consumers());
+    let mut fused = Vec::new();
+    for id in graph.node_ids() {
+        let Op::Unary(unary) = &graph[id].op else { continue };
+        let (Some(activation), Some(Some(input))) = (unary.kind.activation(), graph[id].inputs.first())
+        else {
+            continue;
+        };
+        let (input, output) = (*input, graph[id].outputs[0]);
+        let real = [input, output].iter().all(|id| graph[*id].dtype == DType::F32);
+        let only_here = consumers[input.index()] == [id] && !graph.is_output(input);
+        let Some(producer) = producers[input.index()].filter(|_| real && only_here) else { continue };
+        match graph[producer].op.activation_mut() {
+            Some(own) if own.is_none() => *own = activation,
+            _ => continue,
+        }
+        graph[producer].outputs = vec![output];
+        fused.push(id);
+    }
+    if !fused.is_empty() {
+        let kept = graph.node_ids().filter(|id| !fused.contains(id));
+        graph.nodes = kept.map(|id| graph[id].clone()).collect();
+    }
 }
 
 /// Makes `x * logistic(x)` on real numbers one operator.

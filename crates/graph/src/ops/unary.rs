@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dtype::DType;
 use crate::operator::{Arity, Facts, InferError, Inputs, Operator, OutputRule, QuantizationRule};
+use crate::ops::Activation;
 
 /// Element-wise function of one operand.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -125,6 +126,17 @@ impl UnaryKind {
 }
 
 impl UnaryKind {
+    /// The fused activation that is the same function.
+    #[must_use]
+    pub fn activation(self) -> Option<Activation> {
+        match self {
+            UnaryKind::Relu => Some(Activation::Relu),
+            UnaryKind::Relu6 => Some(Activation::Relu6),
+            UnaryKind::ReluN1To1 => Some(Activation::ReluN1To1),
+            _ => None,
+        }
+    }
+
     /// Whether its gradient is computed from its result alone, without the operand.
     #[must_use]
     pub fn differentiates_by_result(self) -> bool {

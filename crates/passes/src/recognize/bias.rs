@@ -8,7 +8,6 @@ use litesmith_graph::{Dim, Graph, Node, NodeId, Op, TensorId};
 use super::view::View;
 use super::{Operand, Replacement, rewrite};
 use crate::groups::is_linear;
-use crate::linear::activation_mut;
 
 /// What results are called between changes of shape; no more changes are looked through.
 const MOVED: [&str; 4] = ["moved", "moved_1", "moved_2", "moved_3"];
@@ -22,7 +21,7 @@ fn bias(view: &View<'_>, root: NodeId) -> Option<Replacement> {
     let (x, bias) = if view.is_fixed(b) { (a, b) } else { (b, a) };
     let (linear, moves) = product_before(view, x)?;
     let rule = linear.op.quantization().weights?;
-    let bare = activation_mut(&mut linear.op.clone()).is_some_and(|activation| activation.is_none());
+    let bare = linear.op.clone().activation_mut().is_some_and(|activation| activation.is_none());
     if !bare || linear.inputs.get(rule.bias).copied().flatten().is_some() {
         return None;
     }

@@ -32,7 +32,6 @@ use litesmith_graph::model::Parameter;
 use litesmith_graph::ops::{Activation, Unary, UnaryKind};
 use litesmith_graph::{DType, Graph, Node, NodeId, Op, Shape, Tensor, TensorId};
 
-use crate::linear::activation_mut;
 use view::View;
 
 /// Most nodes that one recognized operator stands for.
@@ -104,7 +103,7 @@ impl Replacement {
         };
         let last = self.steps.len().saturating_sub(1);
         let Some(step) = self.steps.last_mut() else { return };
-        match activation_mut(&mut step.op) {
+        match step.op.activation_mut() {
             Some(place) if place.is_none() => *place = activation,
             _ => {
                 step.suffix = "unclamped";
@@ -164,7 +163,7 @@ fn rewrite(
             continue;
         }
         let mut op = graph[root].op.clone();
-        replacement.clamp(activation_mut(&mut op).map_or(Activation::None, |activation| *activation));
+        replacement.clamp(op.activation_mut().map_or(Activation::None, |activation| *activation));
         nodes.iter().for_each(|id| gone[id.index()] = true);
         found.push((root, replacement));
     }
