@@ -1,5 +1,5 @@
 //! Float32 kernels on the layers of ResNet50 and MobileNetV2 at 224x224, batch 1, the blocks of
-//! MobileNetV2 in one pass, matrix-vector products, and transposed convolutions beside ordinary ones
+//! MobileNetV2 in one pass, layers with a rectifier behind them, matrix-vector products, and transposed convolutions beside ordinary ones
 //! of as many products.
 //!
 //! Prints, beside what criterion says, the multiply-adds per second of each layer (best of all
@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use litesmith_kernels::float::{Block, Clamp, Conv2d, Depthwise, Form, MatMul, matmul};
+use litesmith_kernels::elementwise::{Binary, Broadcast, binary};
+use litesmith_kernels::float::{Block, Clamp, Conv2d, Depthwise, Form, MatMul, Rectifier, matmul};
 use litesmith_kernels::peak::{Products, peak};
 use litesmith_kernels::transposed::{TransposeConv2d, TransposeWindow};
 use litesmith_kernels::{Isa, ThreadPool, Window};
@@ -214,8 +215,8 @@ impl Bench {
         let depthwise = Arc::new(depthwise);
         let project = Conv2d::dense(isa, between, outputs, &weights[..between * outputs], None, Clamp::NONE);
         let project = Arc::new(project);
-        let pair = Block::new(&expand, &depthwise).expect("the layers fit");
-        let block = pair.with_projection(&project).expect("the layers fit");
+        let pair = Block::new(&expand, None, &depthwise).expect("the layers fit");
+        let block = pair.with_projection(None, &project).expect("the layers fit");
 
         let shape = [1, size, size];
         let x = tensor(size * size * inputs);
@@ -230,7 +231,29 @@ impl Bench {
             depthwise.run(pool, &h, [1, expanded, expanded], &mut d);
             project.run(pool, &d, [1, out, out], &mut y);
         });
-        self.time("block", &name, work, |pool| block.run(pool, &x, shape, None, &mut scratch, &mut y));
+        self.time("block", &name, work, |pool| block.run(pool, &x, shape, None, None, &mut scratch, &mut y));
+    }
+
+    /// A layer of one tap with a parametric rectifier behind it, in a pass of its own and in the layer's.
+    fn rectified(&mut self, [size, inputs, outputs]: [usize; 3]) {
+        let (isa, weights, slopes) = (self.isa, numbers(inputs * outputs), numbers(outputs));
+        let dense = Conv2d::dense(isa, inputs, outputs, &weights, None, Clamp::NONE);
+        let rectifier = Rectifier::new(isa, &slopes);
+        let shape = [1, size, size];
+        let x = tensor(size * size * inputs);
+        let [mut y, mut z] = [0, 1].map(|_| Tensor::zeros(size * size * outputs));
+        let plan = Broadcast::new([&[size * size, outputs], &[outputs]]).expect("the slopes fit");
+        let unbounded = [f32::NEG_INFINITY, f32::INFINITY];
+        let work = y.len() * inputs;
+        let name = format!("{size}x{size}x{inputs}-{outputs}");
+        self.time("rectified", &format!("{name} apart"), work, |pool| {
+            dense.run(pool, &x, shape, &mut y);
+            let done = binary(isa, pool, Binary::Prelu, &plan, [&y, &slopes], unbounded, &mut z);
+            done.expect("nothing is divided");
+        });
+        self.time("rectified", &name, work, |pool| {
+            dense.run_rectified(pool, &x, shape, None, Some(&rectifier), &mut y);
+        });
     }
 
     /// Rows times a matrix that comes from memory: one of many that no cache holds together.
@@ -353,6 +376,7 @@ fn main() {
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
     EFFICIENTNET_B0.into_iter().for_each(|layer| bench.layer("efficientnet_b0", layer));
     BLOCKS.into_iter().for_each(|block| bench.block(block));
+    [[96, 16, 16], [24, 64, 64]].into_iter().for_each(|layer| bench.rectified(layer));
     [1, 2, 8].into_iter().for_each(|rows| bench.few_rows(rows));
     TRANSPOSED.into_iter().for_each(|layer| bench.transposed(layer));
     for adjoint_b in [false, true] {

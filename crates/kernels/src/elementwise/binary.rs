@@ -116,7 +116,7 @@ fn squared_difference<T: Number>(a: T, b: T) -> T {
 }
 
 #[inline(always)]
-fn prelu<T: Number>(a: T, b: T) -> T {
+pub(crate) fn prelu<T: Number>(a: T, b: T) -> T {
     if a < T::ZERO { a.times(b) } else { a }
 }
 

@@ -21,6 +21,7 @@ pub mod unary;
 
 pub use affine::Affine;
 pub use affine_map::MultiplyAdd;
+pub(crate) use binary::prelu;
 pub use binary::{Binary, binary};
 pub use broadcast::Broadcast;
 pub use channels::ChannelMap;

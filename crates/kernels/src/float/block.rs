@@ -11,6 +11,7 @@ use super::depthwise::Depthwise;
 use super::depthwise::patch::ROWS;
 use super::direct::Direct;
 use super::packed::{Addend, Output};
+use super::rectifier::Rectifier;
 use super::split::part;
 use super::taps::{Image, Taps, spread};
 use super::{Clamp, Conv2d, volume};
@@ -26,29 +27,47 @@ pub struct Block {
     expand: Arc<Conv2d>,
     depthwise: Arc<Depthwise>,
     project: Option<Arc<Conv2d>>,
+    /// What follows the first two, in so far as there is another behind them.
+    rectifiers: [Option<Arc<Rectifier>>; 2],
 }
 
 impl Block {
-    /// A convolution and the depthwise one behind it, if it has as many output as input channels and
-    /// a window of 3x3 or 5x5 of stride 1 or 2.
+    /// A convolution, with what follows it, and the depthwise one behind that, if it has as many output as
+    /// input channels and a window of 3x3 or 5x5 of stride 1 or 2.
     #[must_use]
-    pub fn new(expand: &Arc<Conv2d>, depthwise: &Arc<Depthwise>) -> Option<Block> {
+    pub fn new(
+        expand: &Arc<Conv2d>,
+        rectifier: Option<&Arc<Rectifier>>,
+        depthwise: &Arc<Depthwise>,
+    ) -> Option<Block> {
         let (single, _) = depthwise.patches()?;
         // A row of the ring cannot be had from forms that compute squares, nor from copied taps.
         let in_place = !expand.direct()?.reading.collide(&expand.window, expand.in_channels);
         let fits = expand.out_channels == single.channels && in_place;
         let (expand, depthwise) = (Arc::clone(expand), Arc::clone(depthwise));
-        fits.then_some(Block { expand, depthwise, project: None })
+        let rectifiers = [rectifier.cloned(), None];
+        fits.then_some(Block { expand, depthwise, project: None, rectifiers })
     }
 
-    /// The two and the convolution behind them, if it has a window of one tap and there is none yet.
+    /// The two, with what follows them, and the convolution behind that, if it has a window of one tap and
+    /// there is none yet.
     #[must_use]
-    pub fn with_projection(&self, project: &Arc<Conv2d>) -> Option<Block> {
+    pub fn with_projection(
+        &self,
+        rectifier: Option<&Arc<Rectifier>>,
+        project: &Arc<Conv2d>,
+    ) -> Option<Block> {
         project.direct()?;
         let reads = project.window == Window::POINT && project.in_channels == self.expand.out_channels;
         let [expand, project] = [&self.expand, project].map(Arc::clone);
         let depthwise = Arc::clone(&self.depthwise);
-        (reads && self.project.is_none()).then_some(Block { expand, depthwise, project: Some(project) })
+        let rectifiers = [self.rectifiers[0].clone(), rectifier.cloned()];
+        (reads && self.project.is_none()).then_some(Block {
+            expand,
+            depthwise,
+            project: Some(project),
+            rectifiers,
+        })
     }
 
     /// Whether there is a convolution behind the depthwise one.
@@ -64,12 +83,15 @@ impl Block {
     }
 
     /// Whether an input of `shape` = batch, height, width is computed faster than by the separate
-    /// kernels: when what is expanded outgrows the second-level cache and when few of its rows are
-    /// computed twice, by the threads on both sides of a border.
+    /// kernels: when what is expanded outgrows the second-level cache, when the weights that each row of it
+    /// takes are not many more than the row, and when few of its rows are computed twice, by the threads on
+    /// both sides of a border.
     #[must_use]
     pub fn pays(&self, shape: [usize; 3], threads: usize) -> bool {
         const LEAST_BYTES: usize = 512 << 10;
+        const MOST_WEIGHTS: usize = 4;
         let Some((single, _)) = self.depthwise.patches() else { return false };
+        let weights = self.expand.direct().map_or(0, Direct::floats);
         let lines = Lines::new(self, shape);
         let [height, _] = lines.expanded;
         let per_sample = lines.line.saturating_mul(height);
@@ -77,6 +99,7 @@ impl Block {
         let tasks = threads.min(lines.units);
         let twice = shared * tasks.saturating_sub(1);
         per_sample.saturating_mul(size_of::<f32>()) >= LEAST_BYTES
+            && weights <= lines.line.saturating_mul(MOST_WEIGHTS)
             && twice.saturating_mul(10) <= height.saturating_mul(shape[0])
     }
 
@@ -89,17 +112,21 @@ impl Block {
 
     /// Computes the whole output from an input of `shape` = batch, height, width (and the input
     /// channels of the first convolution). `addend` has the output's shape; the sum is held to the
-    /// bounds beside it, instead of the last convolution's own.
+    /// bounds beside it, instead of the last convolution's own. `rectifier` follows the last of all.
     ///
     /// # Panics
     /// When `input`, `addend` or `output` has another length, when there is an addend and no last
-    /// convolution, or when `scratch` is shorter than [`Block::scratch`] says for the pool's threads.
+    /// convolution, when there are slopes for another number of channels, or when `scratch` is shorter than
+    /// [`Block::scratch`] says for the pool's threads.
+    // As for one convolution, and the scratch memory.
+    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &self,
         pool: &ThreadPool,
         input: &[f32],
         shape: [usize; 3],
         addend: Option<(&[f32], Clamp)>,
+        rectifier: Option<&Rectifier>,
         scratch: &mut [f32],
         output: &mut [f32],
     ) {
@@ -118,15 +145,36 @@ impl Block {
         if output.is_empty() {
             return;
         }
-        let (scratch, output) = (DisjointSlice::new(scratch), DisjointSlice::new(output));
+        assert!(rectifier.is_none_or(|slopes| slopes.channels() == channels), "slopes for other channels");
+        let (scratch, data) = (DisjointSlice::new(scratch), DisjointSlice::new(output));
+        let output = self.output(addend, rectifier, &data);
         let tasks = pool.threads().min(lines.units);
         pool.run(tasks, &|task| {
             // SAFETY: each task has a piece of its own.
             let scratch = unsafe { scratch.piece(task * lines.floats..(task + 1) * lines.floats) };
             let units = part(lines.units, task, tasks);
             // SAFETY: the units of the tasks do not overlap.
-            unsafe { self.run_units(&lines, input, shape, addend, units, scratch, &output) };
+            unsafe { self.run_units(&lines, input, shape, units, scratch, &output) };
         });
+    }
+
+    /// Where the last convolution's results go.
+    fn output<'a>(
+        &self,
+        addend: Option<(&'a [f32], Clamp)>,
+        rectifier: Option<&'a Rectifier>,
+        data: &'a DisjointSlice<'a, f32>,
+    ) -> Output<'a> {
+        let (pitch, own) = match (&self.project, self.depthwise.patches()) {
+            (None, Some((single, _))) => return single.output(data, rectifier),
+            (None, None) => (self.expand.out_channels, Clamp::NONE),
+            (Some(project), _) => (project.out_channels, project.clamp),
+        };
+        let (addend, clamp) = match addend {
+            Some((addend, clamp)) => (Addend::Tensor(addend), clamp),
+            None => (Addend::Nothing, own),
+        };
+        Output { data, addend, first: 0, pitch, clamp, rectifier }
     }
 
     /// Computes some units, [`ROWS`] rows of the output each, the last of a sample maybe fewer.
@@ -140,10 +188,9 @@ impl Block {
         lines: &Lines,
         input: &[f32],
         shape: [usize; 3],
-        addend: Option<(&[f32], Clamp)>,
         units: Range<usize>,
         scratch: &mut [f32],
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
         let (Some((single, functions)), Some(expand)) = (self.depthwise.patches(), self.expand.direct())
         else {
@@ -151,6 +198,7 @@ impl Block {
         };
         let (ring, between) = scratch.split_at_mut(lines.slots * lines.line);
         let (ring, between) = (DisjointSlice::new(ring), DisjointSlice::new(between));
+        let between = single.output(&between, self.rectifiers[1].as_deref());
         let [out_height, out_width] = lines.out;
         let image = Image {
             data: &[],
@@ -162,7 +210,7 @@ impl Block {
         };
         let mut taps = Taps::new(self.expand.image(input, shape), expand.reading, expand.most_pixels());
         let pointers = vec![std::ptr::null(); if self.projects() { ROWS * out_width } else { 0 }];
-        let mut last = Last { addend, pointers };
+        let mut last = Last { pointers };
         let per_sample = out_height.div_ceil(ROWS);
         let mut ready = (0, 0);
         for unit in units {
@@ -191,7 +239,7 @@ impl Block {
                     None => single.run_rows(functions, &image, rows, line, pixels.start, output),
                     Some(project) => {
                         single.run_rows(functions, &image, rows, line, 0, &between);
-                        last.run(project, &between, pixels, output);
+                        last.run(project, between.data, pixels, output);
                     }
                 }
             }
@@ -219,6 +267,7 @@ impl Block {
             first: row % lines.slots * lines.line,
             pitch: *out_channels,
             clamp: *clamp,
+            rectifier: self.rectifiers[0].as_deref(),
         };
         for tile in 0..tiles {
             let columns = part(width, tile, tiles);
@@ -229,13 +278,12 @@ impl Block {
     }
 }
 
-/// What the projecting convolution of a block adds, and where it reads.
-struct Last<'a> {
-    addend: Option<(&'a [f32], Clamp)>,
+/// Where the projecting convolution of a block reads.
+struct Last {
     pointers: Vec<*const f32>,
 }
 
-impl Last<'_> {
+impl Last {
     /// Computes the output's `pixels` from as many pixels in `between`.
     ///
     /// # Safety
@@ -245,26 +293,19 @@ impl Last<'_> {
         project: &Conv2d,
         between: &DisjointSlice<'_, f32>,
         pixels: Range<usize>,
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
         let (channels, Some(direct)) = (project.in_channels, project.direct()) else { return };
         // SAFETY: the caller's promise.
         let from: &[f32] = unsafe { between.piece(0..pixels.len() * channels) };
         spread(&mut self.pointers[..pixels.len()], from, [0, 1, 1], channels);
-        let output = Output {
-            data: output,
-            addend: self.addend.map_or(Addend::Nothing, |(addend, _)| Addend::Tensor(addend)),
-            first: 0,
-            pitch: project.out_channels,
-            clamp: self.addend.map_or(project.clamp, |(_, clamp)| clamp),
-        };
         let tiles = pixels.len().div_ceil(direct.most_pixels());
         for tile in 0..tiles {
             let part = part(pixels.len(), tile, tiles);
             let pointers = self.pointers[part.start..].as_ptr();
             let part = pixels.start + part.start..pixels.start + part.end;
             // SAFETY: there is a pointer to all channels of each pixel; the rest is promised.
-            unsafe { direct.run_pixels(pointers, part, &output) };
+            unsafe { direct.run_pixels(pointers, part, output) };
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::direct::Direct;
 use super::filters::{Filters, Order};
 use super::packed::{Addend, Output};
+use super::rectifier::Rectifier;
 use super::taps::{Image, Reading};
 use super::winograd::{Form, Winograd};
 use super::{Clamp, assert_convolution, volume};
@@ -219,7 +220,7 @@ impl Conv2d {
     /// # Panics
     /// When `input` or `output` has another length.
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
-        self.run_with(pool, input, shape, Addend::Nothing, self.clamp, output);
+        self.run_with(pool, input, shape, Addend::Nothing, self.clamp, None, output);
     }
 
     /// [`run`](Conv2d::run) with a tensor of the output's shape added before clamping: a fused
@@ -261,10 +262,37 @@ impl Conv2d {
         clamp: Clamp,
         output: &mut [f32],
     ) {
-        assert!(addend.is_none_or(|addend| addend.len() == output.len()), "length of the addend");
-        self.run_with(pool, input, shape, addend.map_or(Addend::Output, Addend::Tensor), clamp, output);
+        self.run_rectified(pool, input, shape, Some((addend, clamp)), None, output);
     }
 
+    /// [`run_sum`](Conv2d::run_sum), or [`run`](Conv2d::run) without a sum, with what follows it.
+    ///
+    /// # Panics
+    /// As [`run_add`](Conv2d::run_add), and when there are slopes for another number of channels.
+    // The six facts of a sum, and the slopes.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run_rectified(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        sum: Option<(Option<&[f32]>, Clamp)>,
+        rectifier: Option<&Rectifier>,
+        output: &mut [f32],
+    ) {
+        let (addend, clamp) = match sum {
+            None => (Addend::Nothing, self.clamp),
+            Some((None, clamp)) => (Addend::Output, clamp),
+            Some((Some(addend), clamp)) => {
+                assert_eq!(addend.len(), output.len(), "length of the addend");
+                (Addend::Tensor(addend), clamp)
+            }
+        };
+        self.run_with(pool, input, shape, addend, clamp, rectifier, output);
+    }
+
+    // As above.
+    #[allow(clippy::too_many_arguments)]
     fn run_with(
         &self,
         pool: &ThreadPool,
@@ -272,6 +300,7 @@ impl Conv2d {
         shape: [usize; 3],
         addend: Addend<'_>,
         clamp: Clamp,
+        rectifier: Option<&Rectifier>,
         output: &mut [f32],
     ) {
         let [batch, height, width] = shape;
@@ -283,13 +312,15 @@ impl Conv2d {
             return;
         }
         let image = self.image(input, shape);
-        let output = DisjointSlice::new(output);
+        assert!(
+            rectifier.is_none_or(|slopes| slopes.channels() == self.out_channels),
+            "slopes for other channels"
+        );
+        let data = &DisjointSlice::new(output);
+        let output = Output { data, addend, first: 0, pitch: self.out_channels, clamp, rectifier };
         match &self.method {
-            Method::Winograd(winograd) => winograd.run(pool, image, addend, clamp, &output),
-            Method::Direct(direct) => {
-                let output = Output { data: &output, addend, first: 0, pitch: self.out_channels, clamp };
-                direct.run(pool, image, &output);
-            }
+            Method::Winograd(winograd) => winograd.run(pool, image, &output),
+            Method::Direct(direct) => direct.run(pool, image, &output),
         }
     }
 

@@ -64,6 +64,8 @@ pub(crate) trait Lanes: Copy {
     }
     /// Into the bounds; NaN stays NaN.
     unsafe fn clamp(self, min: f32, max: f32) -> Self;
+    /// Times the slope of its lane where it is below 0.
+    unsafe fn rectify(self, slopes: Self) -> Self;
     /// Brings `count` numbers of each of `COUNT` rows side by side, from number `first` on: number `i` of
     /// all rows goes to `to + i * pitch`.
     #[inline(always)]
@@ -165,6 +167,11 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn clamp(self, min: f32, max: f32) -> Self {
         Portable(self.0.map(|value| super::Clamp { min, max }.apply(value)))
+    }
+
+    #[inline(always)]
+    unsafe fn rectify(self, slopes: Self) -> Self {
+        Portable(std::array::from_fn(|i| if self.0[i] < 0.0 { self.0[i] * slopes.0[i] } else { self.0[i] }))
     }
 
     #[inline(always)]

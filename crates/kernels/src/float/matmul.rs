@@ -114,6 +114,7 @@ pub fn matmul(
             first: corner,
             pitch: columns,
             clamp: Clamp::NONE,
+            rectifier: None,
         };
         // SAFETY: tasks share no row and column of the output; each row has `depth` floats.
         unsafe { packed.run(&mut taps, &split, 0, &output) };

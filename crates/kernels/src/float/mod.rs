@@ -27,6 +27,7 @@ pub(crate) mod filters;
 pub(crate) mod lanes;
 pub(crate) mod matmul;
 mod packed;
+mod rectifier;
 mod side_by_side;
 mod sparse;
 pub(crate) mod split;
@@ -44,6 +45,7 @@ pub(crate) use depthwise::gather::Gather;
 pub(crate) use depthwise::rows;
 pub(crate) use depthwise::weights::{RowGradient, weight_gradient};
 pub use matmul::{MatMul, matmul};
+pub use rectifier::Rectifier;
 pub use winograd::Form;
 pub(crate) use winograd::time_of_form;
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Clamp;
 use super::filters::Filters;
 use super::lanes::MOST_PIXELS;
+use super::rectifier::Rectifier;
 use super::split::{Split, part};
 use super::taps::Taps;
 use super::tile::{STREAMS, Tile, Tiles, Width};
@@ -62,9 +63,29 @@ pub(super) struct Output<'a> {
     /// Floats from a pixel to the next.
     pub(super) pitch: usize,
     pub(super) clamp: Clamp,
+    /// What follows the bounds.
+    pub(super) rectifier: Option<&'a Rectifier>,
 }
 
 impl Output<'_> {
+    /// Rectifies some channels of some pixels that have been stored.
+    ///
+    /// # Safety
+    /// No other thread uses them.
+    #[inline]
+    pub(super) unsafe fn rectify(&self, pixels: Range<usize>, channels: Range<usize>) {
+        if let Some(rectifier) = self.rectifier {
+            // SAFETY: handed on.
+            unsafe { rectifier.run(self.data, self.first, pixels, channels) };
+        }
+    }
+
+    /// The slopes from this channel on, null for none, and the bounds behind them.
+    #[inline(always)]
+    pub(super) fn slopes(&self, channel: usize) -> (*const f32, Clamp) {
+        self.rectifier.map_or((std::ptr::null(), Clamp::NONE), |rectifier| rectifier.from(channel))
+    }
+
     /// Where the first of some channels of some pixels goes, and what is added to it: null for nothing.
     ///
     /// # Panics
@@ -407,6 +428,7 @@ impl Packed {
         (ahead, ahead_step): (*const f32, usize),
     ) -> Tile {
         let (to, addend) = output.place(pixels, &(panel.first..panel.first + panel.channels));
+        let (slopes, bounds) = output.slopes(panel.first);
         Tile {
             pointers,
             taps: self.taps,
@@ -418,6 +440,8 @@ impl Packed {
             pitch: output.pitch,
             channels: panel.channels,
             clamp: output.clamp,
+            slopes,
+            bounds,
             ahead,
             ahead_step,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Block, Clamp, Conv2d, Depthwise, MatMul, matmul};
+use super::{Block, Clamp, Conv2d, Depthwise, MatMul, Rectifier, matmul};
 use crate::cases::{for_cases, machines};
 use crate::reference::convolution::{self as reference, ConvShape};
 use crate::{Isa, ThreadPool, Window};
@@ -276,18 +276,30 @@ fn blocks_have_the_bits_of_separate_kernels() {
                 let filtered_shape = [batch, out_h, out_w];
                 project.run_sum(&pool, &filtered, filtered_shape, Some(&addend), Clamp::RELU6, &mut added);
 
-                let check = |block: &Block, addend, expected: &[f32]| {
+                let check = |block: &Block, addend, slopes: Option<&Rectifier>, expected: &[f32]| {
                     let mut scratch = vec![f32::NAN; block.scratch(shape, pool.threads())];
                     let mut output = vec![f32::NAN; expected.len()];
-                    block.run(&pool, &input, shape, addend, &mut scratch, &mut output);
+                    block.run(&pool, &input, shape, addend, slopes, &mut scratch, &mut output);
                     let equal = output.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits());
                     assert!(equal, "{isa} {} threads {shape:?} {first:?} {window:?}", pool.threads());
                 };
-                let pair = Block::new(&expand, &depthwise).expect("the kernels fit");
-                let whole = pair.with_projection(&project).expect("the kernels fit");
-                check(&pair, None, &filtered);
-                check(&whole, None, &plain);
-                check(&whole, Some((&addend[..], Clamp::RELU6)), &added);
+                let pair = Block::new(&expand, None, &depthwise).expect("the kernels fit");
+                let whole = pair.with_projection(None, &project).expect("the kernels fit");
+                check(&pair, None, None, &filtered);
+                check(&whole, None, None, &plain);
+                check(&whole, Some((&addend[..], Clamp::RELU6)), None, &added);
+
+                // Every layer with slopes behind it.
+                let slopes = |count: usize| Arc::new(Rectifier::new(isa, &bias[..count]));
+                let [first, second, third] = [slopes(between), slopes(between), slopes(last)];
+                expand.run_rectified(&pool, &input, shape, None, Some(&first), &mut expanded);
+                depthwise.run_rectified(&pool, &expanded, [batch, h, w], Some(&second), &mut filtered);
+                let sum = Some((Some(&addend[..]), Clamp::RELU6));
+                project.run_rectified(&pool, &filtered, filtered_shape, sum, Some(&third), &mut added);
+                let pair = Block::new(&expand, Some(&first), &depthwise).expect("the kernels fit");
+                let whole = pair.with_projection(Some(&second), &project).expect("the kernels fit");
+                check(&pair, None, Some(&second), &filtered);
+                check(&whole, Some((&addend[..], Clamp::RELU6)), Some(&third), &added);
             }
         },
     );
@@ -303,15 +315,15 @@ fn kernels_that_do_not_fit_are_no_block() {
         let weights = vec![0.0; kernel * kernel * 8 * multiplier];
         Arc::new(Depthwise::new(Isa::Portable, window, 8, multiplier, &weights, None, Clamp::NONE))
     };
-    let pair = Block::new(&dense(4, 8), &depthwise(3, 1)).expect("the kernels fit");
-    let whole = pair.with_projection(&dense(8, 4)).expect("the kernels fit");
+    let pair = Block::new(&dense(4, 8), None, &depthwise(3, 1)).expect("the kernels fit");
+    let whole = pair.with_projection(None, &dense(8, 4)).expect("the kernels fit");
     assert!(!pair.projects() && whole.projects());
-    assert!(pair.with_projection(&dense(9, 4)).is_none());
-    assert!(whole.with_projection(&dense(8, 4)).is_none());
-    assert!(Block::new(&dense(4, 9), &depthwise(3, 1)).is_none());
-    assert!(Block::new(&dense(4, 8), &depthwise(4, 1)).is_none());
-    assert!(Block::new(&dense(4, 8), &depthwise(3, 2)).is_none());
-    assert!(Block::new(&dense(1024, 8), &depthwise(3, 1)).is_none());
+    assert!(pair.with_projection(None, &dense(9, 4)).is_none());
+    assert!(whole.with_projection(None, &dense(8, 4)).is_none());
+    assert!(Block::new(&dense(4, 9), None, &depthwise(3, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), None, &depthwise(4, 1)).is_none());
+    assert!(Block::new(&dense(4, 8), None, &depthwise(3, 2)).is_none());
+    assert!(Block::new(&dense(1024, 8), None, &depthwise(3, 1)).is_none());
 }
 
 #[test]
@@ -319,7 +331,7 @@ fn blocks_pay_where_images_are_large() {
     let dense = Arc::new(Conv2d::dense(Isa::Portable, 4, 128, &[0.0; 512], None, Clamp::NONE));
     let window = Window { kernel: [3; 2], pad_before: [1; 2], pad_after: [1; 2], ..Window::POINT };
     let depthwise = Depthwise::new(Isa::Portable, window, 128, 1, &[0.0; 9 * 128], None, Clamp::NONE);
-    let block = Block::new(&dense, &Arc::new(depthwise)).expect("the kernels fit");
+    let block = Block::new(&dense, None, &Arc::new(depthwise)).expect("the kernels fit");
     assert!(block.pays([1, 56, 56], 2));
     assert!(!block.pays([1, 56, 56], 16) && block.pays([16, 56, 56], 16));
     assert!(!block.pays([1, 14, 14], 1));

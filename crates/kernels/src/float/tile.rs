@@ -25,6 +25,10 @@ pub(super) struct Tile {
     /// Channels to store: enough to need the last register of the panel.
     pub(super) channels: usize,
     pub(super) clamp: Clamp,
+    /// What clamped sums below zero are multiplied by, by channel, whole registers of it, and the bounds of the
+    /// products; null for nothing.
+    pub(super) slopes: *const f32,
+    pub(super) bounds: Clamp,
     /// What will be read next and may still be in memory: for each float of depth a cache line is
     /// asked for, here and every `ahead_step` floats further. It may lie anywhere.
     pub(super) ahead: *const f32,
@@ -254,41 +258,58 @@ pub(super) unsafe fn finish<L: Lanes, const P: usize, const W: usize>(
     // between them would take as long as the products of a dozen channels.
     // SAFETY: handed on.
     unsafe {
-        match (tile.addend.is_null(), W != HALVES && last == L::COUNT) {
-            (true, true) => finish_registers::<L, P, W, false, true>(tile, acc, last),
-            (true, false) => finish_registers::<L, P, W, false, false>(tile, acc, last),
-            (false, true) => finish_registers::<L, P, W, true, true>(tile, acc, last),
-            (false, false) => finish_registers::<L, P, W, true, false>(tile, acc, last),
+        match (!tile.addend.is_null(), W != HALVES && last == L::COUNT, !tile.slopes.is_null()) {
+            (false, true, false) => finish_registers::<L, P, W, false, true, false>(tile, acc, last),
+            (false, false, false) => finish_registers::<L, P, W, false, false, false>(tile, acc, last),
+            (true, true, false) => finish_registers::<L, P, W, true, true, false>(tile, acc, last),
+            (true, false, false) => finish_registers::<L, P, W, true, false, false>(tile, acc, last),
+            (false, true, true) => finish_registers::<L, P, W, false, true, true>(tile, acc, last),
+            (false, false, true) => finish_registers::<L, P, W, false, false, true>(tile, acc, last),
+            (true, true, true) => finish_registers::<L, P, W, true, true, true>(tile, acc, last),
+            (true, false, true) => finish_registers::<L, P, W, true, false, true>(tile, acc, last),
         }
     }
 }
 
 /// The last register of each pixel has `last` channels. `ADD`: there is something to add; `WHOLE`:
-/// the last register is full.
+/// the last register is full; `SLOPED`: there are slopes.
 #[inline(always)]
-unsafe fn finish_registers<L: Lanes, const P: usize, const W: usize, const ADD: bool, const WHOLE: bool>(
+unsafe fn finish_registers<
+    L: Lanes,
+    const P: usize,
+    const W: usize,
+    const ADD: bool,
+    const WHOLE: bool,
+    const SLOPED: bool,
+>(
     tile: &Tile,
     acc: &[[L; 2]; MOST_PIXELS],
     last: usize,
 ) {
-    // SAFETY: handed on.
+    // SAFETY: handed on; of slopes there are whole registers.
     unsafe {
+        let slope = |register: usize| {
+            if SLOPED { L::load(tile.slopes.add(register * L::COUNT)) } else { L::zero() }
+        };
+        let slopes = [slope(0), if W == ONE { L::zero() } else { slope(1) }];
         for_each_pixel!(i < P, {
             let mut at = i * tile.pitch;
             if W != ONE {
-                finish_register::<L, ADD, true>(tile, acc[i][0], at, L::COUNT);
+                finish_register::<L, ADD, true, SLOPED>(tile, acc[i][0], slopes[0], at, L::COUNT);
                 at += L::COUNT;
             }
-            finish_register::<L, ADD, WHOLE>(tile, acc[i][if W == ONE { 0 } else { 1 }], at, last);
+            let register = if W == ONE { 0 } else { 1 };
+            finish_register::<L, ADD, WHOLE, SLOPED>(tile, acc[i][register], slopes[register], at, last);
         });
     }
 }
 
-/// Adds what is to be added to a register of sums, clamps it and stores `count` channels.
+/// Adds what is to be added to a register of sums, clamps and rectifies it and stores `count` channels.
 #[inline(always)]
-unsafe fn finish_register<L: Lanes, const ADD: bool, const WHOLE: bool>(
+unsafe fn finish_register<L: Lanes, const ADD: bool, const WHOLE: bool, const SLOPED: bool>(
     tile: &Tile,
     sums: L,
+    slopes: L,
     at: usize,
     count: usize,
 ) {
@@ -300,7 +321,10 @@ unsafe fn finish_register<L: Lanes, const ADD: bool, const WHOLE: bool>(
             let from = tile.addend.add(at);
             value = value.add(if WHOLE { L::load(from) } else { L::load_first(from, count) });
         }
-        let value = value.clamp(min, max);
+        let mut value = value.clamp(min, max);
+        if SLOPED {
+            value = value.rectify(slopes).clamp(tile.bounds.min, tile.bounds.max);
+        }
         let to = tile.output.add(at);
         if WHOLE { value.store(to) } else { value.store_first(to, count) }
     }

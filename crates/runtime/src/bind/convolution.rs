@@ -12,6 +12,7 @@ use litesmith_kernels::quantized::{
 use litesmith_kernels::reference::convolution as reference;
 use litesmith_kernels::{Isa, Window};
 
+use super::float_layer::FloatLayer;
 use super::layer::{Form, Kernel, PackedLayer};
 use super::samples::{Pixels, Samples};
 use super::site::stored_bounds;
@@ -198,7 +199,8 @@ fn bind_float(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {
             site.pack(layer.window, || float_depthwise(isa, &layer, multiplier, &weights, bias)),
         ),
     };
-    Ok(Bound::Layer(PackedLayer { kernel: Kernel::Float(kernel, clamp(layer.activation)), shape }))
+    let kernel = Kernel::Float(FloatLayer::new(isa, kernel, clamp(layer.activation)));
+    Ok(Bound::Layer(PackedLayer { kernel, shape }))
 }
 
 fn bind_double(site: &Site<'_>, layer: Layer) -> Result<Bound, Refusal> {

@@ -7,7 +7,7 @@ use litesmith_kernels::elementwise::{self, Broadcast, ChannelMap, QuantizedBinar
 use litesmith_kernels::float::Clamp;
 
 use super::site::stored_bounds;
-use super::{Bound, Operand, Pair, Scaling, Site, Task, by_size, int16};
+use super::{Bound, ChannelFunction, Operand, Pair, Scaling, Site, Task, by_size, int16};
 use crate::error::{Fault, Refusal, refuse};
 
 /// The kernel that computes a unary operator on floating-point numbers; `None` for those that are
@@ -62,8 +62,12 @@ pub(super) fn unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> 
             Ok(())
         })
         .into()),
-        (_, Some(kernel), DType::F32) => Ok(float_unary::<f32>(kernel)),
-        (_, Some(kernel), DType::F64) => Ok(float_unary::<f64>(kernel)),
+        (UnaryKind::LeakyRelu(alpha), Some(kernel), DType::F32) => {
+            let slopes = vec![alpha; input.shape.last().copied().unwrap_or(1)];
+            Ok(Bound::Function(ChannelFunction::Slopes(slopes), float_unary::<f32>(kernel)))
+        }
+        (_, Some(kernel), DType::F32) => Ok(float_unary::<f32>(kernel).into()),
+        (_, Some(kernel), DType::F64) => Ok(float_unary::<f64>(kernel).into()),
         // What is left is said with two operands, the second one a number.
         (UnaryKind::Clip { min, max }, ..) => with_number(site, BinaryKind::Maximum, min, (min, max)),
         (UnaryKind::Relu, ..) => with_number(site, BinaryKind::Maximum, 0.0, UNBOUNDED),
@@ -76,7 +80,7 @@ pub(super) fn unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> 
 
 const UNBOUNDED: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 
-fn float_unary<T: elementwise::Float + bytemuck::Pod>(kernel: elementwise::Unary) -> Bound {
+fn float_unary<T: elementwise::Float + bytemuck::Pod>(kernel: elementwise::Unary) -> Task {
     Task::new(move |machine, mut io| {
         if io.in_place {
             elementwise::unary_in_place::<T>(machine.isa, machine.pool, kernel, io.output_as());
@@ -87,7 +91,6 @@ fn float_unary<T: elementwise::Float + bytemuck::Pod>(kernel: elementwise::Unary
         Ok(())
     })
     .in_place()
-    .into()
 }
 
 fn quantized_unary(site: &Site<'_>, kind: UnaryKind) -> Result<Bound, Refusal> {
@@ -193,6 +196,9 @@ fn two_operands(
             let bounds = [low, high];
             return Ok(Bound::Scaling(Scaling { own, multiplies, constants, bounds, task }));
         }
+        if let Some(function) = channel_function(kernel, activation, a, b)? {
+            return Ok(Bound::Function(function, task));
+        }
         let sum = kernel == elementwise::Binary::Add && a.dtype == DType::F32 && a.shape == b.shape;
         Ok(if sum { Bound::Sum(Clamp { min: low, max: high }, task) } else { task.into() })
     })
@@ -217,6 +223,31 @@ fn scaling(
         return Ok(None);
     };
     Ok(Some((own, multiplies, constant.floats("constants")?.into_owned())))
+}
+
+/// What a function of real numbers and a constant is if each number stays by itself: bit for bit with the
+/// numbers as first operand alone.
+fn channel_function(
+    kernel: elementwise::Binary,
+    activation: Activation,
+    x: &Operand<'_>,
+    constant: &Operand<'_>,
+) -> Result<Option<ChannelFunction>, Refusal> {
+    let one = constant.elements == 1 && constant.shape.len() <= x.shape.len();
+    let fits = x.dtype == DType::F32 && x.data.is_none() && constant.data.is_some() && activation.is_none();
+    if !fits || !(one || by_channel(x, constant)) {
+        return Ok(None);
+    }
+    let constants = constant.floats("constants")?;
+    Ok(match (kernel, &constants[..]) {
+        (elementwise::Binary::Maximum, [number]) => Some(ChannelFunction::Maximum(*number)),
+        (elementwise::Binary::Minimum, [number]) => Some(ChannelFunction::Minimum(*number)),
+        (elementwise::Binary::Prelu, [slope]) => {
+            Some(ChannelFunction::Slopes(vec![*slope; x.shape.last().copied().unwrap_or(1)]))
+        }
+        (elementwise::Binary::Prelu, slopes) => Some(ChannelFunction::Slopes(slopes.to_vec())),
+        _ => None,
+    })
 }
 
 /// Whether a constant has one element for each channel of `x`, of which there are several pixels.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytemuck::Pod;
 use litesmith_kernels::elementwise::SumRule;
-use litesmith_kernels::float::{self, Clamp};
+use litesmith_kernels::float::Clamp;
 use litesmith_kernels::quantized::{
     self, Addend, ByteSum, HybridConv2d, HybridDepthwise, HybridOutput, QuantizedSamples,
 };
 
-use super::Task;
+use super::float_layer::FloatLayer;
 use super::samples::{Results, Samples};
+use super::{ChannelFunction, Task};
 use crate::plan::Io;
 
 /// A layer that multiplies its node's first input by weights that have been packed.
@@ -24,11 +25,8 @@ pub(crate) struct PackedLayer {
 
 /// The kernels of layers, by what they read.
 pub(super) enum Kernel {
-    /// Real numbers. The bounds are those that the kernel holds its outputs to.
-    Float(Form<float::Conv2d, float::Depthwise>, Clamp),
-    /// Real numbers, in two or three layers. The bounds are those of the last, the number is that of
-    /// the threads.
-    Block(float::Block, Clamp, usize),
+    /// Real numbers.
+    Float(FloatLayer),
     /// Bytes.
     Quantized(Form<quantized::Conv2d, quantized::Depthwise>),
     /// Real numbers that are multiplied as bytes.
@@ -63,13 +61,10 @@ impl PackedLayer {
     /// Whether its kernel leaves zeros of the weights out.
     fn is_sparse(&self) -> bool {
         match &self.kernel {
-            Kernel::Float(Form::Conv(conv), _) => conv.is_sparse(),
-            Kernel::Block(block, ..) => block.is_sparse(),
+            Kernel::Float(layer) => layer.is_sparse(),
             Kernel::Quantized(Form::Conv(conv)) => conv.is_sparse(),
             Kernel::Hybrid(Form::Conv(conv), _) => conv.is_sparse(),
-            Kernel::Float(Form::Depthwise(_), _)
-            | Kernel::Quantized(Form::Depthwise(_))
-            | Kernel::Hybrid(Form::Depthwise(_), _) => false,
+            Kernel::Quantized(Form::Depthwise(_)) | Kernel::Hybrid(Form::Depthwise(_), _) => false,
         }
     }
 
@@ -78,24 +73,7 @@ impl PackedLayer {
         let sparse = self.is_sparse();
         let PackedLayer { kernel, shape } = self;
         let task = match kernel {
-            Kernel::Float(form, _) => Task::new(move |machine, mut io| {
-                let (input, output) = (io.inputs.get(0), io.output_as());
-                match &form {
-                    Form::Conv(conv) => conv.run(machine.pool, input, shape, output),
-                    Form::Depthwise(depthwise) => depthwise.run(machine.pool, input, shape, output),
-                }
-                Ok(())
-            }),
-            Kernel::Block(block, _, threads) => {
-                let bytes = scratch_bytes(&block, shape, threads);
-                Task::new(move |machine, io| {
-                    let (input, scratch) = (io.inputs.get(0), bytemuck::cast_slice_mut(io.scratch));
-                    let output = bytemuck::cast_slice_mut(io.output);
-                    block.run(machine.pool, input, shape, None, scratch, output);
-                    Ok(())
-                })
-                .with_scratch(bytes)
-            }
+            Kernel::Float(layer) => return layer.task(shape),
             Kernel::Quantized(form) => Task::new(move |machine, io| {
                 let input = io.inputs.bytes(0);
                 match &form {
@@ -132,7 +110,7 @@ impl PackedLayer {
     pub(crate) fn samples(&self) -> Option<Samples> {
         match &self.kernel {
             Kernel::Hybrid(_, samples) => Some(*samples).filter(|samples| samples.elements > 0),
-            Kernel::Float(..) | Kernel::Block(..) | Kernel::Quantized(_) => None,
+            Kernel::Float(_) | Kernel::Quantized(_) => None,
         }
     }
 
@@ -141,7 +119,7 @@ impl PackedLayer {
         match &self.kernel {
             Kernel::Hybrid(Form::Conv(conv), _) => conv.prefers_bytes(self.shape),
             Kernel::Hybrid(Form::Depthwise(depthwise), _) => depthwise.prefers_bytes(self.shape),
-            Kernel::Float(..) | Kernel::Block(..) | Kernel::Quantized(_) => false,
+            Kernel::Float(_) | Kernel::Quantized(_) => false,
         }
     }
 
@@ -180,19 +158,41 @@ impl PackedLayer {
     /// This layer behind another that it alone reads, as one layer over the first's input, if that is
     /// faster on this many threads.
     pub(crate) fn after(&self, first: &PackedLayer, threads: usize) -> Option<PackedLayer> {
-        let (block, clamp) = match (&first.kernel, &self.kernel) {
-            (Kernel::Float(Form::Conv(expand), _), Kernel::Float(Form::Depthwise(depthwise), clamp)) => {
-                (float::Block::new(expand, depthwise)?, *clamp)
-            }
-            (Kernel::Block(block, ..), Kernel::Float(Form::Conv(project), clamp)) => {
-                (block.with_projection(project)?, *clamp)
-            }
-            _ => return None,
+        let (Kernel::Float(first_layer), Kernel::Float(layer)) = (&first.kernel, &self.kernel) else {
+            return None;
         };
-        let shape = first.shape;
-        block
-            .pays(shape, threads)
-            .then_some(PackedLayer { kernel: Kernel::Block(block, clamp, threads), shape })
+        let (layer, shape) = (layer.after(first_layer, first.shape, threads)?, first.shape);
+        Some(PackedLayer { kernel: Kernel::Float(layer), shape })
+    }
+
+    /// The layer with another tensor of its output's shape added, the sum within bounds. Its step has what is
+    /// added as input 0 and its own as input 1.
+    ///
+    /// # Errors
+    /// The layer itself, if it does not compute real numbers or its kernel cannot do that.
+    pub(crate) fn with_sum(self, bounds: Clamp) -> Result<PackedLayer, PackedLayer> {
+        self.changed(|layer| layer.with_sum(bounds))
+    }
+
+    /// The layer with a function of its outputs behind it.
+    ///
+    /// # Errors
+    /// The layer itself, if it does not compute real numbers or cannot do that.
+    pub(crate) fn with_function(self, function: &ChannelFunction) -> Result<PackedLayer, PackedLayer> {
+        self.changed(|layer| layer.with_function(function))
+    }
+
+    /// A layer of real numbers after a change, or itself if it cannot be changed.
+    fn changed(
+        self,
+        change: impl FnOnce(FloatLayer) -> Result<FloatLayer, FloatLayer>,
+    ) -> Result<PackedLayer, PackedLayer> {
+        let shape = self.shape;
+        let layer = |layer| PackedLayer { kernel: Kernel::Float(layer), shape };
+        match self.kernel {
+            Kernel::Float(own) => change(own).map(layer).map_err(layer),
+            kernel => Err(PackedLayer { kernel, shape }),
+        }
     }
 
     /// The step that computes it with an addition. Input 0 is what is added, input 1 the layer's,
@@ -208,26 +208,6 @@ impl PackedLayer {
         let sparse = self.is_sparse();
         let PackedLayer { kernel, shape } = self;
         let task = match (kernel, addition) {
-            // Not in place: what is added is as a rule the input too, and that is still read.
-            (Kernel::Block(block, Clamp::NONE, threads), Addition::Float(clamp)) if block.projects() => {
-                let bytes = scratch_bytes(&block, shape, threads);
-                let task = Task::new(move |machine, io| {
-                    let (addend, input) = (io.inputs.get(0), io.inputs.get(1));
-                    let scratch = bytemuck::cast_slice_mut(io.scratch);
-                    let output = bytemuck::cast_slice_mut(io.output);
-                    block.run(machine.pool, input, shape, Some((addend, clamp)), scratch, output);
-                    Ok(())
-                });
-                return Ok(task.with_scratch(bytes).sparse(sparse));
-            }
-            // The kernel has one pair of bounds.
-            (Kernel::Float(Form::Conv(conv), Clamp::NONE), Addition::Float(clamp)) => {
-                Task::new(move |machine, mut io| {
-                    let (addend, input) = (addend(&io), io.inputs.get(1));
-                    conv.run_sum(machine.pool, input, shape, addend, clamp, io.output_as());
-                    Ok(())
-                })
-            }
             (Kernel::Quantized(Form::Conv(conv)), Addition::Quantized(sum)) => {
                 Task::new(move |machine, io| {
                     let addend = Addend { tensor: addend(&io), sum };
@@ -257,12 +237,7 @@ impl PackedLayer {
     }
 }
 
-/// Bytes of scratch memory that a block takes.
-fn scratch_bytes(block: &float::Block, shape: [usize; 3], threads: usize) -> usize {
-    block.scratch(shape, threads).saturating_mul(size_of::<f32>())
-}
-
 /// What is added, if the output does not hold it.
-fn addend<'a, T: Pod>(io: &Io<'a>) -> Option<&'a [T]> {
+pub(super) fn addend<'a, T: Pod>(io: &Io<'a>) -> Option<&'a [T]> {
     (!io.in_place).then(|| io.inputs.get(0))
 }

@@ -6,6 +6,7 @@ mod control;
 mod convert;
 mod convolution;
 mod elementwise;
+mod float_layer;
 mod gradient;
 mod int16;
 mod layer;
@@ -64,6 +65,8 @@ pub(crate) enum Bound {
     Layer(PackedLayer),
     /// Its output is a multiplication or an addition of constants by channel of real numbers.
     Scaling(Scaling),
+    /// Its output is a function of its first input, which the layer that it comes from may do, or this step.
+    Function(ChannelFunction, Task),
     /// It is the sum of two tensors of real numbers and of one shape, which the layer that one of them
     /// comes from may do, or this step.
     Sum(Clamp, Task),
@@ -83,7 +86,7 @@ impl Bound {
             Bound::Pair(pair) => Ok(vec![pair.task()]),
             Bound::Layer(layer) => Ok(vec![layer.task()]),
             Bound::Scaling(scaling) => Ok(vec![scaling.task]),
-            Bound::Sum(_, task) => Ok(vec![task]),
+            Bound::Function(_, task) | Bound::Sum(_, task) => Ok(vec![task]),
             Bound::Steps(tasks) => Ok(tasks),
         }
     }
@@ -164,6 +167,16 @@ pub(crate) struct Pair {
     pub constants: [Option<u8>; 2],
     /// What it does with one operand, by its index, if the other has a constant for each channel.
     pub map: Option<(usize, ChannelMap)>,
+}
+
+/// A function of real numbers, each by itself, that may depend on the channel.
+pub(crate) enum ChannelFunction {
+    /// What is below 0 times the slope of its channel.
+    Slopes(Vec<f32>),
+    /// The larger of it and a number.
+    Maximum(f32),
+    /// The smaller.
+    Minimum(f32),
 }
 
 /// A multiplication or an addition of constants by channel of real numbers.

@@ -3,12 +3,13 @@
 //! - functions of single bytes: a chain of them is one table, and `x * logistic(x)` on quantized
 //!   numbers, two operators, is one look-up;
 //! - layers of packed weights that one node reads: a residual connection is added in the layer's loop,
-//!   and layers that only read each other may be computed in one pass;
+//!   slopes below zero are applied there, and layers that only read each other may be computed in
+//!   one pass;
 //! - multiplications by constants by channel: an addition of such constants is done in their loop.
 
 use std::borrow::Cow;
 
-use litesmith_graph::{Facts, Graph, Inputs, Node, TensorId};
+use litesmith_graph::{Facts, Graph, Inputs, Node, NodeId, TensorId};
 use litesmith_kernels::elementwise::{ChannelMap, MultiplyAdd, Table};
 
 use super::between::Between;
@@ -16,8 +17,8 @@ use super::forms::Forms;
 use super::layout::Layout;
 use super::{Mode, bytes_of, reads};
 use crate::bind::{
-    Addition, Bound, PackedLayer, Pair, Results, Scaling, SharedScratch, Target, Task, map_task,
-    multiply_add_task, table_task,
+    Addition, Bound, ChannelFunction, PackedLayer, Pair, Results, Scaling, SharedScratch, Target, Task,
+    map_task, multiply_add_task, table_task,
 };
 use crate::error::RuntimeError;
 
@@ -82,6 +83,8 @@ struct WaitingLayer {
     /// The nodes that it computes.
     nodes: Vec<usize>,
     input: TensorId,
+    /// What is added to it, if something is.
+    addend: Option<TensorId>,
     layer: PackedLayer,
 }
 
@@ -93,9 +96,10 @@ struct WaitingMap {
 }
 
 impl<'a> Drafting<'a> {
-    /// For this number of threads.
+    /// For these nodes of a graph, and this number of threads.
     pub(super) fn new(
         graph: &'a Graph,
+        nodes: &[NodeId],
         facts: &'a [Facts],
         mode: Mode,
         threads: usize,
@@ -103,7 +107,7 @@ impl<'a> Drafting<'a> {
     ) -> Drafting<'a> {
         let put_off = graph.tensors.iter().map(|_| None).collect();
         let mut readers = vec![0; graph.tensors.len()];
-        let read = graph.nodes.iter().flat_map(|node| node.present_inputs());
+        let read = nodes.iter().flat_map(|id| graph[*id].present_inputs());
         read.chain(graph.outputs.iter().copied()).for_each(|id| readers[id.index()] += 1);
         let forms = Forms::new(graph, facts);
         Drafting { graph, facts, mode, threads, layout, put_off, readers, forms }
@@ -144,6 +148,7 @@ impl<'a> Drafting<'a> {
             },
             Bound::Layer(layer) => self.add_layer(node, layer),
             Bound::Scaling(scaling) => self.add_scaling(node, scaling),
+            Bound::Function(function, task) => self.add_function(node, &function, task),
             Bound::Sum(clamp, task) => self.add_sum(node, Some([Addition::Float(clamp); 2]), task),
             Bound::Steps(tasks) => self.add_tasks(node, tasks),
         }
@@ -225,19 +230,50 @@ impl<'a> Drafting<'a> {
         match inputs.first() {
             Some(Some(input)) if self.mode == Mode::Inference => {
                 let waiting = self.joined(node, *input, layer)?;
-                if !self.is_read_once(output) {
-                    return self.add_waiting(waiting, output);
-                }
-                self.put_off[output.index()] = Some(PutOff::Layer(Box::new(waiting)));
-                Ok(())
+                self.put_off_layer(waiting, output)
             }
             _ => self.add_tasks(node, vec![layer.task()]),
         }
     }
 
+    /// Puts off a layer whose result is this tensor if one node reads it, and nobody else; otherwise adds its
+    /// step.
+    fn put_off_layer(&mut self, waiting: WaitingLayer, output: TensorId) -> Result<(), RuntimeError> {
+        if !self.is_read_once(output) {
+            return self.add_waiting(waiting, output);
+        }
+        self.put_off[output.index()] = Some(PutOff::Layer(Box::new(waiting)));
+        Ok(())
+    }
+
+    /// Adds a node that computes a function of real numbers: behind the layer that was put off and makes them,
+    /// or by this task.
+    fn add_function(
+        &mut self,
+        node: usize,
+        function: &ChannelFunction,
+        task: Task,
+    ) -> Result<(), RuntimeError> {
+        let (inputs, output) = (&self.graph.nodes[node].inputs, self.graph.nodes[node].outputs[0]);
+        let Some(Some(input)) = inputs.first() else { return self.add_tasks(node, vec![task]) };
+        let waiting = self.put_off[input.index()].take_if(|put_off| matches!(put_off, PutOff::Layer(_)));
+        let Some(PutOff::Layer(waiting)) = waiting else { return self.add_tasks(node, vec![task]) };
+        let WaitingLayer { mut nodes, input: of, addend, layer } = *waiting;
+        match layer.with_function(function) {
+            Ok(layer) => {
+                nodes.push(node);
+                self.put_off_layer(WaitingLayer { nodes, input: of, addend, layer }, output)
+            }
+            Err(layer) => {
+                self.add_waiting(WaitingLayer { nodes, input: of, addend, layer }, *input)?;
+                self.add_tasks(node, vec![task])
+            }
+        }
+    }
+
     /// Adds the step of a layer that nothing has been made part of.
     fn add_waiting(&mut self, waiting: WaitingLayer, output: TensorId) -> Result<(), RuntimeError> {
-        let WaitingLayer { nodes, input, layer } = waiting;
+        let WaitingLayer { nodes, input, addend, layer } = waiting;
         let macs = nodes.iter().map(|node| self.macs(*node)).sum();
         let input = self.input_of(nodes[0], input, &layer)?;
         let own = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
@@ -248,7 +284,8 @@ impl<'a> Drafting<'a> {
             },
             None => Results::Numbers,
         };
-        self.add_results(&nodes, macs, &[Some(input)], output, results, layer.task_for(results))
+        let inputs: Vec<Option<TensorId>> = addend.into_iter().chain([input]).map(Some).collect();
+        self.add_results(&nodes, macs, &inputs, output, results, layer.task_for(results))
     }
 
     /// What a layer reads: its input, or the samples made of that, which are made now if nobody has read
@@ -376,12 +413,12 @@ impl<'a> Drafting<'a> {
             && let Some(layer) = layer.after(&first.layer, self.threads)
         {
             let nodes = first.nodes.iter().copied().chain([node]).collect();
-            let joined = WaitingLayer { nodes, input: first.input, layer };
+            let joined = WaitingLayer { nodes, input: first.input, addend: None, layer };
             self.put_off[input.index()] = None;
             return Ok(joined);
         }
         self.settle(input)?;
-        Ok(WaitingLayer { nodes: vec![node], input, layer })
+        Ok(WaitingLayer { nodes: vec![node], input, addend: None, layer })
     }
 
     /// Adds a node that computes a sum: in the loop of a layer that was put off and is one of the
@@ -408,7 +445,18 @@ impl<'a> Drafting<'a> {
             // What is put off for another reason stays so.
             let waiting = self.put_off[own.index()].take_if(|put_off| matches!(put_off, PutOff::Layer(_)));
             let Some(PutOff::Layer(waiting)) = waiting else { continue };
-            let WaitingLayer { nodes, input, layer } = *waiting;
+            let WaitingLayer { nodes, input, addend, mut layer } = *waiting;
+            if let Addition::Float(bounds) = addition {
+                match layer.with_sum(bounds) {
+                    Ok(layer) => {
+                        self.settle(other)?;
+                        let nodes = nodes.into_iter().chain([node]).collect();
+                        let addend = Some(other);
+                        return self.put_off_layer(WaitingLayer { nodes, input, addend, layer }, output);
+                    }
+                    Err(own) => layer = own,
+                }
+            }
             let samples = layer.samples().and_then(|own| self.forms.wanted(output, own.batch, self.facts));
             let own_input = self.input_of(nodes[0], input, &layer)?;
             match layer.with_addition(addition, samples) {
@@ -421,7 +469,7 @@ impl<'a> Drafting<'a> {
                     return self.add_results(&nodes, macs, &inputs, output, results, task);
                 }
                 Err(layer) => {
-                    let waiting = WaitingLayer { nodes, input, layer };
+                    let waiting = WaitingLayer { nodes, input, addend, layer };
                     self.put_off[own.index()] = Some(PutOff::Layer(Box::new(waiting)));
                 }
             }

@@ -243,7 +243,7 @@ fn make_graph(
     };
     let alone: Vec<NodeId> = nodes.iter().copied().filter(|node| !between.has(node.index())).collect();
     let mut bound = bind_all(model, id, &alone, facts, mode, shared);
-    let mut drafting = Drafting::new(graph, facts, mode, shared.pool.threads(), layout);
+    let mut drafting = Drafting::new(graph, &nodes, facts, mode, shared.pool.threads(), layout);
     let mut unsupported = Vec::new();
     let mut computed = false;
     for id in nodes {

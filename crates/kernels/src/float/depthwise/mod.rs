@@ -8,6 +8,8 @@ pub(crate) mod weights;
 
 use std::ops::Range;
 
+use super::packed::{Addend, Output};
+use super::rectifier::Rectifier;
 use super::split::Work;
 use super::taps::Image;
 use super::{Clamp, Conv2d, assert_sound, volume};
@@ -89,9 +91,26 @@ impl Depthwise {
     /// # Panics
     /// When `input` or `output` has another length.
     pub fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+        self.run_rectified(pool, input, shape, None, output);
+    }
+
+    /// [`run`](Depthwise::run) with what follows it.
+    ///
+    /// # Panics
+    /// As [`run`](Depthwise::run), and when there are slopes for another number of channels.
+    pub fn run_rectified(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        rectifier: Option<&Rectifier>,
+        output: &mut [f32],
+    ) {
         match &self.0 {
-            Method::Single(single) => single.run(pool, input, shape, output),
-            Method::Grouped(grouped) => grouped.conv.run(pool, input, shape, output),
+            Method::Single(single) => single.run(pool, input, shape, rectifier, output),
+            Method::Grouped(grouped) => {
+                grouped.conv.run_rectified(pool, input, shape, None, rectifier, output);
+            }
         }
     }
 
@@ -208,7 +227,14 @@ impl Single {
         });
     }
 
-    fn run(&self, pool: &ThreadPool, input: &[f32], shape: [usize; 3], output: &mut [f32]) {
+    fn run(
+        &self,
+        pool: &ThreadPool,
+        input: &[f32],
+        shape: [usize; 3],
+        rectifier: Option<&Rectifier>,
+        output: &mut [f32],
+    ) {
         let [batch, height, width] = shape;
         let [out_height, out_width] = self.window.output([height, width]);
         let out_shape = [batch, out_height, out_width, self.channels];
@@ -225,29 +251,42 @@ impl Single {
             output: [out_height, out_width],
             zeros: &self.zeros,
         };
-        let output = DisjointSlice::new(output);
+        assert!(
+            rectifier.is_none_or(|slopes| slopes.channels() == self.channels),
+            "slopes for other channels"
+        );
+        let data = DisjointSlice::new(output);
+        let output = self.output(&data, rectifier);
         match self.tiling {
             Tiling::Patches(functions) => self.run_patches(functions, pool, image, &output),
             Tiling::Strips(functions) => self.run_strips(functions, pool, image, &output),
         }
     }
 
-    /// The channel blocks `blocks` of the `pixels` output pixels that begin at pixel `first`.
-    fn block(
+    /// Where results go.
+    pub(super) fn output<'a>(
         &self,
-        blocks: &Range<usize>,
-        first: usize,
-        pixels: usize,
-        output: &DisjointSlice<'_, f32>,
-    ) -> Block {
-        assert!((first + pixels) * self.channels <= output.len(), "tile outside the output");
-        let channel = blocks.start * self.lanes;
+        data: &'a DisjointSlice<'a, f32>,
+        rectifier: Option<&'a Rectifier>,
+    ) -> Output<'a> {
+        let (pitch, clamp) = (self.channels, self.clamp);
+        Output { data, addend: Addend::Nothing, first: 0, pitch, clamp, rectifier }
+    }
+
+    /// The channels of some blocks.
+    fn channels_of(&self, blocks: &Range<usize>) -> Range<usize> {
+        blocks.start * self.lanes..self.channels.min(blocks.end * self.lanes)
+    }
+
+    /// The channel blocks `blocks` of the `pixels` output pixels that begin at pixel `first`.
+    fn block(&self, blocks: &Range<usize>, first: usize, pixels: usize, output: &Output<'_>) -> Block {
+        let channels = self.channels_of(blocks);
+        let (output, _) = output.place(&(first..first + pixels), &(0..self.channels));
         Block {
-            first: channel,
-            end: self.channels.min(blocks.end * self.lanes),
-            weights: self.packed[channel * (1 + self.window.taps())..].as_ptr(),
-            // SAFETY: inside the output as just checked.
-            output: unsafe { output.as_ptr().add(first * self.channels) },
+            weights: self.packed[channels.start * (1 + self.window.taps())..].as_ptr(),
+            first: channels.start,
+            end: channels.end,
+            output,
             channels: self.channels,
             clamp: self.clamp,
         }

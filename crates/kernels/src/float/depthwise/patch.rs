@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::{Block, Single};
 use crate::float::Clamp;
 use crate::float::lanes::{Lanes, for_each_isa, table_by_isa};
+use crate::float::packed::Output;
 use crate::float::split::{Split, part};
 use crate::float::taps::Image;
-use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
 /// Most output rows of a patch.
@@ -29,7 +29,7 @@ impl Single {
         functions: &Functions,
         pool: &ThreadPool,
         image: Image<'_>,
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
         let [height, width] = image.output;
         let [down, across] = [height.div_ceil(ROWS), width.div_ceil(COLUMNS)];
@@ -65,7 +65,7 @@ impl Single {
         rows: usize,
         line: impl Fn(usize) -> Option<&'l [f32]> + Copy,
         first: usize,
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
         let [_, width] = image.output;
         let across = width.div_ceil(COLUMNS);
@@ -103,7 +103,7 @@ impl Single {
         width: usize,
         blocks: &Range<usize>,
         first: usize,
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
         let patch = Patch {
             pointers,
@@ -113,6 +113,10 @@ impl Single {
         // SAFETY: `functions` checked the instruction set and the window; the rest is the caller's
         // promise.
         unsafe { functions.by_size[rows - 1][columns - 1](&patch) };
+        for first in (0..rows).map(|row| first + row * width) {
+            // SAFETY: the caller's promise.
+            unsafe { output.rectify(first..first + columns, self.channels_of(blocks)) };
+        }
     }
 }
 

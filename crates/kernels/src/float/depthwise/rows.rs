@@ -50,7 +50,8 @@ impl Rows<'_> {
         let (channels, across) = (self.single.channels, self.image.shape[2]);
         assert_eq!(output.len(), rows.len() * width * channels, "length of the output rows");
         assert!(rows.end <= height, "rows outside the image");
-        let output = DisjointSlice::new(output);
+        let data = DisjointSlice::new(output);
+        let output = self.single.output(&data, None);
         for first in rows.clone().step_by(ROWS) {
             let lent = |tap| {
                 let line = line(self.image.row(first, tap)?);

@@ -4,9 +4,9 @@ use super::{Block, Single};
 use crate::ThreadPool;
 use crate::float::Clamp;
 use crate::float::lanes::{Lanes, MOST_PIXELS, for_each_isa, for_each_pixel, table_by_isa};
+use crate::float::packed::Output;
 use crate::float::split::Split;
 use crate::float::taps::{Image, Reading, Taps};
-use crate::pool::DisjointSlice;
 
 /// Most pixels in a tile.
 const PIXELS: usize = 8;
@@ -18,9 +18,9 @@ impl Single {
         functions: &Functions,
         pool: &ThreadPool,
         image: Image<'_>,
-        output: &DisjointSlice<'_, f32>,
+        output: &Output<'_>,
     ) {
-        let pixels = output.len() / self.channels;
+        let pixels = output.data.len() / self.channels;
         let tiles = pixels.div_ceil(PIXELS);
         let split = Split::new(&self.work(tiles, PIXELS), pool.threads());
         pool.run(split.tasks(), &|task| {
@@ -35,7 +35,10 @@ impl Single {
                 };
                 // SAFETY: `functions` checked the instruction set; each tap has all channels;
                 // tasks of a split share no pixel and channel.
-                unsafe { functions.by_pixels[count - 1](&strip) };
+                unsafe {
+                    functions.by_pixels[count - 1](&strip);
+                    output.rectify(first..first + count, self.channels_of(&blocks));
+                }
             }
         });
     }

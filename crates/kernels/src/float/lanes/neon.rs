@@ -111,6 +111,12 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn rectify(self, slopes: Self) -> Self {
+        // SAFETY: see above.
+        Neon(unsafe { vbslq_f32(vcltzq_f32(self.0), vmulq_f32(self.0, slopes.0), self.0) })
+    }
+
+    #[inline(always)]
     unsafe fn hold(self, low: Self, high: Self) -> Self {
         // FMAXNM returns the other operand where one is NaN.
         // SAFETY: see above.

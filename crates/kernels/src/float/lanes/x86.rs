@@ -122,6 +122,15 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn rectify(self, slopes: Self) -> Self {
+        // SAFETY: see above.
+        Avx2(unsafe {
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, _mm256_setzero_ps());
+            _mm256_blendv_ps(self.0, _mm256_mul_ps(self.0, slopes.0), below)
+        })
+    }
+
+    #[inline(always)]
     unsafe fn turn(rows: *const *const f32, first: usize, count: usize, to: *mut f32, pitch: usize) {
         // SAFETY: see above.
         unsafe { turn_avx2(rows, first, count, to, pitch) }
@@ -287,6 +296,15 @@ impl Lanes for Avx512 {
         // The value is the second operand, so that a NaN stays.
         // SAFETY: see above.
         Avx512(unsafe { _mm512_min_ps(_mm512_set1_ps(max), _mm512_max_ps(_mm512_set1_ps(min), self.0)) })
+    }
+
+    #[inline(always)]
+    unsafe fn rectify(self, slopes: Self) -> Self {
+        // SAFETY: see above.
+        Avx512(unsafe {
+            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, _mm512_setzero_ps());
+            _mm512_mask_mul_ps(self.0, below, self.0, slopes.0)
+        })
     }
 
     #[inline(always)]

@@ -308,6 +308,7 @@ impl Blocks {
             let whole = self.functions.is_whole(panel.channels.len());
             let function = self.functions.of_pixels[usize::from(whole)][pixels.len() - 1];
             let (to, addend) = output.place(&pixels, &panel.channels);
+            let (slopes, bounds) = output.slopes(panel.channels.start);
             let tile = Tile {
                 pointers,
                 taps: self.taps,
@@ -319,6 +320,8 @@ impl Blocks {
                 pitch: output.pitch,
                 channels: panel.channels.len(),
                 clamp: output.clamp,
+                slopes,
+                bounds,
                 // Few steps could not ask for much.
                 ahead: std::ptr::null(),
                 ahead_step: 0,

@@ -469,6 +469,8 @@ impl Scattered {
                 }
             }
         });
+        // SAFETY: handed on.
+        unsafe { output.rectify(pixels, channels) };
     }
 
     /// Brings the steps of a block side by side.

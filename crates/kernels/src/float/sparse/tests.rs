@@ -162,11 +162,12 @@ fn blocks_of_layers_have_the_bits_of_separate_kernels() {
             expand.run(&pool, &input, shape, &mut expanded);
             depthwise.run(&pool, &expanded, shape, &mut filtered);
             project.run(&pool, &filtered, shape, &mut separate);
-            let block = Block::new(&expand, &depthwise).and_then(|block| block.with_projection(&project));
+            let block =
+                Block::new(&expand, None, &depthwise).and_then(|block| block.with_projection(None, &project));
             let block = block.expect("the kernels fit");
             let mut scratch = vec![f32::NAN; block.scratch(shape, pool.threads())];
             let mut output = vec![f32::NAN; separate.len()];
-            block.run(&pool, &input, shape, None, &mut scratch, &mut output);
+            block.run(&pool, &input, shape, None, None, &mut scratch, &mut output);
             assert!(output == separate, "{kind:?} {isa} {} threads", pool.threads());
         }
     }

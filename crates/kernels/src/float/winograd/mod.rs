@@ -55,9 +55,7 @@ pub(super) struct Winograd {
 /// One call of [`Winograd::run`].
 struct Call<'a> {
     image: Image<'a>,
-    addend: Addend<'a>,
-    clamp: Clamp,
-    output: &'a DisjointSlice<'a, f32>,
+    output: &'a Output<'a>,
     /// Tiles below and beside one another.
     grid: [usize; 2],
     /// Tiles over the whole batch.
@@ -112,18 +110,11 @@ impl Winograd {
     }
 
     /// Computes the whole output of `image`, which has pixels.
-    pub(super) fn run(
-        &self,
-        pool: &ThreadPool,
-        image: Image<'_>,
-        addend: Addend<'_>,
-        clamp: Clamp,
-        output: &DisjointSlice<'_, f32>,
-    ) {
+    pub(super) fn run(&self, pool: &ThreadPool, image: Image<'_>, output: &Output<'_>) {
         let [side, seen] = self.form.tile();
         let grid = image.output.map(|size| size.div_ceil(side));
         let tiles = image.shape[0] * grid[0] * grid[1];
-        let call = Call { image, addend, clamp, output, grid, tiles };
+        let call = Call { image, output, grid, tiles };
         let weights = self.weights.floats();
         let work = Work {
             pixels: tiles,
@@ -251,6 +242,7 @@ impl Winograd {
                 first: corner * outputs,
                 pitch: outputs,
                 clamp: Clamp::NONE,
+                rectifier: None,
             };
             // SAFETY: the rows have all input channels; the rest is handed on.
             unsafe { self.weights.multiply(point, rows, panels.clone(), &output) };
@@ -281,33 +273,29 @@ impl Winograd {
         let [sample, row, column] = call.place(first + tile);
         let [y, x] = [row * side, column * side];
         let [rows, columns] = [side.min(height - y), side.min(width - x)];
-        let at = ((sample * height + y) * width + x) * self.out_channels + channels.start;
-        let end = at + ((rows - 1) * width + columns - 1) * self.out_channels + channels.len();
-        assert!(end <= call.output.len(), "tile outside the output");
-        // SAFETY: inside the output as just checked, and inside the space by the caller's promise.
-        let (to, from) = unsafe {
-            (call.output.as_ptr().add(at), space.outputs.as_ptr().add(tile * pitch + channels.start))
-        };
+        let pixel = (sample * height + y) * width + x;
+        let (to, addend) = call.output.place(&(pixel..pixel + (rows - 1) * width + columns), &channels);
         let output = OutputTile {
-            from,
+            // SAFETY: inside the space by the caller's promise.
+            from: unsafe { space.outputs.as_ptr().add(tile * pitch + channels.start) },
             step: space.tiles * pitch,
             channels: channels.len(),
-            bias: self.bias[channels].as_ptr(),
+            bias: self.bias[channels.clone()].as_ptr(),
             output: to,
-            addend: match call.addend {
-                Addend::Nothing => std::ptr::null(),
-                Addend::Tensor(tensor) => tensor[at..end].as_ptr(),
-                Addend::Output => to,
-            },
+            addend,
             pitch: self.out_channels,
             row_pitch: width * self.out_channels,
             rows,
             columns,
-            clamp: call.clamp,
+            clamp: call.output.clamp,
         };
         // SAFETY: `functions` checks the instruction set; rows and columns are inside the output; the
         // rest is the caller's promise.
         unsafe { output::functions(self.isa)[seen / 2 - 2](&output) };
+        for row in (0..rows).map(|row| pixel + row * width) {
+            // SAFETY: the caller's promise.
+            unsafe { call.output.rectify(row..row + columns, channels.clone()) };
+        }
     }
 }
 
