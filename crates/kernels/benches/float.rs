@@ -54,6 +54,22 @@ const RESNET50: [Layer; 15] = [
     (1, 1, 1, 2048, 1000),
 ];
 
+/// Heads that tell one or a few numbers for each pixel.
+const FEW_OUTPUTS: [Layer; 12] = [
+    (3, 1, 256, 8, 1),
+    (3, 1, 256, 8, 2),
+    (3, 1, 256, 8, 3),
+    (3, 1, 256, 8, 4),
+    (1, 1, 256, 16, 1),
+    (1, 1, 256, 16, 2),
+    (1, 1, 64, 64, 1),
+    (1, 1, 64, 64, 2),
+    (3, 1, 64, 64, 1),
+    (3, 1, 64, 64, 2),
+    (3, 1, 64, 64, 3),
+    (1, 1, 1, 256, 1),
+];
+
 const MOBILENET_V2: [Layer; 14] = [
     (3, 2, 224, 3, 32),
     (3, 1, 112, 32, 0),
@@ -375,6 +391,7 @@ fn main() {
     MORE_3X3.into_iter().for_each(|layer| bench.layer("more_3x3", layer));
     MOBILENET_V2.into_iter().for_each(|layer| bench.layer("mobilenet_v2", layer));
     EFFICIENTNET_B0.into_iter().for_each(|layer| bench.layer("efficientnet_b0", layer));
+    FEW_OUTPUTS.into_iter().for_each(|layer| bench.layer("few_outputs", layer));
     BLOCKS.into_iter().for_each(|block| bench.block(block));
     [[96, 16, 16], [24, 64, 64]].into_iter().for_each(|layer| bench.rectified(layer));
     [1, 2, 8].into_iter().for_each(|rows| bench.few_rows(rows));

@@ -3,6 +3,7 @@
 use super::direct::Direct;
 use super::filters::{Filters, Order};
 use super::packed::{Addend, Output};
+use super::planes::Planes;
 use super::rectifier::Rectifier;
 use super::taps::{Image, Reading};
 use super::winograd::{Form, Winograd};
@@ -140,7 +141,11 @@ impl Conv2d {
             Form::Direct | Form::Blocks | Form::Scattered => {
                 let pointers = reading.pointers(&window);
                 let taps = [pointers, steps / pointers];
+                // Where weights are zero, less is done without them.
+                let dense = form == Form::Direct;
+                let planes = dense.then(|| Planes::new(isa, &window, groups, [in_channels, out_channels]));
                 let direct = Direct::new(form, isa, reading, groups, per_group, taps, memory);
+                let direct = direct.with_planes(planes.flatten());
                 (Method::Direct(direct), Order::plain(per_group, 1, steps))
             }
             Form::Winograd2 | Form::Winograd4 => {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::filters::Filters;
 use super::packed::{Output, Packed};
+use super::planes::Planes;
 use super::sparse::{Blocks, Scattered};
 use super::split::{Split, Work};
 use super::taps::{Image, Reading, Taps};
@@ -17,6 +18,8 @@ pub(super) struct Direct {
     isa: Isa,
     pub(super) reading: Reading,
     weights: Weights,
+    /// The same weights where there are few output channels, for images that are wide.
+    planes: Option<Box<Planes>>,
 }
 
 enum Weights {
@@ -44,11 +47,19 @@ impl Direct {
                 Weights::Dense(Packed::new(tile::tiles(isa), groups, out_per_group, taps, depth, memory))
             }
         };
-        Direct { isa, reading, weights }
+        Direct { isa, reading, weights, planes: None }
+    }
+
+    /// The same with room for the same weights in another order.
+    pub(super) fn with_planes(self, planes: Option<Planes>) -> Direct {
+        Direct { planes: planes.map(Box::new), ..self }
     }
 
     /// Packs weights and the bias.
     pub(super) fn fill(&mut self, pool: &ThreadPool, filters: Filters<'_>, bias: Option<&[f32]>) {
+        if let Some(planes) = &mut self.planes {
+            planes.fill(self.isa, filters, bias);
+        }
         match &mut self.weights {
             Weights::Dense(packed) => packed.fill(self.isa, pool, filters, bias),
             Weights::Blocks(blocks) => blocks.fill(self.isa, pool, filters, bias),
@@ -110,6 +121,9 @@ impl Direct {
 
     /// Computes the whole output of `image`.
     pub(super) fn run(&self, pool: &ThreadPool, image: Image<'_>, output: &Output<'_>) {
+        if let Some(planes) = self.planes.as_ref().filter(|planes| planes.suits(&image)) {
+            return planes.run(pool, &image, output);
+        }
         let ([down, across], out_channels) = (image.window.stride, output.pitch);
         let (panels, unit) = match &self.weights {
             Weights::Dense(packed) => (packed.panels(), packed.most_pixels()),

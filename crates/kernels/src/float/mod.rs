@@ -27,6 +27,7 @@ pub(crate) mod filters;
 pub(crate) mod lanes;
 pub(crate) mod matmul;
 mod packed;
+mod planes;
 mod rectifier;
 mod side_by_side;
 mod sparse;

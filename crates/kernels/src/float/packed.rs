@@ -68,6 +68,11 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Whether something is added.
+    pub(super) fn adds(&self) -> bool {
+        !matches!(self.addend, Addend::Nothing)
+    }
+
     /// Rectifies some channels of some pixels that have been stored.
     ///
     /// # Safety

@@ -1,6 +1,7 @@
 //! The ways to convolve, and which dense one is the fastest.
 
 use crate::Window;
+use crate::float::planes::Planes;
 use crate::sparse::cost::{self, Layer, Zeros};
 
 /// How a convolution is computed.
@@ -97,7 +98,7 @@ impl Form {
 
 /// The fastest form for an input of `shape`, where packing a weight takes as long as `pack` products.
 fn fastest(window: &Window, groups: usize, channels: [usize; 2], shape: [usize; 3], pack: f64) -> Form {
-    if !Form::Winograd2.fits(window, groups) {
+    if !Form::Winograd2.fits(window, groups) || Planes::takes(window, groups, channels[1], shape[2]) {
         return Form::Direct;
     }
     let time = |form: Form| time_of_form(form, window, channels, shape, pack);
