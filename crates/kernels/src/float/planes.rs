@@ -14,14 +14,16 @@ use super::taps::Image;
 use super::workspace::with_workspace;
 use super::{Clamp, volume};
 use crate::aligned::Aligned;
+use crate::pool::DisjointSlice;
 use crate::{Isa, ThreadPool, Window};
 
 /// Most output channels.
 const MOST_OUTPUTS: usize = 4;
 /// Pixels of a row from which on registers are full.
 const LEAST_PIXELS: usize = 16;
-/// Pixels that are taken for a row where each output sees one pixel alone.
+/// Pixels that are taken for a row where each output sees one pixel alone, and most input channels then.
 const LINE: usize = 256;
+const MOST_OF_POINT: usize = 128;
 /// Products that are worth a task of their own.
 const TASK_PRODUCTS: usize = 100_000;
 /// Floats of a cache line.
@@ -39,13 +41,9 @@ pub(super) struct Planes {
 
 impl Planes {
     /// Room for the weights of a convolution that can be computed so, all zero.
-    pub(super) fn new(
-        isa: Isa,
-        window: &Window,
-        groups: usize,
-        [in_channels, out_channels]: [usize; 2],
-    ) -> Option<Planes> {
-        Planes::fits(window, groups, out_channels).then(|| Planes {
+    pub(super) fn new(isa: Isa, window: &Window, groups: usize, channels: [usize; 2]) -> Option<Planes> {
+        let [in_channels, out_channels] = channels;
+        Planes::fits(window, groups, channels).then(|| Planes {
             functions: functions(isa),
             in_channels,
             out_channels,
@@ -54,14 +52,16 @@ impl Planes {
         })
     }
 
-    /// Whether a convolution can be computed so.
-    fn fits(window: &Window, groups: usize, out_channels: usize) -> bool {
-        groups == 1 && out_channels <= MOST_OUTPUTS && window.stride[1] == 1
+    /// Whether a convolution can be computed so. Of one tap it is not where there are many channels to turn,
+    /// each of which is read once.
+    fn fits(window: &Window, groups: usize, [in_channels, out_channels]: [usize; 2]) -> bool {
+        let few = window.taps() > 1 || in_channels <= MOST_OF_POINT;
+        groups == 1 && out_channels <= MOST_OUTPUTS && window.stride[1] == 1 && few
     }
 
     /// Whether a convolution with more than one tap is computed so over images of this width.
-    pub(super) fn takes(window: &Window, groups: usize, out_channels: usize, width: usize) -> bool {
-        Planes::fits(window, groups, out_channels) && width >= LEAST_PIXELS
+    pub(super) fn takes(window: &Window, groups: usize, channels: [usize; 2], width: usize) -> bool {
+        Planes::fits(window, groups, channels) && width >= LEAST_PIXELS
     }
 
     /// Packs weights and the bias.
@@ -103,7 +103,10 @@ impl Planes {
         let clamp = if output.adds() { Clamp::NONE } else { output.clamp };
         with_workspace(ring.floats + outputs * chunk, |space| {
             let (turned, sums) = space.split_at_mut(ring.floats);
-            turned.fill(0.0);
+            if image.window.pad_before != [0; 2] || image.window.pad_after != [0; 2] {
+                turned.fill(0.0);
+            }
+            let turned = DisjointSlice::new(turned);
             let mut held = vec![usize::MAX; ring.slots];
             let mut lines = vec![Line { from: std::ptr::null(), apart: 0 }; down];
             for (sample, y) in own.map(|row| (row / rows.per_sample, row % rows.per_sample)) {
@@ -113,11 +116,13 @@ impl Planes {
                     let start = row.map_or(ring.zeros(), |row| ring.start(row));
                     if let Some(row) = row.filter(|row| held[row % ring.slots] != *row) {
                         held[row % ring.slots] = row;
-                        let planes = &mut turned[start..][..self.in_channels * ring.pitch];
+                        // SAFETY: nothing reads this row of the ring before it is whole.
+                        let planes = unsafe { turned.piece(start..start + ring.row) };
                         self.turn(&image.data[rows.pixels(row, self.in_channels)], ring.first, planes);
                     }
                     let apart = if row.is_some() { ring.pitch } else { 0 };
-                    *line = Line { from: turned[start..].as_ptr(), apart };
+                    // SAFETY: the place is in the ring.
+                    *line = Line { from: unsafe { turned.as_ptr().add(start) }, apart };
                 }
                 let (first, count) = rows.outputs(sample * rows.per_sample + y);
                 for x in (0..count).step_by(chunk) {

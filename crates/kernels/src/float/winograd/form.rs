@@ -98,7 +98,7 @@ impl Form {
 
 /// The fastest form for an input of `shape`, where packing a weight takes as long as `pack` products.
 fn fastest(window: &Window, groups: usize, channels: [usize; 2], shape: [usize; 3], pack: f64) -> Form {
-    if !Form::Winograd2.fits(window, groups) || Planes::takes(window, groups, channels[1], shape[2]) {
+    if !Form::Winograd2.fits(window, groups) || Planes::takes(window, groups, channels, shape[2]) {
         return Form::Direct;
     }
     let time = |form: Form| time_of_form(form, window, channels, shape, pack);
