@@ -11,7 +11,8 @@ fastest peer's: neighbours in time, since a machine that others use too is slow 
 something only on a machine that does nothing else.
 
 `--what load` compares the time from the file to a model that is ready to run, on the largest number of threads; `--what batch` gives images a second for
-batches of 1, 8 and 32; `--isa avx2` holds us, and OpenVINO, to that instruction set.
+batches of 1, 8 and 32; `--what files` takes any TFLite files, on seeded numbers, against LiteRT; `--isa avx2` holds us,
+and OpenVINO, to that instruction set.
 """
 
 import argparse
@@ -57,6 +58,15 @@ class Files:
                 command.succeed("convert", folder / "model.keras", "-o", path, "--quantize", mode, *calibration)
 
 
+class Given:
+    """A TFLite file of others, on seeded numbers."""
+
+    input = None
+
+    def __init__(self, path):
+        self.tflite = Path(path)
+
+
 class Peer:
     """A peer that has loaded a model."""
 
@@ -67,7 +77,7 @@ class Peer:
             paths.append(files.onnx)
         environment = os.environ | ({"ONEDNN_MAX_CPU_ISA": isa.upper()} if isa else {})
         for path in paths:
-            arguments = [HERE / "speed_peer.py", name, path, threads, files.input, batch]
+            arguments = [HERE / "speed_peer.py", name, path, threads, files.input or "-", batch]
             self.process = subprocess.Popen(
                 [sys.executable, *map(str, arguments)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -94,7 +104,8 @@ class Ours:
     name, mark = "litesmith", ""
 
     def __init__(self, files, threads, batch, isa):
-        self.arguments = ["bench", files.tflite, "--input", files.input, "--threads", threads, "--batch", batch]
+        data = ["--input", files.input] if files.input else []
+        self.arguments = ["bench", files.tflite, *data, "--threads", threads, "--batch", batch]
         self.environment = os.environ | ({"LITESMITH_ISA": isa} if isa else {})
         self.loads = []
 
@@ -149,6 +160,22 @@ def latency(options):
     return worst
 
 
+def given(options):
+    print("| model | threads | litesmith, ms | LiteRT, ms | ratio |\n|---|---|---|---|---|")
+    worst = []
+    for path in options.files:
+        for threads in options.threads:
+            (_, own), *peers = race(options, Given(path), threads)
+            for _, turns in peers:
+                found = ratio(own, turns)
+                times = " | ".join(f"{statistics.median(turns):.4f}" for turns in (own, turns))
+                print(f"| {Path(path).stem} | {threads} | {times} | **{found:.3f}** |", flush=True)
+                worst.append((found, f"{path}, {threads} threads"))
+            if not peers:
+                print(f"| {Path(path).stem} | {threads} | {statistics.median(own):.4f} | refused | |", flush=True)
+    return worst
+
+
 def load(options):
     peers = " | ".join(f"{name}, ms" for name in options.peers)
     print(f"| model | mode | litesmith, ms | {peers} | LiteRT's over ours |\n|---|---|---|{'---|' * (len(options.peers) + 1)}")
@@ -197,9 +224,10 @@ def heading(options):
     processor = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
     isa = options.isa or command.succeed("bench", options.first, "--runs", 1)["isa"]
     versions = ", ".join(f"{name} {importlib.metadata.version(PEERS[name])}" for name in options.peers)
+    size = "" if options.what == "files" else f"{options.size}x{options.size} pixels, "
     print(
         f"{datetime.date.today()}, {processor} ({os.cpu_count()} cores, `{isa}`), {platform.system()}; {versions}; "
-        f"{options.size}x{options.size} pixels, median of {options.rounds} turns each.\n"
+        f"{size}median of {options.rounds} turns each.\n"
     )
 
 
@@ -208,8 +236,9 @@ def main():
     def words(text):
         return text.split(",")
 
-    parser.add_argument("--what", choices=["latency", "load", "batch"], default="latency")
+    parser.add_argument("--what", choices=["latency", "load", "batch", "files"], default="latency")
     parser.add_argument("--models", type=words, default=MODELS)
+    parser.add_argument("--files", nargs="+", help="TFLite files for --what files")
     parser.add_argument("--modes", type=words, default=MODES)
     parser.add_argument("--peers", type=words, default=list(PEERS), help=f"among {','.join(PEERS)}")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
@@ -220,9 +249,14 @@ def main():
     parser.add_argument("--most", type=float, help="fail when a ratio is above this")
     options = parser.parse_args()
     command.require_binary()
-    options.first = Files(options, options.models[0], options.modes[0]).tflite
+    if (options.what == "files") != bool(options.files):
+        parser.error("--what files and --files belong together")
+    if options.files:
+        options.peers, options.first = ["LiteRT"], options.files[0]
+    else:
+        options.first = Files(options, options.models[0], options.modes[0]).tflite
     heading(options)
-    worst = {"latency": latency, "load": load, "batch": batches}[options.what](options)
+    worst = {"latency": latency, "load": load, "batch": batches, "files": given}[options.what](options)
     if options.most is not None and (above := [f"{what}: {ratio:.3f}" for ratio, what in worst if ratio > options.most]):
         print("\nabove the bar: " + "; ".join(above), file=sys.stderr)
         return 1

@@ -4,7 +4,8 @@
     speed_peer.py PEER MODEL THREADS INPUT.npz BATCH
 
 Says `ready LOAD_MS` on standard output, then reads numbers of runs, one a line, and answers each with the milliseconds
-of so many runs, after one that does not count. Real inputs go to a model with integer inputs quantized.
+of so many runs, after one that does not count. Real inputs go to a model with integer inputs quantized. Where INPUT is
+`-`, LiteRT gets seeded numbers, whatever the model's inputs are.
 """
 
 import json
@@ -15,6 +16,8 @@ import numpy as np
 
 
 def first_samples(path, batch):
+    if path == "-":
+        return None
     with np.load(path) as arrays:
         values = arrays[arrays.files[0]]
     return np.ascontiguousarray(np.resize(values, (batch, *values.shape[1:])), np.float32)
@@ -26,12 +29,24 @@ def litert(path, threads, samples):
     start = time.perf_counter()
     interpreter = Interpreter(path, num_threads=threads)
     index = interpreter.get_input_details()[0]["index"]
-    if len(samples) != 1:
+    if samples is not None and len(samples) != 1:
         interpreter.resize_tensor_input(index, samples.shape)
     interpreter.allocate_tensors()
     load = time.perf_counter() - start
-    interpreter.set_tensor(index, samples)
+    if samples is not None:
+        interpreter.set_tensor(index, samples)
+    else:
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], seeded(detail))
     return load, interpreter.invoke
+
+
+def seeded(detail):
+    """Numbers for an input."""
+    numbers = np.random.default_rng(0)
+    if np.issubdtype(detail["dtype"], np.floating):
+        return numbers.uniform(-1, 1, detail["shape"]).astype(detail["dtype"])
+    return numbers.integers(0, 100, detail["shape"]).astype(detail["dtype"])
 
 
 def onnxruntime(path, threads, samples):

@@ -93,13 +93,16 @@ const EFFICIENTNET_B0: [Layer; 4] =
 
 /// Inverted residual blocks of MobileNetV2: stride of the depthwise convolution, input height and
 /// width, channels of input, between and of output. The first expands by 3x3 of stride 2.
-const BLOCKS: [[usize; 5]; 6] = [
+const BLOCKS: [[usize; 5]; 9] = [
     [1, 224, 3, 32, 16],
     [2, 112, 16, 96, 24],
     [1, 56, 24, 144, 24],
     [2, 56, 24, 144, 32],
     [1, 28, 32, 192, 32],
     [2, 28, 32, 192, 64],
+    [1, 28, 40, 240, 40],
+    [1, 28, 64, 384, 64],
+    [1, 14, 112, 672, 112],
 ];
 
 /// Transposed convolutions of generators and decoders: kernel size, stride, input height and width,

@@ -83,13 +83,13 @@ impl Block {
     }
 
     /// Whether an input of `shape` = batch, height, width is computed faster than by the separate
-    /// kernels: when what is expanded outgrows the second-level cache, when the weights that each row of it
-    /// takes are not many more than the row, and when few of its rows are computed twice, by the threads on
-    /// both sides of a border.
+    /// kernels: when what is expanded outgrows the second-level cache, when each row of it takes at most
+    /// twice as many weights as it has numbers, and when few of its rows are computed twice, by the threads
+    /// on both sides of a border.
     #[must_use]
     pub fn pays(&self, shape: [usize; 3], threads: usize) -> bool {
         const LEAST_BYTES: usize = 512 << 10;
-        const MOST_WEIGHTS: usize = 4;
+        const MOST_WEIGHTS: usize = 2;
         let Some((single, _)) = self.depthwise.patches() else { return false };
         let weights = self.expand.direct().map_or(0, Direct::floats);
         let lines = Lines::new(self, shape);
