@@ -165,16 +165,15 @@ impl Block {
         rectifier: Option<&'a Rectifier>,
         data: &'a DisjointSlice<'a, f32>,
     ) -> Output<'a> {
-        let (pitch, own) = match (&self.project, self.depthwise.patches()) {
-            (None, Some((single, _))) => return single.output(data, rectifier),
-            (None, None) => (self.expand.out_channels, Clamp::NONE),
-            (Some(project), _) => (project.out_channels, project.clamp),
+        let Some(project) = &self.project else {
+            let Some((single, _)) = self.depthwise.patches() else { unreachable!("a block has patches") };
+            return single.output(data, rectifier);
         };
         let (addend, clamp) = match addend {
             Some((addend, clamp)) => (Addend::Tensor(addend), clamp),
-            None => (Addend::Nothing, own),
+            None => (Addend::Nothing, project.clamp),
         };
-        Output { data, addend, first: 0, pitch, clamp, rectifier }
+        Output { data, addend, first: 0, pitch: project.out_channels, clamp, rectifier }
     }
 
     /// Computes some units, [`ROWS`] rows of the output each, the last of a sample maybe fewer.
