@@ -7,7 +7,8 @@ use crate::dead_pixels::skip_dead_pixels;
 use crate::updates::fuse_updates;
 
 /// Rewrites all graphs, given what is known of the tensors of the main one; results keep every bit, but for
-/// floats of convolutions that another kernel computes once they have another stride. Tensor ids stay.
+/// floats of convolutions that another kernel computes once they have another stride, and, on Arm, for the
+/// sign of a zero that meets a bound of zero. Tensor ids stay.
 pub(crate) fn fuse(model: &mut Model, facts: &[Facts]) {
     for graph in &mut model.graphs {
         fuse_padding(graph);
@@ -114,7 +115,8 @@ fn fuse_clamps(graph: &mut Graph) {
         fused.push(id);
     }
     if !fused.is_empty() {
-        let kept = graph.node_ids().filter(|id| !fused.contains(id));
+        // They were found in order.
+        let kept = graph.node_ids().filter(|id| fused.binary_search(id).is_err());
         graph.nodes = kept.map(|id| graph[id].clone()).collect();
     }
 }

@@ -171,7 +171,7 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn rectify(self, slopes: Self) -> Self {
-        Portable(std::array::from_fn(|i| if self.0[i] < 0.0 { self.0[i] * slopes.0[i] } else { self.0[i] }))
+        Portable(std::array::from_fn(|i| crate::elementwise::prelu(self.0[i], slopes.0[i])))
     }
 
     #[inline(always)]

@@ -426,7 +426,7 @@ mod tests {
     use super::*;
     use crate::cases::{for_cases, machines};
     use crate::float::tests::{clamps, numbers};
-    use crate::float::{Conv2d, Rectifier};
+    use crate::float::{Conv2d, Form, Rectifier};
 
     /// Columns of a matrix `[count][outputs]`.
     fn columns(data: &[f32], outputs: usize, kept: usize) -> Vec<f32> {
@@ -481,6 +481,19 @@ mod tests {
                 }
             },
         );
+    }
+
+    #[test]
+    fn few_outputs_of_wide_images_are_computed_so() {
+        let three = Window { kernel: [3; 2], pad_before: [1; 2], pad_after: [1; 2], ..Window::POINT };
+        let takes = |window: Window, groups, channels, width| Planes::takes(&window, groups, channels, width);
+        assert!(takes(three, 1, [8, 1], 16) && takes(three, 1, [512, MOST_OUTPUTS], 256));
+        assert!(takes(Window::POINT, 1, [MOST_OF_POINT, 2], 64));
+        assert!(!takes(three, 1, [8, 1], 15) && !takes(three, 1, [8, MOST_OUTPUTS + 1], 64));
+        assert!(!takes(three, 2, [8, 2], 64) && !takes(Window { stride: [1, 2], ..three }, 1, [8, 1], 64));
+        assert!(!takes(Window::POINT, 1, [MOST_OF_POINT + 1, 2], 64));
+        let form = |outputs| Form::best(&three, 1, 64, outputs, [64; 2]);
+        assert!(form(MOST_OUTPUTS) == Form::Direct && form(64) != Form::Direct);
     }
 
     /// Rows of dense layers are pixels of one line, and the last line may be short.
